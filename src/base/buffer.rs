@@ -1,0 +1,213 @@
+//! Per-core buffers: fixed-size blocks handed out, filled, emptied and given back.
+//!
+//! A [`Buf`] is a small handle (block, start, end) so that an io_uring operation can own it while it is
+//! in flight. Dropping a handle gives its block back to the pool of the core it came from. A pool never
+//! crosses threads, never grows past its budget, and its blocks are always initialised memory.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::base::limits::{BUFFER_BYTES, BUFFERS_KEPT_MAX, BUFFERS_MAX};
+
+/// One core's buffers. Cloning it clones the handle, not the pool.
+#[derive(Clone)]
+pub struct BufferPool {
+    blocks: Rc<Blocks>,
+}
+
+struct Blocks {
+    free: RefCell<Vec<Box<[u8]>>>,
+    in_use: Cell<usize>,
+    in_use_max: usize,
+}
+
+impl Default for BufferPool {
+    fn default() -> Self {
+        Self::new(BUFFERS_MAX)
+    }
+}
+
+impl BufferPool {
+    /// A pool that lends at most `in_use_max` buffers at once.
+    pub fn new(in_use_max: usize) -> Self {
+        let free = RefCell::new(Vec::with_capacity(BUFFERS_KEPT_MAX));
+        Self { blocks: Rc::new(Blocks { free, in_use: Cell::new(0), in_use_max }) }
+    }
+
+    /// An empty buffer, or `None` when the core's budget is spent.
+    pub fn take(&self) -> Option<Buf> {
+        if self.blocks.in_use.get() >= self.blocks.in_use_max {
+            return None;
+        }
+        self.blocks.in_use.set(self.blocks.in_use.get() + 1);
+        let block = self.blocks.free.borrow_mut().pop();
+        let block = block.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        Some(Buf { block, start: 0, end: 0, home: self.blocks.clone() })
+    }
+
+    /// Buffers lent and not yet given back.
+    pub fn in_use(&self) -> usize {
+        self.blocks.in_use.get()
+    }
+}
+
+/// A buffer: unread bytes in `data()`, room for more in `spare_mut()`.
+pub struct Buf {
+    block: Box<[u8]>,
+    start: u32,
+    end: u32,
+    home: Rc<Blocks>,
+}
+
+impl Buf {
+    /// The bytes that were filled and not yet consumed.
+    pub fn data(&self) -> &[u8] {
+        &self.block[self.start as usize..self.end as usize]
+    }
+
+    /// The bytes that were filled and not yet consumed, for rewriting in place.
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.block[self.start as usize..self.end as usize]
+    }
+
+    /// Room behind the data.
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        &mut self.block[self.end as usize..]
+    }
+
+    /// Bytes of room behind the data.
+    pub fn spare(&self) -> usize {
+        self.block.len() - self.end as usize
+    }
+
+    /// Declares the first `n` bytes of the spare room filled.
+    pub fn fill(&mut self, n: usize) {
+        assert!(n <= self.spare(), "filled past the end of a buffer");
+        self.end += n as u32;
+    }
+
+    /// Consumes `n` bytes from the front; an emptied buffer starts over.
+    pub fn consume(&mut self, n: usize) {
+        assert!(n <= self.len(), "consumed more than was there");
+        self.start += n as u32;
+        if self.start == self.end {
+            self.clear();
+        }
+    }
+
+    /// Cuts the data to its first `n` bytes.
+    pub fn truncate(&mut self, n: usize) {
+        if n < self.len() {
+            self.end = self.start + n as u32;
+        }
+    }
+
+    /// Forgets all data.
+    pub fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// Moves the data to the front of the block, so that all room is behind it.
+    pub fn compact(&mut self) {
+        if self.start > 0 {
+            self.block.copy_within(self.start as usize..self.end as usize, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+    }
+
+    /// Appends `bytes` if they fit; `false`, and nothing appended, if they do not.
+    #[must_use]
+    pub fn put(&mut self, bytes: &[u8]) -> bool {
+        let end = self.end as usize;
+        match self.block.get_mut(end..end + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.end += bytes.len() as u32;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Forgets all data and leaves `n` bytes of room in front of what comes next (see `prepend`).
+    pub fn clear_with_headroom(&mut self, n: usize) {
+        debug_assert!(n <= self.block.len());
+        self.start = n as u32;
+        self.end = n as u32;
+    }
+
+    /// Puts `bytes` in front of the data if there is room; `false`, and nothing put, if not.
+    #[must_use]
+    pub fn prepend(&mut self, bytes: &[u8]) -> bool {
+        let start = self.start as usize;
+        match start.checked_sub(bytes.len()) {
+            Some(at) => {
+                self.block[at..start].copy_from_slice(bytes);
+                self.start = at as u32;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Bytes of data.
+    pub fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether there is no data.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+impl Drop for Buf {
+    fn drop(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        self.home.in_use.set(self.home.in_use.get() - 1);
+        let mut free = self.home.free.borrow_mut();
+        if free.len() < BUFFERS_KEPT_MAX {
+            free.push(block);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_buffer_comes_back_and_is_reused_first() {
+        let pool = BufferPool::new(2);
+        let mut a = pool.take().expect("within budget");
+        assert!(a.put(b"hello"));
+        let block = a.data().as_ptr();
+        drop(a);
+        assert_eq!(pool.in_use(), 0);
+        let mut b = pool.take().expect("within budget");
+        assert!(b.is_empty() && b.put(b"x"));
+        assert_eq!(b.data().as_ptr(), block);
+    }
+
+    #[test]
+    fn the_budget_is_kept() {
+        let pool = BufferPool::new(1);
+        let held = pool.take();
+        assert!(held.is_some() && pool.take().is_none());
+    }
+
+    #[test]
+    fn consuming_and_compacting_keep_the_bytes() {
+        let pool = BufferPool::new(1);
+        let mut buf = pool.take().expect("within budget");
+        assert!(buf.put(b"abcdef"));
+        buf.consume(2);
+        buf.compact();
+        assert_eq!(buf.data(), b"cdef");
+        assert_eq!(buf.spare(), BUFFER_BYTES - 4);
+        buf.consume(4);
+        assert_eq!(buf.spare(), BUFFER_BYTES);
+    }
+}

@@ -1,0 +1,12 @@
+//! The ground floor: values and arithmetic that every room may use.
+//!
+//! It must never know HTTP, never perform I/O and never ask for the time or for randomness: both are
+//! values here, handed down by the runtime.
+
+pub mod buffer;
+pub mod ids;
+pub mod limits;
+pub mod name;
+pub mod random;
+pub mod span;
+pub mod time;

@@ -1,0 +1,116 @@
+//! One request and its response, on the way through the house.
+//!
+//! The `Exchange` is what the porter (`serve/exchange.rs`) carries from room to room. It never performs
+//! I/O, and it is reused by its connection, so that beginning one allocates nothing.
+
+pub mod attempt;
+pub mod client;
+pub mod fault;
+pub mod identity;
+pub mod params;
+pub mod reply;
+pub mod template;
+pub mod timeline;
+
+use crate::base::buffer::Buf;
+use crate::base::ids::RouteId;
+use crate::base::time::{Instant, Wall};
+use crate::exchange::attempt::Attempt;
+use crate::exchange::client::Client;
+use crate::exchange::fault::Fault;
+use crate::exchange::identity::Identity;
+use crate::exchange::params::Params;
+use crate::exchange::reply::ReplyFields;
+use crate::exchange::timeline::Timeline;
+use crate::http::Status;
+use crate::http::head::{Request, RequestHead};
+
+/// One request and its response. The bytes of the head stay in `bytes` until the exchange ends.
+pub struct Exchange {
+    /// The request id: accepted from the client or made by us; printable ASCII.
+    pub id: RequestId,
+    /// W3C trace context of this hop (https://www.w3.org/TR/trace-context/).
+    pub trace: TraceContext,
+    /// Who is asking.
+    pub client: Client,
+    /// The head, as received; spans into `bytes`.
+    pub head: RequestHead,
+    /// The head's bytes, and behind them what of the body arrived with it.
+    pub bytes: Option<Buf>,
+    /// The route, once found.
+    pub route: Option<RouteId>,
+    /// Captured path parameters.
+    pub params: Params,
+    /// What authentication proved; set only by a policy that proved it.
+    pub identity: Option<Identity>,
+    /// Fields that policies add to whatever response is sent (RateLimit and its kin).
+    pub reply_fields: ReplyFields,
+    /// When the exchange as a whole must be over.
+    pub deadline: Instant,
+    /// Moments of the stages reached.
+    pub timeline: Timeline,
+    /// The wall clock when the request began.
+    pub began: Wall,
+    /// What went wrong, if anything did.
+    pub fault: Option<Fault>,
+    /// Every attempt at an origin, in order of beginning; at most `ATTEMPTS_RECORDED_MAX`.
+    pub attempts: Vec<Attempt>,
+    /// The status sent to the client, once sent.
+    pub status: Option<Status>,
+    /// Bytes of the request read from the client, head included.
+    pub bytes_in: u64,
+    /// Bytes of the response written to the client, head included.
+    pub bytes_out: u64,
+}
+
+impl Exchange {
+    /// The request: its head and bytes.
+    pub fn request(&self) -> Request<'_> {
+        let raw = self.bytes.as_ref().map_or(&[][..], Buf::data);
+        Request { head: &self.head, raw }
+    }
+}
+
+/// A request id in place: at most 64 printable ASCII bytes.
+#[derive(Clone, Copy)]
+pub struct RequestId {
+    text: [u8; Self::BYTES_MAX],
+    len: u8,
+}
+
+impl RequestId {
+    /// Longest id accepted from a client. Unit: bytes.
+    pub const BYTES_MAX: usize = 64;
+
+    /// The empty id, before one is accepted or made.
+    pub const EMPTY: RequestId = RequestId { text: [0; Self::BYTES_MAX], len: 0 };
+
+    /// An id from bytes; `None` when empty, too long or not made of `[A-Za-z0-9._:/+=-]`.
+    pub fn accept(bytes: &[u8]) -> Option<Self> {
+        let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(byte);
+        if bytes.is_empty() || bytes.len() > Self::BYTES_MAX || !bytes.iter().all(fine) {
+            return None;
+        }
+        let mut text = [0; Self::BYTES_MAX];
+        text[..bytes.len()].copy_from_slice(bytes);
+        Some(Self { text, len: bytes.len() as u8 })
+    }
+
+    /// The id's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len as usize]
+    }
+}
+
+/// W3C trace context: the trace, our own span in it, and the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TraceContext {
+    /// Trace id; never zero once begun.
+    pub trace_id: u128,
+    /// The span id that we send on as parent.
+    pub span_id: u64,
+    /// The client's span id, zero when we began the trace.
+    pub parent_id: u64,
+    /// trace-flags; bit 0 is `sampled`.
+    pub flags: u8,
+}
