@@ -56,3 +56,9 @@ pub const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Attempts recorded of one exchange: every part tried as often as allowed.
 pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
+
+// ---- cores ---------------------------------------------------------------------------------------
+
+/// Client connections open on one core; more are closed at once. The kernel's descriptor limit is
+/// usually met first.
+pub const CONNECTIONS_PER_CORE_MAX: usize = 100_000;

@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod ids;
 pub mod limits;
 pub mod name;
+pub mod network;
 pub mod random;
 pub mod span;
 pub mod time;
