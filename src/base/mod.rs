@@ -4,9 +4,12 @@
 //! values here, handed down by the runtime.
 
 pub mod buffer;
+pub mod gcra;
 pub mod ids;
 pub mod limits;
+pub mod lru;
 pub mod name;
 pub mod random;
+pub mod shared;
 pub mod span;
 pub mod time;
