@@ -3,6 +3,7 @@
 //! It must never know HTTP, never perform I/O and never ask for the time or for randomness: both are
 //! values here, handed down by the runtime.
 
+pub mod address;
 pub mod buffer;
 pub mod gcra;
 pub mod ids;
