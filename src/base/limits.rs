@@ -56,3 +56,8 @@ pub const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Attempts recorded of one exchange: every part tried as often as allowed.
 pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
+
+// ---- aggregate -----------------------------------------------------------------------------------
+
+/// Steps of one `pick` path. Deeper than any API is written by hand.
+pub const PICK_STEPS_MAX: usize = 16;
