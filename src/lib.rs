@@ -26,4 +26,3 @@ pub mod control;
 
 pub mod admin;
 
-pub mod cli;
