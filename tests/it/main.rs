@@ -23,3 +23,4 @@ mod reload;
 mod retry;
 mod routing;
 mod smuggling;
+mod timeouts;
