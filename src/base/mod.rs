@@ -5,9 +5,13 @@
 
 pub mod address;
 pub mod buffer;
+pub mod gcra;
 pub mod ids;
 pub mod limits;
+pub mod lru;
 pub mod name;
+pub mod network;
 pub mod random;
+pub mod shared;
 pub mod span;
 pub mod time;
