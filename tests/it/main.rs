@@ -24,3 +24,4 @@ mod retry;
 mod routing;
 mod smuggling;
 mod timeouts;
+mod workers;
