@@ -44,7 +44,13 @@ pub struct Setup {
 
 /// The gateway with this configuration; see the essay for what may stand in it.
 pub fn gateway(text: &str) -> Setup {
-    Setup { text: text.to_string(), names: Vec::new(), environment: Vec::new(), files: Vec::new() }
+    Setup {
+        text: text.to_string(),
+        names: Vec::new(),
+        environment: Vec::new(),
+        driver: None,
+        files: Vec::new(),
+    }
 }
 
 impl Setup {
