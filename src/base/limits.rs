@@ -57,6 +57,21 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// Attempts recorded of one exchange: every part tried as often as allowed.
 pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
 
+// ---- http ----------------------------------------------------------------------------------------
+
+/// Digits of a Content-Length. Nineteen always fit 64 bits; RFC 9110 §8.6 asks to guard against overflow.
+pub const CONTENT_LENGTH_DIGITS_MAX: usize = 19;
+/// The largest body or chunk whose length we accept. Unit: bytes. 2^63 - 1, so that offsets never wrap,
+/// signed or not, here or at an origin.
+pub const BODY_BYTES_CEILING: u64 = i64::MAX as u64;
+/// Options in the Connection fields of one head. Real messages have one or two; each is compared with
+/// every unknown field of the head, so the product must stay small.
+pub const CONNECTION_OPTIONS_MAX: usize = 16;
+/// Hex digits of one chunk size, leading zeros included; sixteen fill 64 bits.
+pub const CHUNK_SIZE_DIGITS_MAX: u32 = 16;
+/// Bytes of chunk framing that one body may have beyond 16 and twice the data of each chunk, summed.
+/// Unit: bytes. Go's net/http bounds it so (CVE-2023-39326): plain tiny chunks pass, extension floods do not.
+pub const CHUNK_EXCESS_BYTES_MAX: i64 = 16 * 1024;
 // ---- cores ---------------------------------------------------------------------------------------
 
 /// Client connections open on one core; more are closed at once. The kernel's descriptor limit is
