@@ -57,6 +57,11 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// Attempts recorded of one exchange: every part tried as often as allowed.
 pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
 
+// ---- cores ---------------------------------------------------------------------------------------
+
+/// Client connections open on one core; more are closed at once. The kernel's descriptor limit is
+/// usually met first.
+pub const CONNECTIONS_PER_CORE_MAX: usize = 100_000;
 // ---- policy --------------------------------------------------------------------------------------
 
 /// Largest count of a rate. Unit: requests per period. Above a thousand million a second one request has
@@ -114,3 +119,7 @@ pub const TOKEN_EXP_MAX: u64 = 253_402_300_799;
 
 const _: () = assert!(TOKEN_BYTES_MAX < HEAD_BYTES_MAX, "a token must fit a head");
 const _: () = assert!(TOKENS_REMEMBERED_BYTES_MAX > 64 * TOKEN_BYTES_MAX, "large tokens must fit");
+// ---- aggregate -----------------------------------------------------------------------------------
+
+/// Steps of one `pick` path. Deeper than any API is written by hand.
+pub const PICK_STEPS_MAX: usize = 16;

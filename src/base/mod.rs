@@ -10,6 +10,7 @@ pub mod ids;
 pub mod limits;
 pub mod lru;
 pub mod name;
+pub mod network;
 pub mod random;
 pub mod shared;
 pub mod span;

@@ -122,8 +122,7 @@ impl Slot {
         Within { slot: self, wait }.await
     }
 
-    /// Moves the deadline of the wait in flight.
-    pub fn arm(&self, at: Instant) {
+    fn arm(&self, at: Instant) {
         let at = at.as_nanos().max(1);
         self.table.slots.borrow_mut().due[self.index as usize] = at;
         if at < self.table.planned.get() {
@@ -131,6 +130,14 @@ impl Slot {
             if let Some(sweeper) = self.table.sweeper.borrow().as_ref() {
                 sweeper.wake_by_ref();
             }
+        }
+    }
+
+    /// Moves the deadline of the wait in flight, if there is one.
+    pub fn rearm(&self, at: Instant) {
+        let due = self.table.slots.borrow().due[self.index as usize];
+        if due != u64::MAX {
+            self.arm(at);
         }
     }
 

@@ -12,6 +12,7 @@ pub mod uring;
 
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use crate::base::address::Address;
 use crate::base::buffer::Buf;
@@ -35,6 +36,12 @@ pub trait Runtime: Clone + 'static {
 
     /// Runs a task on this core. A panic in it ends the task and nothing else.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
+
+    /// Accepts on a socket that is bound and listens already.
+    ///
+    /// # Errors
+    /// When the event loop cannot take the descriptor.
+    fn listen(&self, address: &Address, socket: OwnedFd) -> io::Result<Self::Listener>;
 
     /// Connects to an address. The caller sets the deadline.
     ///

@@ -44,8 +44,7 @@ pub fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
             Ok(builder.build()?.block_on(main))
         }
         Driver::Epoll => {
-            let builder =
-                monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer();
+            let builder = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer();
             Ok(builder.build()?.block_on(main))
         }
     }
@@ -72,6 +71,10 @@ impl Runtime for Uring {
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         monoio::spawn(Caught { task });
+    }
+
+    fn listen(&self, address: &Address, socket: OwnedFd) -> io::Result<Acceptor> {
+        Acceptor::new(address, socket)
     }
 
     async fn connect(&self, address: &Address) -> io::Result<Socket> {
@@ -250,7 +253,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the event loop cannot register the descriptor.
-    pub fn new(address: &Address, socket: OwnedFd) -> io::Result<Self> {
+    fn new(address: &Address, socket: OwnedFd) -> io::Result<Self> {
         let io = match address {
             Address::Tcp(_) => AcceptIo::Tcp(TcpListener::from_std(socket.into())?),
             Address::Unix(_) => AcceptIo::Unix(UnixListener::from_std(socket.into())?),
