@@ -14,8 +14,6 @@ pub mod policy;
 pub mod route;
 pub mod upstream;
 
-pub mod gateway;
-
 pub mod config;
 
 pub mod compile;
@@ -23,10 +21,6 @@ pub mod compile;
 pub mod runtime;
 
 pub mod net;
-
-pub mod serve;
-
-pub mod worker;
 
 pub mod control;
 

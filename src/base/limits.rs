@@ -112,3 +112,69 @@ pub const ADMIN_FIELDS_MAX: usize = 64;
 pub const ADMIN_CONNECTIONS_MAX: usize = 16;
 /// Time for one request to the admin listener, and again for its answer. Unit: seconds.
 pub const ADMIN_TIMEOUT_SECS: u64 = 5;
+// ---- cores ---------------------------------------------------------------------------------------
+
+/// Client connections open on one core; more are closed at once. The kernel's descriptor limit is
+/// usually met first.
+pub const CONNECTIONS_PER_CORE_MAX: usize = 100_000;
+// ---- policy --------------------------------------------------------------------------------------
+
+/// Largest count of a rate. Unit: requests per period. Above a thousand million a second one request has
+/// less than a nanosecond, the clock's own unit.
+pub const LIMIT_RATE_MAX: u64 = 1_000_000_000;
+/// Largest burst. Unit: requests. Chosen so that a spent burst lies within half a turn of the 44-bit clock
+/// of `base/gcra.rs` (asserted there).
+pub const LIMIT_BURST_MAX: u64 = 1_000_000_000;
+/// How much older than another core's the time of one core may be before a limit could forget a charge.
+/// `now` is read after every await, so that real differences are milliseconds.
+pub const GCRA_SKEW_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a cell must have been past before another key may take its place: longer than the `now` of
+/// two cores differs, so that both agree that it is past.
+pub const GCRA_EVICTION_MARGIN: std::time::Duration = std::time::Duration::from_millis(100);
+/// Keys that one limit remembers by default: 2 × 2^20 cells of 8 bytes, 16 MiB of which only the touched
+/// pages are real.
+pub const LIMIT_KEYS_DEFAULT: usize = 1 << 20;
+/// The hard ceiling of `limit.keys_max`: 1 GiB of cells.
+pub const LIMIT_KEYS_MAX: usize = 1 << 26;
+/// Tries of one compare-and-swap before a request is refused. Each failure means that another core's
+/// request for the same cell was decided; 64 in a row is a storm on one key.
+pub const CELL_TRIES_MAX: u32 = 64;
+
+/// A compact token in the Authorization field. Unit: bytes. Half of the default head; identity providers
+/// warn from 4 KiB on (Auth0, Okta) because servers commonly stop at 8 KiB.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// The header of a token, decoded. Unit: bytes. `alg`, `kid`, `typ` and a thumbprint need under 300.
+pub const TOKEN_HEADER_BYTES_MAX: usize = 2 * 1024;
+/// Nesting of a token's claims and of a key set. Claims of OpenID providers nest to about five.
+pub const TOKEN_DEPTH_MAX: u32 = 16;
+/// Keys of a set that are tried for one token that names none: a rotation has two at once, seldom three.
+pub const TOKEN_KEYS_TRIED_MAX: usize = 4;
+/// Verified tokens that one core remembers. With 1 KiB each, 4 MiB: half of the byte bound.
+pub const TOKENS_REMEMBERED_MAX: usize = 8 * 1024;
+/// What the remembered tokens of one core may weigh, claims included (counted as three times the token).
+/// Unit: bytes.
+pub const TOKENS_REMEMBERED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A key set as text. Unit: bytes. A key with a certificate chain is about 8 KiB.
+pub const KEY_SET_BYTES_MAX: usize = 512 * 1024;
+/// Keys of one set. Google publishes 2, Entra ID about 10.
+pub const KEY_SET_KEYS_MAX: usize = 64;
+/// Between two fetches of a key set that unknown key ids asked for, however many there are.
+pub const KEY_FETCH_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a request with an unknown key id waits for that fetch.
+pub const KEY_FETCH_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long one fetch of a key set may take, from the name's resolution to the last byte.
+pub const KEY_FETCH_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+/// First pause after a failed fetch; it doubles up to `KEY_FETCH_BACKOFF_MAX` or the refresh interval.
+pub const KEY_FETCH_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_secs(1);
+/// Longest pause after failed fetches.
+pub const KEY_FETCH_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+/// The latest `exp` that is believed: 9999-12-31. Unit: seconds since 1970. A later one is milliseconds by
+/// mistake, and would never expire.
+pub const TOKEN_EXP_MAX: u64 = 253_402_300_799;
+
+const _: () = assert!(TOKEN_BYTES_MAX < HEAD_BYTES_MAX, "a token must fit a head");
+const _: () = assert!(TOKENS_REMEMBERED_BYTES_MAX > 64 * TOKEN_BYTES_MAX, "large tokens must fit");
+// ---- aggregate -----------------------------------------------------------------------------------
+
+/// Steps of one `pick` path. Deeper than any API is written by hand.
+pub const PICK_STEPS_MAX: usize = 16;

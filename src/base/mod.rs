@@ -3,10 +3,15 @@
 //! It must never know HTTP, never perform I/O and never ask for the time or for randomness: both are
 //! values here, handed down by the runtime.
 
+pub mod address;
 pub mod buffer;
+pub mod gcra;
 pub mod ids;
 pub mod limits;
+pub mod lru;
 pub mod name;
+pub mod network;
 pub mod random;
+pub mod shared;
 pub mod span;
 pub mod time;

@@ -14,6 +14,7 @@ pub mod timeline;
 
 use crate::base::buffer::Buf;
 use crate::base::ids::RouteId;
+use crate::base::limits::ATTEMPTS_RECORDED_MAX;
 use crate::base::time::{Instant, Wall};
 use crate::exchange::attempt::Attempt;
 use crate::exchange::client::Client;
@@ -63,7 +64,59 @@ pub struct Exchange {
     pub bytes_out: u64,
 }
 
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            id: RequestId::EMPTY,
+            trace: TraceContext::default(),
+            client: Client::default(),
+            head: RequestHead::default(),
+            bytes: None,
+            route: None,
+            params: Params::default(),
+            identity: None,
+            reply_fields: ReplyFields::default(),
+            deadline: Instant::NEVER,
+            timeline: Timeline::default(),
+            began: Wall::default(),
+            fault: None,
+            attempts: Vec::with_capacity(4),
+            status: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+}
+
 impl Exchange {
+    /// Forgets everything and keeps the room: the next exchange begins like a new one.
+    pub fn clear(&mut self) {
+        self.id = RequestId::EMPTY;
+        self.trace = TraceContext::default();
+        self.client = Client::default();
+        self.head.clear();
+        self.bytes = None;
+        self.route = None;
+        self.params.clear();
+        self.identity = None;
+        self.reply_fields.clear();
+        self.deadline = Instant::NEVER;
+        self.timeline = Timeline::default();
+        self.began = Wall::default();
+        self.fault = None;
+        self.attempts.clear();
+        self.status = None;
+        self.bytes_in = 0;
+        self.bytes_out = 0;
+    }
+
+    /// Keeps the record of an attempt; beyond the bound it is left out.
+    pub fn record(&mut self, attempt: Attempt) {
+        if self.attempts.len() < ATTEMPTS_RECORDED_MAX {
+            self.attempts.push(attempt);
+        }
+    }
+
     /// The request: its head and bytes.
     pub fn request(&self) -> Request<'_> {
         let raw = self.bytes.as_ref().map_or(&[][..], Buf::data);

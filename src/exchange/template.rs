@@ -1,1 +1,378 @@
-//! Not built yet.
+//! Compiled templates: text with `{…}` placeholders that are filled from a request (CONFIG.md rule 6).
+//!
+//! A placeholder names where its value comes from: `{jwt.a.b}` a claim, `{path.id}` or `{id}` or
+//! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{client.address}`. `{x?}` may be absent,
+//! `{x|text}` has a default, `{{` and `}}` are literal braces. Everything is parsed when the
+//! configuration is compiled; filling walks a list of pieces and, outside of JSON, allocates nothing.
+//!
+//! Each value is escaped for where it stands, and that place is decided while parsing. A value can
+//! never add a path segment, a dot segment, a query pair, a fragment or a line: RFC 3986 §2.1 and §3.3
+//! for targets, RFC 9110 §5.5 for fields, RFC 8259 §7 for JSON. A value that has no safe spelling is
+//! refused (`RenderError::Unfit`) rather than bent into one, and a missing value is never sent as a
+//! literal. The choice refused: one escaping for all places, which is wrong in each of them.
+
+mod encode;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use crate::base::buffer::Buf;
+use crate::exchange::Exchange;
+use crate::exchange::client::Client;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::exchange::identity::Identity;
+use crate::exchange::params::Params;
+use crate::exchange::template::encode::{Dots, Text};
+use crate::http::head::Request;
+
+pub use crate::exchange::template::parse::{SOURCES, TemplateError, TemplateErrorKind};
+
+/// Text with placeholders, compiled.
+#[derive(Clone, Debug)]
+pub struct Template {
+    text: Box<str>,
+    kind: TemplateKind,
+    pieces: Box<[Piece]>,
+}
+
+/// Where a template as a whole will stand; decides the [`Position`] of each of its pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateKind {
+    /// A request target in origin form: begins with `/`, and is a query behind its first `?`.
+    Target,
+    /// A Location: a target, or `http://` / `https://` with an authority without placeholders.
+    Location,
+    /// The value of a field.
+    Field,
+    /// A JSON document. Outside of strings a `{` before a letter or `*` opens a placeholder and every
+    /// other brace is JSON's own; inside of strings the rules are as everywhere.
+    Json,
+    /// A key that stays inside the gateway (rate limits); values are taken as they are.
+    Plain,
+}
+
+/// Where one placeholder stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// In a path: one segment, percent-encoded; a `{*rest}` keeps its slashes and its encoding.
+    Path,
+    /// In a query: percent-encoded, so that it stays one name or value.
+    Query,
+    /// In a field value: as it is, without control bytes.
+    Field,
+    /// Inside a JSON string: escaped.
+    Json,
+    /// In JSON outside of strings: the value with its type; text becomes a JSON string.
+    JsonValue,
+    /// As it is.
+    Plain,
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Text(Box<[u8]>),
+    Value(Placeholder),
+}
+
+#[derive(Clone, Debug)]
+struct Placeholder {
+    source: Source,
+    position: Position,
+    absent: Absent,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Claim(Box<[Box<str>]>),
+    Param { index: usize, rest: bool },
+    Query(Box<str>),
+    Header(Box<str>),
+    ClientAddress,
+}
+
+/// What stands in for a value that the request does not have.
+#[derive(Clone, Debug)]
+enum Absent {
+    Refuse,
+    Nothing,
+    /// Escaped for its position already.
+    Default(Box<[u8]>),
+}
+
+/// One placeholder, as other rooms see it (checks for unused and undefined names, `explain`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference<'a> {
+    /// A claim, by its path.
+    Claim(&'a [Box<str>]),
+    /// A path parameter, by its index in the route's pattern.
+    Param(usize),
+    /// A parameter of the query.
+    Query(&'a str),
+    /// A request field.
+    Header(&'a str),
+    /// The client's address.
+    ClientAddress,
+}
+
+/// What templates are filled from: a view of one request.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The request as received.
+    pub request: Request<'a>,
+    /// Captured path parameters.
+    pub params: &'a Params,
+    /// What authentication proved.
+    pub identity: Option<&'a Identity>,
+    /// Who is asking.
+    pub client: &'a Client,
+}
+
+/// Why a template could not be filled. None of them carries the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenderError {
+    /// The request lacks a value that the template requires.
+    Missing {
+        /// Whether it is a claim: the answer is 401 then, and 400 otherwise.
+        claim: bool,
+    },
+    /// The sink is full.
+    Full,
+    /// The value cannot stand where the template puts it: a dot segment or control byte in a path, a
+    /// control byte in a field, text that is not UTF-8 in JSON, an object where text is needed.
+    Unfit,
+}
+
+impl RenderError {
+    /// The fault of the exchange that could not be rendered: always the client's side.
+    pub fn fault(self) -> Fault {
+        let kind = match self {
+            Self::Missing { claim: true } => FaultKind::Unauthorized,
+            Self::Missing { claim: false } => FaultKind::ValueMissing,
+            Self::Full => FaultKind::TargetTooLong,
+            Self::Unfit => FaultKind::HttpRequestError,
+        };
+        Fault { kind, side: Side::Downstream, again: Again::Never }
+    }
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing { claim: true } => "a claim that the template requires is missing",
+            Self::Missing { claim: false } => "a value that the template requires is missing",
+            Self::Full => "the filled template is too long",
+            Self::Unfit => "a value cannot stand where the template puts it",
+        })
+    }
+}
+
+/// Where bytes are written to.
+pub trait Sink {
+    /// Appends `bytes`; `false`, and nothing appended, when they do not fit.
+    #[must_use]
+    fn put(&mut self, bytes: &[u8]) -> bool;
+}
+
+impl Sink for Buf {
+    fn put(&mut self, bytes: &[u8]) -> bool {
+        Buf::put(self, bytes)
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) -> bool {
+        self.extend_from_slice(bytes);
+        true
+    }
+}
+
+impl Template {
+    /// Compiles `text`, to stand as `kind`. `params` are the names of the route's path parameters in
+    /// the order of its pattern, a rest parameter with its star (`["id", "*rest"]`).
+    ///
+    /// Errors name the place in `text` and, where a name is unknown, the name.
+    pub fn parse(text: &str, kind: TemplateKind, params: &[&str]) -> Result<Self, TemplateError> {
+        let pieces = parse::pieces(text, kind, params)?;
+        Ok(Self { text: text.into(), kind, pieces: pieces.into() })
+    }
+
+    /// The template as the user wrote it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where it stands.
+    pub fn kind(&self) -> TemplateKind {
+        self.kind
+    }
+
+    /// The bytes of a template without placeholders; `None` when it has one.
+    pub fn constant(&self) -> Option<&[u8]> {
+        match &*self.pieces {
+            [] => Some(&[]),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether a claim is named anywhere, so that the route must prove an identity first.
+    pub fn needs_identity(&self) -> bool {
+        self.references().any(|reference| matches!(reference, Reference::Claim(_)))
+    }
+
+    /// Whether a target has a query of its own (its text holds a `?`).
+    pub fn has_query(&self) -> bool {
+        let texts = self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(text),
+            Piece::Value(_) => None,
+        });
+        texts.into_iter().any(|text| text.contains(&b'?'))
+    }
+
+    /// Every placeholder, in order.
+    pub fn references(&self) -> impl Iterator<Item = Reference<'_>> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Value(placeholder) => Some(match &placeholder.source {
+                Source::Claim(path) => Reference::Claim(path),
+                Source::Param { index, .. } => Reference::Param(*index),
+                Source::Query(name) => Reference::Query(name),
+                Source::Header(name) => Reference::Header(name),
+                Source::ClientAddress => Reference::ClientAddress,
+            }),
+        })
+    }
+
+    /// The template with every value as `0` or its default: a JSON template is well-formed exactly when
+    /// its sample is, whatever values it is filled with.
+    pub fn sample(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for piece in &self.pieces {
+            out.extend_from_slice(match piece {
+                Piece::Text(text) => text,
+                Piece::Value(Placeholder { absent: Absent::Default(text), .. }) => text,
+                Piece::Value(_) => b"0",
+            });
+        }
+        out
+    }
+
+    /// Fills the template from an exchange. On an error part of the text may have been written: the
+    /// caller throws `out` away.
+    pub fn render<S: Sink>(&self, x: &Exchange, out: &mut S) -> Result<(), RenderError> {
+        let (identity, client) = (x.identity.as_ref(), &x.client);
+        let inputs = Inputs { request: x.request(), params: &x.params, identity, client };
+        self.fill(&inputs, out)
+    }
+
+    /// Fills the template from a view of a request; as [`render`](Self::render).
+    pub fn fill<S: Sink>(&self, from: &Inputs<'_>, out: &mut S) -> Result<(), RenderError> {
+        let mut dots = Dots::default();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => {
+                    dots.literal(text, self.kind)?;
+                    if !out.put(text) {
+                        return Err(RenderError::Full);
+                    }
+                }
+                Piece::Value(placeholder) => placeholder.fill(from, &mut dots, out)?,
+            }
+        }
+        dots.end()
+    }
+}
+
+impl Placeholder {
+    fn fill<S: Sink>(
+        &self,
+        from: &Inputs<'_>,
+        dots: &mut Dots,
+        out: &mut S,
+    ) -> Result<(), RenderError> {
+        let Some(value) = self.source.value(from)? else {
+            return self.fill_absent(dots, out);
+        };
+        if let (Found::Claim(value), Position::JsonValue) = (&value, self.position) {
+            return encode::json_claim(value, out);
+        }
+        let text = value.text()?;
+        let rest = matches!(self.source, Source::Param { rest: true, .. });
+        match self.position {
+            Position::Path if rest => encode::rest(&text, dots, out),
+            // An empty segment would name another resource: `/users/` for `/users/{jwt.sub}`.
+            Position::Path if text.is_empty() => self.fill_absent(dots, out),
+            Position::Path => encode::segment(&text, dots, out),
+            Position::Query => encode::query(&text, out),
+            Position::Field => encode::field(&text, out),
+            Position::Json => encode::json_text(&text, out),
+            Position::JsonValue => encode::json_string(&text, out),
+            Position::Plain => encode::plain(&text, out),
+        }
+    }
+
+    fn fill_absent<S: Sink>(&self, dots: &mut Dots, out: &mut S) -> Result<(), RenderError> {
+        let text: &[u8] = match (&self.absent, self.position) {
+            (Absent::Refuse, _) => {
+                let claim = matches!(self.source, Source::Claim(_));
+                return Err(RenderError::Missing { claim });
+            }
+            (Absent::Nothing, Position::JsonValue) => b"null",
+            (Absent::Nothing, _) => b"",
+            (Absent::Default(text), _) => text,
+        };
+        if self.position == Position::Path {
+            dots.value(text)?;
+        }
+        if out.put(text) { Ok(()) } else { Err(RenderError::Full) }
+    }
+}
+
+/// A value as found in the request.
+enum Found<'a> {
+    Claim(&'a Value),
+    Text(Text<'a>),
+}
+
+impl<'a> Found<'a> {
+    fn text(self) -> Result<Text<'a>, RenderError> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Claim(Value::String(text)) => Ok(Text::Plain(text.as_bytes())),
+            Self::Claim(Value::Number(number)) => Text::small(number),
+            Self::Claim(Value::Bool(true)) => Ok(Text::Plain(b"true")),
+            Self::Claim(Value::Bool(false)) => Ok(Text::Plain(b"false")),
+            Self::Claim(_) => Err(RenderError::Unfit),
+        }
+    }
+}
+
+impl Source {
+    fn value<'a>(&self, from: &Inputs<'a>) -> Result<Option<Found<'a>>, RenderError> {
+        let text = match self {
+            Self::Claim(path) => {
+                let claim = from.identity.and_then(|identity| identity.claim(path));
+                return Ok(claim.filter(|value| !value.is_null()).map(Found::Claim));
+            }
+            Self::Param { index, .. } => {
+                let raw = from.params.value(*index, from.request.path());
+                raw.map(|raw| Text::Coded { raw, plus: false })
+            }
+            Self::Query(name) => {
+                let query = from.request.query().unwrap_or(&[]);
+                encode::pair(query, name.as_bytes()).map(|raw| Text::Coded { raw, plus: true })
+            }
+            Self::Header(name) => from.request.field_named(name.as_bytes()).map(Text::Plain),
+            Self::ClientAddress => Some(match from.client.address {
+                IpAddr::V4(address) => Text::small(address)?,
+                IpAddr::V6(address) => Text::small(address)?,
+            }),
+        };
+        Ok(text.map(Found::Text))
+    }
+}

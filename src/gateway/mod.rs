@@ -1,1 +1,46 @@
-//! Not built yet.
+//! The map of the house: everything the configuration says, compiled, immutable, versioned.
+//!
+//! A `Gateway` is never changed: every change is a new one, installed whole by every core. Parts that
+//! did not change are shared with the version before.
+
+pub mod listener;
+pub mod route;
+
+use std::sync::Arc;
+
+use crate::base::ids::{ListenerId, RouteId, UpstreamId};
+use crate::gateway::listener::Listener;
+use crate::gateway::route::Route;
+use crate::route::Router;
+use crate::upstream::Upstream;
+
+/// The house as compiled. Shared by all cores, replaced whole.
+pub struct Gateway {
+    /// Rises by one with every installation; in logs and metrics.
+    pub version: u64,
+    /// Where requests come in; indexed by `ListenerId`.
+    pub listeners: Box<[Listener]>,
+    /// Finds the route of a request.
+    pub router: Router,
+    /// Indexed by `RouteId`.
+    pub routes: Box<[Route]>,
+    /// Indexed by `UpstreamId`; an unchanged one is shared with the version before.
+    pub upstreams: Box<[Arc<Upstream>]>,
+}
+
+impl Gateway {
+    /// The listener of this id; ids of this version are always valid.
+    pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(id.index())
+    }
+
+    /// The route of this id.
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.index()]
+    }
+
+    /// The upstream of this id.
+    pub fn upstream(&self, id: UpstreamId) -> &Arc<Upstream> {
+        &self.upstreams[id.index()]
+    }
+}

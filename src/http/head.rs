@@ -40,6 +40,12 @@ pub struct RequestHead {
 
 impl Default for RequestHead {
     fn default() -> Self {
+        Self { fields: Fields::with_capacity(FIELDS_CEILING), ..Self::blank() }
+    }
+}
+
+impl RequestHead {
+    fn blank() -> Self {
         Self {
             method: Method::Get,
             method_text: Span::EMPTY,
@@ -52,12 +58,22 @@ impl Default for RequestHead {
             version: Version::Http11,
             host: Span::EMPTY,
             authority: Span::EMPTY,
-            fields: Fields::with_capacity(FIELDS_CEILING),
+            fields: Fields::default(),
             body: BodyLength::None,
             keep_alive: false,
             expect_continue: false,
             bytes: 0,
         }
+    }
+}
+
+impl RequestHead {
+    /// Forgets the message and keeps the room for fields. What stands for "unknown" afterwards is what
+    /// `default` says, so that a head that could not be parsed shows nothing of an earlier one.
+    pub fn clear(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = Self { fields, ..Self::blank() };
     }
 }
 

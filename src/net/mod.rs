@@ -1,1 +1,5 @@
-//! Not built yet.
+//! Sockets and what wraps them.
+//!
+//! It never knows HTTP: bytes and addresses only.
+
+pub mod listener;

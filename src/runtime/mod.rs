@@ -1,1 +1,93 @@
-//! Not built yet.
+//! What a core gives us: time, timers, tasks, sockets. The only folder that names monoio.
+//!
+//! Everything above is generic over [`Runtime`], so that the whole data plane can run on a simulated
+//! network and clock. Rooms above never ask a clock or a socket for anything but through this trait.
+
+pub mod clock;
+pub mod deadline;
+pub mod entropy;
+pub mod pin;
+pub mod probe;
+pub mod uring;
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use crate::base::address::Address;
+use crate::base::buffer::Buf;
+use crate::base::time::{Instant, Wall};
+
+/// One core's event loop, as the rest of the gateway sees it.
+pub trait Runtime: Clone + 'static {
+    /// A connected stream socket.
+    type Stream: Stream;
+    /// A socket that accepts connections.
+    type Listener: Listener<Stream = Self::Stream>;
+
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+
+    /// The wall clock.
+    fn wall(&self) -> Wall;
+
+    /// Completes at `at` or, timers being coarse, up to two milliseconds later.
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()>;
+
+    /// Runs a task on this core. A panic in it ends the task and nothing else.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+
+    /// Accepts on a socket that is bound and listens already.
+    ///
+    /// # Errors
+    /// When the event loop cannot take the descriptor.
+    fn listen(&self, address: &Address, socket: OwnedFd) -> io::Result<Self::Listener>;
+
+    /// Connects to an address. The caller sets the deadline.
+    ///
+    /// # Errors
+    /// As the kernel reports them: refused, unreachable, out of descriptors.
+    fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Self::Stream>>;
+}
+
+/// A connected stream over owned buffers. Reading and writing may be in flight at the same time; two
+/// reads, or two writes, never are.
+///
+/// Dropping a read that is in flight may lose the bytes it would have returned: such a stream must not
+/// be used for reading again (see `serve::Connection::spoiled`).
+pub trait Stream: 'static {
+    /// Reads into the spare room of `buf`, at most `bytes_max` bytes. Zero bytes read means that the
+    /// peer has closed (or that there was no room, which callers must not let happen).
+    fn read(&self, buf: Buf, bytes_max: usize) -> impl Future<Output = (io::Result<usize>, Buf)>;
+
+    /// Writes all data of `buf`, which is empty afterwards unless the write failed.
+    fn write_all(&self, buf: Buf) -> impl Future<Output = (io::Result<()>, Buf)>;
+
+    /// Completes when there is something to read, or the peer has closed. Holds no buffer.
+    fn readable(&self) -> impl Future<Output = io::Result<()>>;
+
+    /// Whether the peer is still there and has sent nothing: a kept connection may be used again only
+    /// then. Does not wait.
+    fn is_quiet(&self) -> bool;
+
+    /// Sends what was written and then the end of the stream; reading goes on.
+    fn shutdown_write(&self);
+
+    /// The address of the peer; `None` for a Unix socket.
+    fn peer(&self) -> Option<std::net::SocketAddr>;
+}
+
+/// A socket that accepts connections.
+pub trait Listener: 'static {
+    /// What it accepts.
+    type Stream: Stream;
+
+    /// The next connection, or `None` once the listener was stopped.
+    ///
+    /// # Errors
+    /// As the kernel reports them: out of descriptors, connection aborted.
+    fn accept(&self) -> impl Future<Output = Option<io::Result<Self::Stream>>>;
+
+    /// Ends the accept in flight and all later ones.
+    fn stop(&self);
+}

@@ -1,1 +1,136 @@
-//! Not built yet.
+//! The walk itself: everything one core owns, and the rooms seen at once.
+//!
+//! Nothing here is shared between cores, nothing here waits for another core, and no borrow of a core's
+//! state ever crosses an await.
+
+pub mod answer;
+pub mod attempt;
+pub mod body;
+pub mod connection;
+pub mod duplex;
+pub mod exchange;
+pub mod fan_out;
+pub mod forward;
+pub mod h1;
+pub mod join;
+pub mod outgoing;
+pub mod shard;
+pub mod work;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::buffer::{Buf, BufferPool};
+use crate::base::ids::{UpstreamId, WorkerId};
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::gateway::Gateway;
+use crate::observe::metrics::CoreMetrics;
+use crate::runtime::Runtime;
+use crate::runtime::deadline::Deadlines;
+use crate::serve::shard::{Origins, Shard};
+use crate::serve::work::Work;
+
+/// All that one core owns.
+pub struct Core<R: Runtime> {
+    /// Which worker this is.
+    pub id: WorkerId,
+    /// Time, timers, tasks, sockets.
+    pub runtime: R,
+    /// Buffers of this core.
+    pub buffers: BufferPool,
+    /// Deadlines of this core.
+    pub deadlines: Deadlines,
+    /// Counters of this core; written here, read by the admin thread.
+    pub metrics: Arc<CoreMetrics>,
+    /// Client connections that are open.
+    pub connections: Cell<usize>,
+    /// Whether the process drains: every response closes its connection.
+    pub draining: Cell<bool>,
+    installed: RefCell<Rc<Installed<R>>>,
+    shard: RefCell<Shard>,
+    spare_work: RefCell<Vec<Box<Work>>>,
+}
+
+/// One version of the gateway as it lives on one core: the map, and what this core knows of the origins.
+pub struct Installed<R: Runtime> {
+    /// The map.
+    pub gateway: Arc<Gateway>,
+    /// Pools and balancing state by `UpstreamId`; kept from the last version where nothing changed.
+    pub origins: Box<[Rc<Origins<R>>]>,
+}
+
+impl<R: Runtime> Installed<R> {
+    /// What this core knows of an upstream.
+    pub fn origins(&self, id: UpstreamId) -> &Rc<Origins<R>> {
+        &self.origins[id.index()]
+    }
+}
+
+/// Exchanges kept for reuse by one core; more are dropped.
+const WORK_KEPT_MAX: usize = 256;
+
+impl<R: Runtime> Core<R> {
+    /// A core on which `gateway` is installed.
+    pub fn new(
+        id: WorkerId,
+        runtime: R,
+        gateway: Arc<Gateway>,
+        metrics: Arc<CoreMetrics>,
+        mut shard: Shard,
+    ) -> Self {
+        let installed = Rc::new(shard::install(None, gateway, &mut shard.rng));
+        Self {
+            id,
+            runtime,
+            buffers: BufferPool::default(),
+            deadlines: Deadlines::default(),
+            metrics,
+            connections: Cell::new(0),
+            draining: Cell::new(false),
+            installed: RefCell::new(installed),
+            shard: RefCell::new(shard),
+            spare_work: RefCell::new(Vec::with_capacity(WORK_KEPT_MAX)),
+        }
+    }
+
+    /// The version to use for a whole exchange.
+    pub fn installed(&self) -> Rc<Installed<R>> {
+        self.installed.borrow().clone()
+    }
+
+    /// Puts the next version in place; exchanges in flight finish on theirs.
+    pub fn install(&self, gateway: Arc<Gateway>) {
+        let last = self.installed();
+        let next = self.shard(|shard| shard::install(Some(&last), gateway, &mut shard.rng));
+        *self.installed.borrow_mut() = Rc::new(next);
+    }
+
+    /// The only way to this core's changeable state; the closure cannot wait.
+    pub fn shard<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
+        act(&mut self.shard.borrow_mut())
+    }
+
+    /// An empty buffer.
+    ///
+    /// # Errors
+    /// When the core's budget of buffers is spent (503 to the client).
+    pub fn buffer(&self) -> Result<Buf, Fault> {
+        let kind = FaultKind::ConnectionLimitReached;
+        self.buffers.take().ok_or(Fault { kind, side: Side::Gateway, again: Again::Never })
+    }
+
+    /// What an exchange works with, recycled.
+    pub fn take_work(&self) -> Box<Work> {
+        self.spare_work.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives it back.
+    pub fn keep_work(&self, mut work: Box<Work>) {
+        work.clear();
+        let mut spare = self.spare_work.borrow_mut();
+        if spare.len() < WORK_KEPT_MAX {
+            spare.push(work);
+        }
+    }
+}

@@ -1,1 +1,184 @@
-//! Not built yet.
+//! One thread, one core: its event loop, its listeners, and its ear for the control side.
+//!
+//! A worker never waits for another worker, and nothing wakes it from outside: it looks into its
+//! mailbox at every tick.
+
+pub mod boot;
+pub mod mailbox;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::address::Address;
+use crate::base::limits::CONNECTIONS_PER_CORE_MAX;
+use crate::runtime::{Listener, Runtime};
+use crate::serve::{Core, connection};
+use crate::worker::mailbox::{Ear, NewListener, Order, Report};
+
+/// How often a core looks into its mailbox, hands over its log page and sweeps its pools. 20 wake-ups a
+/// second cost an idle core less than 0.1 % of its time.
+const TICK: Duration = Duration::from_millis(50);
+
+/// After an accept that failed for want of descriptors or memory, the next one waits this long.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+
+/// A worker on its own thread.
+pub struct Worker<R: Runtime> {
+    core: Rc<Core<R>>,
+    ear: Ear,
+    listeners: RefCell<Vec<Listening<R>>>,
+    backing_off: Rc<Cell<bool>>,
+}
+
+struct Listening<R: Runtime> {
+    address: Arc<Address>,
+    listener: Rc<R::Listener>,
+}
+
+/// Whether the worker goes on.
+#[derive(PartialEq, Eq)]
+enum Then {
+    GoOn,
+    End,
+}
+
+impl<R: Runtime> Worker<R> {
+    /// A worker around `core` that obeys `ear`.
+    pub fn new(core: Rc<Core<R>>, ear: Ear) -> Self {
+        let listeners = RefCell::new(Vec::new());
+        Self { core, ear, listeners, backing_off: Rc::default() }
+    }
+
+    /// Works until told to stop, or until drained.
+    pub async fn run(self, listeners: Vec<NewListener>) {
+        let core = &self.core;
+        core.runtime.spawn(core.deadlines.clone().sweep(core.runtime.clone()));
+        self.listen(listeners);
+        self.ear.report(Report::Started { worker: core.id });
+        loop {
+            core.runtime.sleep_until(core.runtime.now() + TICK).await;
+            while let Some(order) = self.ear.next() {
+                if self.obey(order) == Then::End {
+                    return self.end();
+                }
+            }
+            self.tick();
+            if core.draining.get() && core.busy() == 0 {
+                return self.end();
+            }
+        }
+    }
+
+    fn obey(&self, order: Order) -> Then {
+        match order {
+            Order::Install { gateway, listeners, closed } => {
+                let version = gateway.version;
+                self.core.install(gateway);
+                self.close(&closed);
+                self.listen(listeners);
+                self.ear.report(Report::Installed { worker: self.core.id, version });
+                Then::GoOn
+            }
+            Order::Drain => {
+                self.core.draining.set(true);
+                for listening in self.listeners.borrow_mut().drain(..) {
+                    listening.listener.stop();
+                }
+                Then::GoOn
+            }
+            Order::Stop => Then::End,
+        }
+    }
+
+    fn end(&self) {
+        self.tick();
+        self.ear.report(Report::Ended { worker: self.core.id });
+    }
+
+    fn tick(&self) {
+        let core = &self.core;
+        let now = core.runtime.now();
+        let idle = core.installed().sweep(now);
+        core.metrics.pool_idle.set(idle as u64);
+        core.metrics.buffers_in_use.set(core.buffers.in_use() as u64);
+        core.shard(|shard| shard.hand_over(&core.metrics));
+    }
+
+    fn listen(&self, listeners: Vec<NewListener>) {
+        for NewListener { address, socket } in listeners {
+            match self.core.runtime.listen(&address, socket) {
+                Ok(listener) => {
+                    let listener = Rc::new(listener);
+                    let core = self.core.clone();
+                    let trouble = Trouble { ear: self.ear.clone(), told: self.backing_off.clone() };
+                    let accepting = accept(core, listener.clone(), address.clone(), trouble);
+                    self.core.runtime.spawn(accepting);
+                    self.listeners.borrow_mut().push(Listening { address, listener });
+                }
+                Err(error) => self.ear.report(Report::Trouble {
+                    worker: self.core.id,
+                    what: format!("cannot listen on {address}: {error}"),
+                }),
+            }
+        }
+    }
+
+    fn close(&self, closed: &[Address]) {
+        self.listeners.borrow_mut().retain(|listening| {
+            let keep = !closed.contains(&listening.address);
+            if !keep {
+                listening.listener.stop();
+            }
+            keep
+        });
+    }
+}
+
+/// Tells the control side once that accepting fails, and once that it works again.
+struct Trouble {
+    ear: Ear,
+    told: Rc<Cell<bool>>,
+}
+
+/// Accepts connections on one listener until it is stopped. The accept in flight is never dropped: a
+/// connection that raced with it would leak (RUNTIME.md A.4).
+async fn accept<R: Runtime>(
+    core: Rc<Core<R>>,
+    listener: Rc<R::Listener>,
+    address: Arc<Address>,
+    trouble: Trouble,
+) {
+    while let Some(accepted) = listener.accept().await {
+        match accepted {
+            Ok(stream) if core.connections.get() < CONNECTIONS_PER_CORE_MAX => {
+                trouble.told.set(false);
+                core.runtime.spawn(connection::serve(core.clone(), stream, address.clone()));
+            }
+            Ok(refused) => {
+                core.metrics.connections_refused.add(1);
+                drop(refused);
+            }
+            Err(error) => back_off(&core, &trouble, &address, error).await,
+        }
+    }
+}
+
+async fn back_off<R: Runtime>(
+    core: &Core<R>,
+    trouble: &Trouble,
+    address: &Address,
+    error: io::Error,
+) {
+    // The client went away while it waited in the queue: nothing is wrong here.
+    if error.kind() == io::ErrorKind::ConnectionAborted {
+        return;
+    }
+    if !trouble.told.replace(true) {
+        let what = format!("accepting on {address} fails and is tried again: {error}");
+        trouble.ear.report(Report::Trouble { worker: core.id, what });
+    }
+    core.runtime.sleep_until(core.runtime.now() + ACCEPT_BACK_OFF).await;
+}

@@ -1,0 +1,191 @@
+//! The parts of a `merge`: one call each, and what becomes of its answer.
+//!
+//! Parts keep the order of the file: it is the order of the answer's keys. Templates are kept as texts
+//! with their places; `compile` takes them apart. A part must never be sent anything that it does not
+//! name (CONFIG.md rule 8), so there is no default for its fields.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::base::limits::PARTS_MAX;
+use crate::config::codes;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::fields;
+use crate::config::json::to_json;
+use crate::config::language::PART;
+use crate::config::reader::{Reader, wrong_type};
+use crate::config::span::{Span, Spanned, Text};
+use crate::config::tree::{Entry, Kind, Log, Node};
+
+/// One call of a merge.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The key in the answer.
+    pub name: Text,
+    /// The call's method.
+    pub method: PartMethod,
+    /// Upstream and target template.
+    pub call: Call,
+    /// How long it may take; `None`: as long as the route.
+    pub timeout: Option<Spanned<Duration>>,
+    /// What stands in when it fails; `None`: the part is required.
+    pub fallback: Option<Spanned<Value>>,
+    /// The path of the value that is taken from the answer.
+    pub pick: Option<Text>,
+    /// Fields of its answer that go to the client, in lower case.
+    pub headers: Vec<Text>,
+    /// Fields sent with the call: names in lower case, values are templates.
+    pub request_headers: Vec<(Text, Text)>,
+    /// The JSON sent with it; its texts are templates.
+    pub body: Option<Spanned<Value>>,
+}
+
+/// Methods of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants are the methods of RFC 9110 §9.3 and RFC 5789")]
+pub enum PartMethod {
+    Get,
+    Post,
+    Put,
+    Patch,
+}
+
+/// `"UPSTREAM PATH"`, taken apart.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The upstream's name.
+    pub upstream: Text,
+    /// The target's template, with its query; it begins with `/`. `None` only for `forward`: the request
+    /// target goes on as it came.
+    pub target: Option<Text>,
+}
+
+/// The methods and their keys.
+const METHODS: [(&str, PartMethod); 4] = [
+    ("get", PartMethod::Get),
+    ("post", PartMethod::Post),
+    ("put", PartMethod::Put),
+    ("patch", PartMethod::Patch),
+];
+
+/// Reads `merge`.
+pub(super) fn read(entries: &[Entry], place: Span, log: &Log) -> Vec<Part> {
+    if entries.is_empty() {
+        log.error(codes::NO_TARGET, place, "a merge has at least one part");
+    }
+    if entries.len() > PARTS_MAX {
+        let message = format!("a merge has at most {PARTS_MAX} parts");
+        log.error(codes::OUT_OF_RANGE, place, message);
+    }
+    entries.iter().filter_map(|entry| read_part(entry, log)).collect()
+}
+
+fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
+    if matches!(entry.node.kind, Kind::Text(_)) {
+        let advice = "write `{ get = \"UPSTREAM /path\" }`";
+        wrong_type(log, &entry.node, "a table", advice);
+        return None;
+    }
+    let reader = Reader::open(&PART, &entry.node, log)?;
+    let body = reader.node("body").and_then(|node| json_value(node, log));
+    let fallback = reader.node("else").and_then(|node| json_value(node, log));
+    let timeout = reader.duration("timeout");
+    let pick = reader.text("pick").filter(|pick| check_pick(pick, log));
+    let headers = fields::names(reader.texts("headers"), log);
+    let request_headers = fields::to_send(reader.fields("request_headers"), log);
+    let (method, call) = read_method(&reader, entry)?;
+    if let Some(body) = body.as_ref().filter(|_| method == PartMethod::Get) {
+        let message = "a `get` has no body (RFC 9110 §9.3.1)";
+        let diagnostic = Diagnostic::error(codes::BAD_PART, body.span, message);
+        log.push(diagnostic.help("use `post`, `put` or `patch`"));
+    }
+    let name = entry.key.clone();
+    Some(Part { name, method, call, timeout, fallback, pick, headers, request_headers, body })
+}
+
+fn json_value(node: &Node, log: &Log) -> Option<Spanned<Value>> {
+    to_json(node, log).map(|value| Spanned::new(value, node.span))
+}
+
+/// The one method of a part and its call.
+fn read_method(reader: &Reader<'_>, entry: &Entry) -> Option<(PartMethod, Call)> {
+    let given: Vec<(&Entry, PartMethod)> =
+        METHODS.iter().filter_map(|(key, method)| Some((reader.entry(key)?, *method))).collect();
+    match given.as_slice() {
+        [] => {
+            let message = format!("the part `{}` calls nothing", entry.key.value);
+            let diagnostic = Diagnostic::error(codes::BAD_PART, entry.key.span, message);
+            reader.log.push(diagnostic.help("write `get = \"UPSTREAM /path\"`"));
+            None
+        }
+        [(only, method)] => {
+            let text = reader.text(&only.key.value)?;
+            Some((*method, read_call(&text, true, reader.log)?))
+        }
+        [(first, _), others @ ..] => {
+            let message = format!("the part `{}` makes one call, not several", entry.key.value);
+            let diagnostic = Diagnostic::error(codes::BAD_PART, first.key.span, message);
+            let also = |all: Diagnostic, other: &(&Entry, PartMethod)| {
+                all.also(other.0.key.span, "and another")
+            };
+            reader.log.push(others.iter().fold(diagnostic, also));
+            None
+        }
+    }
+}
+
+/// Takes `"UPSTREAM PATH"` apart.
+pub(super) fn read_call(text: &Text, path_required: bool, log: &Log) -> Option<Call> {
+    let sources = log.sources();
+    let value = text.value.as_str();
+    let start = value.len() - value.trim_start().len();
+    let end = value.trim_end().len().max(start);
+    let trimmed = &value[start..end];
+    let name = trimmed.split_ascii_whitespace().next().unwrap_or("");
+    let upstream = sources.part(text, start..start + name.len());
+    let rest = trimmed[name.len()..].trim_start();
+    let target = (!rest.is_empty()).then(|| sources.part(text, end - rest.len()..end));
+    drop(sources);
+    let advice = if path_required {
+        "write `UPSTREAM /path`"
+    } else {
+        "write `UPSTREAM` or `UPSTREAM /path`"
+    };
+    let problem = if name.is_empty() {
+        Some((text.span, "the upstream's name is missing"))
+    } else if name.contains("://") {
+        Some((upstream.span, "this is a URL: calls go to an upstream by its name"))
+    } else if name.contains('/') {
+        Some((upstream.span, "the upstream's name is missing before the path"))
+    } else {
+        match &target {
+            None if path_required => Some((text.span, "the path is missing")),
+            Some(target) if !target.value.starts_with('/') => {
+                Some((target.span, "a path begins with `/`"))
+            }
+            Some(target) if target.value.chars().any(|c| c.is_control() || c == '#') => {
+                Some((target.span, "a path has no control characters and no `#`"))
+            }
+            _ => None,
+        }
+    };
+    match problem {
+        None => Some(Call { upstream, target }),
+        Some((span, message)) => {
+            log.push(Diagnostic::error(codes::BAD_CALL, span, message).help(advice));
+            None
+        }
+    }
+}
+
+/// `pick` is names separated by dots; arrays come with `keep`.
+fn check_pick(pick: &Text, log: &Log) -> bool {
+    let bad = pick.value.split('.').any(|name| name.is_empty() || name.contains(['[', ']', '*']));
+    if bad {
+        let diagnostic =
+            Diagnostic::error(codes::BAD_PART, pick.span, "this is not a path in JSON");
+        log.push(diagnostic.help("write names separated by dots: `data.items`"));
+    }
+    !bad
+}

@@ -1,0 +1,105 @@
+//! Every default of the language and every range, with unit, reason and source.
+//!
+//! A default never stands as a bare number in a reader. The words in `language.rs` repeat them for
+//! people; a test compares the two.
+
+use std::time::Duration;
+
+use crate::base::limits;
+use crate::config::units::Address;
+
+/// Request head. Unit: bytes. See `base::limits`.
+pub const HEAD_BYTES_MAX: u64 = limits::HEAD_BYTES_MAX as u64;
+/// The range of `head_bytes_max`. Unit: bytes. A head must fit a buffer of 64 KiB with room to spare
+/// for what a gateway adds; below 1 KiB no browser gets through.
+pub const HEAD_BYTES_RANGE: (u64, u64) = (1024, 60 * 1024);
+/// Fields in one head. See `base::limits`.
+pub const FIELDS_MAX: usize = limits::FIELDS_MAX;
+/// Most fields that may be allowed.
+pub const FIELDS_CEILING: i64 = limits::FIELDS_CEILING as i64;
+/// Request target. Unit: bytes. See `base::limits`.
+pub const TARGET_BYTES_MAX: u64 = limits::TARGET_BYTES_MAX as u64;
+/// Smallest `target_bytes_max`. Unit: bytes. Enough for an ordinary path and query.
+pub const TARGET_BYTES_MIN: u64 = 256;
+/// Client connections open at once on one listener. 65,536 at about 2 KiB each is 128 MiB when all are idle;
+/// the process raises its own descriptor limit to fit.
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// Most connections that may be asked for: what one Linux process can have as descriptors with
+/// `fs.nr_open` at its default of 1,048,576.
+pub const CONNECTIONS_CEILING: i64 = 1_048_576;
+
+/// To the end of a request head. Unit: seconds. Envoy advises 10 s for an edge proxy; nginx has 60 s, which is
+/// what slow-head attacks live on.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Each wait for progress of a client's body. Unit: seconds. nginx and HAProxy deployments use 30–60 s.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two requests. Unit: seconds. nginx's `keepalive_timeout`.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// To connect. Unit: seconds. Within a data centre a connect takes under 10 ms; one lost SYN is sent again
+/// after 1 s (RFC 6298 §2), and by then another endpoint is the better choice.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// To the first byte of an answer. Unit: seconds. Equal to the default total of a route.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Each wait for progress of an origin's body. Unit: seconds. As for the client's side.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an unused upstream connection is kept. Unit: seconds. Under nginx's usual 75 s, so that we close
+/// first and no request meets a connection that the origin is closing (RFC 9112 §9.5).
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Idle connections that a core keeps to one endpoint. nginx examples use 32 for all; a busy core needs about
+/// as many as it has requests in flight to that endpoint.
+pub const POOL_IDLE_MAX: usize = 64;
+/// Further attempts. One: what Envoy, HAProxy and nginx users set; a second rarely helps and doubles a storm.
+pub const RETRIES: u32 = 1;
+/// Most further attempts that may be asked for.
+pub const RETRIES_MAX: i64 = limits::ATTEMPTS_MAX as i64 - 1;
+/// Weight of an endpoint.
+pub const WEIGHT: u32 = 1;
+/// Largest weight, as in nginx and HAProxy practice (HAProxy: 256); more only lengthens the round.
+pub const WEIGHT_MAX: i64 = 1_000;
+
+/// How far clocks may differ. Unit: seconds. RFC 7519 §4.1.4: "usually no more than a few minutes"; with NTP
+/// half a minute is ample.
+pub const JWT_LEEWAY: Duration = Duration::from_secs(30);
+/// Largest leeway. Unit: seconds. More would make `exp` meaningless for short-lived tokens.
+pub const JWT_LEEWAY_MAX: Duration = Duration::from_secs(300);
+/// How often a key set is fetched. Unit: seconds. Envoy's `jwt_authn` cache duration is 5 min.
+pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
+/// Shortest refresh. Unit: seconds. An issuer must not be hammered by a slip of a finger.
+pub const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
+/// Shortest shared secret. Unit: bytes. RFC 7518 §3.2 asks for a key as long as the hash: 32 for HS256.
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Keys that one limit remembers. 2^20 × 16 bytes = 16 MiB.
+pub const LIMIT_KEYS_MAX: usize = 1 << 20;
+/// Most keys that may be asked for: 1 GiB of cells.
+pub const KEYS_CEILING: i64 = 1 << 26;
+/// Largest burst. The cell-rate arithmetic works in nanoseconds of 64 bits; a million requests at once is no limit.
+pub const LIMIT_BURST_CEILING: i64 = 1_000_000_000;
+/// Largest count of a rate; its period divided by it must be at least a nanosecond.
+pub const LIMIT_RATE_CEILING: u64 = 1_000_000_000;
+
+/// A whole request. Unit: seconds. Envoy's default for a route.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest request body. Unit: bytes. nginx has 1 MB, which most API operators raise; 10 MiB is KrakenD's and AWS
+/// API Gateway's ceiling.
+pub const BODY_BYTES_MAX: u64 = 10 * 1024 * 1024;
+/// Longest duration in the language. Unit: seconds. Ten days; a longer one is a slip of units.
+pub const DURATION_MAX: Duration = Duration::from_secs(864_000);
+/// How long a stopping process waits. Unit: seconds. Kubernetes kills after 30 s by default.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Status of a redirect. 307 keeps the method and is not remembered by clients: a wrong one can be taken back.
+pub const REDIRECT_STATUS: u16 = 307;
+/// The range of redirect statuses (RFC 9110 §15.4); within it 301, 302, 303, 307, 308.
+pub const REDIRECT_STATUSES: (i64, i64) = (301, 308);
+/// Status of a fixed answer.
+pub const RESPOND_STATUS: u16 = 200;
+/// Most workers: what `WorkerId` and the largest machines of today (192 cores × 2 × 2 sockets) need.
+pub const WORKERS_MAX: i64 = 1024;
+/// The admin listener: loopback only, Envoy's usual port.
+pub const ADMIN_PORT: u16 = 9901;
+
+/// The admin listener's address.
+pub fn admin_address() -> Address {
+    Address::Tcp(([127, 0, 0, 1], ADMIN_PORT).into())
+}

@@ -1,0 +1,563 @@
+//! The language: every table and every key of `ringway.toml`, once, with its meaning.
+//!
+//! The readers, the list of valid keys in errors, the JSON Schema and docs/configuration.md all come
+//! from here. Keys of the whole language stand here even when this version cannot do them
+//! ([`Key::later`]): such a key is refused by name and never ignored in silence. Numbers among the
+//! defaults stand in `defaults.rs` with their reasons; a test compares the words here with them.
+
+use crate::config::defaults::{
+    CONNECTIONS_CEILING, FIELDS_CEILING, KEYS_CEILING, LIMIT_BURST_CEILING, REDIRECT_STATUSES,
+    RETRIES_MAX, WEIGHT_MAX, WORKERS_MAX,
+};
+use crate::config::schema::{Key, Section, Shape};
+
+/// The whole file.
+pub static ROOT: Section = Section {
+    title: "ringway.toml",
+    here: "the configuration",
+    doc: "The top level of the file.",
+    keys: &[
+        Key::new(
+            "workers",
+            Shape::Either(&[Shape::Integer(1, WORKERS_MAX), Shape::Text]),
+            "Worker threads: `\"auto\"` is one per core that the process may use; a number; or a list of cores, `\"0-3,8\"`.",
+        )
+        .or("`\"auto\"`"),
+        Key::new(
+            "include",
+            Shape::Texts,
+            "Further files, merged by table: paths relative to this file, `*` and `?` in the last segment.",
+        ),
+        Key::new(
+            "drain_timeout",
+            Shape::Duration,
+            "How long a stopping process waits for requests in flight.",
+        )
+        .or("`\"30s\"`"),
+        Key::new("listen", Shape::List(&Shape::Table(&LISTEN)), "Addresses that clients connect to.")
+            .required(),
+        Key::new("upstream", Shape::Named(&Shape::Table(&UPSTREAM)), "Groups of endpoints, by name."),
+        Key::new("jwt", Shape::Named(&Shape::Table(&JWT)), "Issuers of tokens, by name."),
+        Key::new("limit", Shape::Named(&Shape::Table(&LIMIT)), "Rate limits, by name."),
+        Key::new("default", Shape::Table(&DEFAULT), "Policies of every route that does not set its own."),
+        Key::new("route", Shape::List(&Shape::Table(&ROUTE)), "What is answered, and how."),
+        Key::new("admin", Shape::Table(&ADMIN), "The listener for operators."),
+        Key::new("observe", Shape::Table(&OBSERVE), "What is written down about requests."),
+        Key::later("test"),
+        Key::later("api_key"),
+        Key::later("basic"),
+        Key::later("cache"),
+        Key::later("tls"),
+        Key::later("redis"),
+    ],
+};
+
+/// `[[listen]]`
+pub static LISTEN: Section = Section {
+    title: "[[listen]]",
+    here: "this listener",
+    doc: "An address that clients connect to. Every route is served on every listener.",
+    keys: &[
+        Key::new("address", Shape::Text, "`\"ip:port\"` or `\"unix:/path\"`.").required(),
+        Key::new(
+            "trusted_proxies",
+            Shape::Texts,
+            "Networks whose `Forwarded` and `X-Forwarded-*` fields are believed; from anybody else they are replaced.",
+        )
+        .or("nobody"),
+        Key::new("path", Shape::Table(&PATH), "What happens to paths with more than one spelling."),
+        Key::new("limits", Shape::Table(&LIMITS), "Bounds on what one client may send."),
+        Key::new("timeout", Shape::Table(&LISTEN_TIMEOUT), "How long a client may take."),
+        Key::later("tls"),
+        Key::later("proxy_protocol"),
+        Key::later("http2"),
+        Key::later("http3"),
+    ],
+};
+
+/// `path` of a listener.
+pub static PATH: Section = Section {
+    title: "listen.path",
+    here: "this path policy",
+    doc: "Origins read such paths in different ways, so a path that passed one route's policies could mean \
+          another route to the origin. Refused with 400 unless kept here. NUL and control bytes are always refused.",
+    keys: &[
+        Key::new(
+            "dot_segments",
+            Shape::Choice(&["refuse", "resolve", "keep"]),
+            "`/a/../b`, also percent-encoded. `resolve` applies RFC 3986 §5.2.4 before routing and forwards the result.",
+        )
+        .or("`\"refuse\"`"),
+        Key::new(
+            "empty_segments",
+            Shape::Choice(&["refuse", "merge", "keep"]),
+            "`/a//b`. `merge` makes it `/a/b` before routing and forwards that.",
+        )
+        .or("`\"refuse\"`"),
+        Key::new("encoded_slash", Shape::Choice(&["refuse", "keep"]), "`/a%2Fb` and `/a%5Cb`.")
+            .or("`\"refuse\"`"),
+        Key::new("semicolon", Shape::Choice(&["refuse", "keep"]), "`/a;x=1/b`: path parameters.")
+            .or("`\"refuse\"`"),
+    ],
+};
+
+/// `limits` of a listener.
+pub static LIMITS: Section = Section {
+    title: "listen.limits",
+    here: "these limits",
+    doc: "Bounds on what one client may send. Over a bound the answer is 431 (head, fields), 414 (target) or a refused connection.",
+    keys: &[
+        Key::new(
+            "head_bytes_max",
+            Shape::Bytes,
+            "Request line and fields together; `1KiB` to `60KiB`.",
+        )
+        .or("`\"32KiB\"`"),
+        Key::new("fields_max", Shape::Integer(1, FIELDS_CEILING), "Header fields of one request.")
+            .or("`100`"),
+        Key::new("target_bytes_max", Shape::Bytes, "The request target; below `head_bytes_max`.")
+            .or("`\"8KiB\"`"),
+        Key::new(
+            "connections_max",
+            Shape::Integer(1, CONNECTIONS_CEILING),
+            "Connections open at once, on all cores together.",
+        )
+        .or("`65536`"),
+    ],
+};
+
+/// `timeout` of a listener.
+pub static LISTEN_TIMEOUT: Section = Section {
+    title: "listen.timeout",
+    here: "these timeouts",
+    doc: "How long a client may take. Over `head` or `body` the answer is 408.",
+    keys: &[
+        Key::new(
+            "head",
+            Shape::Duration,
+            "From the first byte of a request to the end of its head.",
+        )
+        .or("`\"10s\"`"),
+        Key::new("body", Shape::Duration, "Each wait for progress of a body, either way.")
+            .or("`\"30s\"`"),
+        Key::new("idle", Shape::Duration, "Between two requests on a connection.").or("`\"75s\"`"),
+    ],
+};
+
+/// `[upstream.NAME]`
+pub static UPSTREAM: Section = Section {
+    title: "[upstream.NAME]",
+    here: "this upstream",
+    doc: "A group of endpoints that answer alike.",
+    keys: &[
+        Key::new(
+            "endpoints",
+            Shape::List(&Shape::Either(&[Shape::Text, Shape::Table(&ENDPOINT)])),
+            "`\"ip:port\"`, `\"unix:/path\"`, or `{ address, weight }`.",
+        )
+        .required(),
+        Key::new(
+            "balance",
+            Shape::Choice(&["round_robin", "least_request"]),
+            "How an endpoint is chosen: in turn by weight, or the less busy of two drawn at random.",
+        )
+        .or("`\"round_robin\"`"),
+        Key::new("timeout", Shape::Table(&UPSTREAM_TIMEOUT), "How long an endpoint may take."),
+        Key::new("pool", Shape::Table(&POOL), "Idle connections that are kept."),
+        Key::new(
+            "retry",
+            Shape::Either(&[Shape::Integer(0, RETRIES_MAX), Shape::Choice(&["none"])]),
+            "Further attempts after a failed connect, or after a reused connection that closed without a byte, for requests that may be repeated (RFC 9110 §9.2.2).",
+        )
+        .or("`1`"),
+        Key::later("tls"),
+        Key::later("health"),
+        Key::later("outlier"),
+        Key::later("breaker"),
+        Key::later("concurrency"),
+        Key::later("http2"),
+        Key::later("hash"),
+    ],
+};
+
+/// An endpoint with its weight.
+pub static ENDPOINT: Section = Section {
+    title: "endpoint",
+    here: "this endpoint",
+    doc: "One address of an upstream.",
+    keys: &[
+        Key::new("address", Shape::Text, "`\"ip:port\"` or `\"unix:/path\"`.").required(),
+        Key::new(
+            "weight",
+            Shape::Integer(1, WEIGHT_MAX),
+            "Its share of the requests, relative to the other endpoints.",
+        )
+        .or("`1`"),
+    ],
+};
+
+/// `timeout` of an upstream.
+pub static UPSTREAM_TIMEOUT: Section = Section {
+    title: "upstream.timeout",
+    here: "these timeouts",
+    doc: "How long an endpoint may take; the route's own timeout holds as well. Over one the answer is 504.",
+    keys: &[
+        Key::new("connect", Shape::Duration, "To open a connection.").or("`\"1s\"`"),
+        Key::new(
+            "first_byte",
+            Shape::Duration,
+            "From the end of the request to the first byte of the answer.",
+        )
+        .or("`\"15s\"`"),
+        Key::new("idle", Shape::Duration, "Each wait for progress of a body, either way.")
+            .or("`\"30s\"`"),
+    ],
+};
+
+/// `pool` of an upstream.
+pub static POOL: Section = Section {
+    title: "upstream.pool",
+    here: "this pool",
+    doc: "Idle connections to an upstream's endpoints.",
+    keys: &[
+        Key::new(
+            "idle_max",
+            Shape::Integer(0, CONNECTIONS_CEILING),
+            "Idle connections that each core keeps to one endpoint; `0` closes each after its request.",
+        )
+        .or("`64`"),
+        Key::new("idle_timeout", Shape::Duration, "How long an unused connection is kept.")
+            .or("`\"60s\"`"),
+    ],
+};
+
+/// `[jwt.NAME]`
+pub static JWT: Section = Section {
+    title: "[jwt.NAME]",
+    here: "this issuer",
+    doc: "An issuer of tokens, and what a token must say. Exactly one of `jwks`, `secret`, `pem` gives the keys.",
+    keys: &[
+        Key::new(
+            "jwks",
+            Shape::Text,
+            "Its key set: a file, relative to this one, or an `http://` or `https://` URL.",
+        ),
+        Key::new(
+            "secret",
+            Shape::Text,
+            "A shared secret for HS256, HS384, HS512; best as `\"${file:…}\"` or `\"${VAR}\"`.",
+        ),
+        Key::new("pem", Shape::Text, "A public key in PEM; `\"${file:…}\"` reads it from a file."),
+        Key::new("issuer", Shape::Texts, "The `iss` that a token must have: one of these."),
+        Key::new("audience", Shape::Texts, "The `aud` that a token must have: one of these."),
+        Key::new(
+            "algorithms",
+            Shape::List(&Shape::Choice(ALGORITHMS)),
+            "The signatures that are taken. The key decides in any case: a token never chooses.",
+        )
+        .or("what the key can do"),
+        Key::new(
+            "leeway",
+            Shape::DurationOrZero,
+            "How far clocks may differ for `exp` and `nbf`; at most `5m`.",
+        )
+        .or("`\"30s\"`"),
+        Key::new(
+            "required",
+            Shape::Texts,
+            "Claims that must be there, besides `exp`, which always must.",
+        ),
+        Key::new("refresh", Shape::Duration, "How often a key set from a URL is fetched again.")
+            .or("`\"5m\"`"),
+        Key::later("cookie"),
+        Key::later("header"),
+        Key::later("query"),
+        Key::later("tls"),
+    ],
+};
+
+/// Signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1). `none` is not one.
+pub const ALGORITHMS: &[&str] = &[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
+    "ES384", "EdDSA",
+];
+
+/// `[limit.NAME]`
+pub static LIMIT: Section = Section {
+    title: "[limit.NAME]",
+    here: "this limit",
+    doc: "A rate limit, exact for the whole machine. Over it the answer is 429 with `Retry-After`.",
+    keys: &[
+        Key::new("rate", Shape::Rate, "Requests of one key in the long run.").required(),
+        Key::new(
+            "burst",
+            Shape::Integer(1, LIMIT_BURST_CEILING),
+            "Requests that one key may make at once after a pause.",
+        )
+        .or("one second's worth, at least `1`"),
+        Key::new(
+            "key",
+            Shape::Text,
+            "What is counted apart: `\"{client.address}\"`, `\"{jwt.sub}\"`, `\"{header.x-tenant}\"`, `\"{path.id}\"`, or a text without braces for one count of all.",
+        )
+        .required(),
+        Key::new(
+            "keys_max",
+            Shape::Integer(1, KEYS_CEILING),
+            "Keys that are remembered. When more come at once, some share a count: never more passes than the rule allows.",
+        )
+        .or("`1048576`"),
+        Key::later("store"),
+        Key::later("quota"),
+        Key::later("status"),
+    ],
+};
+
+/// `[default]`
+pub static DEFAULT: Section = Section {
+    title: "[default]",
+    here: "the defaults",
+    doc: "Policies of every route that does not set its own. A route opts out by name: `jwt = \"none\"`.",
+    keys: &[
+        Key::new("jwt", Shape::Text, "The issuer whose tokens are asked for."),
+        Key::new("limit", Shape::Texts, "The rate limits that hold."),
+        Key::new(
+            "timeout",
+            Shape::Either(&[Shape::Duration, Shape::Table(&ROUTE_TIMEOUT)]),
+            "How long a request may take.",
+        )
+        .or("`\"15s\"`"),
+        Key::new("body_max", Shape::Bytes, "Longest request body.").or("`\"10MiB\"`"),
+        Key::new(
+            "retry",
+            Shape::Either(&[Shape::Integer(0, RETRIES_MAX), Shape::Choice(&["none"])]),
+            "Further attempts; the upstream's own word if absent.",
+        ),
+        Key::later("api_key"),
+        Key::later("basic"),
+        Key::later("auth_request"),
+        Key::later("allow"),
+        Key::later("concurrency"),
+        Key::later("cache"),
+        Key::later("cors"),
+        Key::later("compress"),
+        Key::later("request_headers"),
+        Key::later("response_headers"),
+        Key::later("hedge"),
+        Key::later("quota"),
+    ],
+};
+
+/// `timeout` of a route.
+pub static ROUTE_TIMEOUT: Section = Section {
+    title: "route.timeout",
+    here: "this timeout",
+    doc: "How long a request may take.",
+    keys: &[
+        Key::new(
+            "total",
+            Shape::Duration,
+            "From the end of the head to the last byte of the answer.",
+        )
+        .or("`\"15s\"`"),
+        Key::new(
+            "idle",
+            Shape::Duration,
+            "Each wait for progress of a body, instead of the listener's and the upstream's.",
+        ),
+        Key::later("tunnel_idle"),
+    ],
+};
+
+/// `[[route]]`
+pub static ROUTE: Section = Section {
+    title: "[[route]]",
+    here: "this route",
+    doc: "A match, exactly one target (`forward`, `merge`, `redirect`, `respond`) and policies.",
+    keys: &[
+        Key::new("match", Shape::Text, "`\"[METHOD[,METHOD…]] [host]/path\"`; a host may be `*.example.com`, a segment `{name}`, the last one `{*rest}`.")
+            .required(),
+        Key::new("name", Shape::Text, "The label in logs and metrics.").or("the `match`"),
+        Key::new("when", Shape::Table(&WHEN), "Further conditions; all must hold."),
+        Key::new("forward", Shape::Text, "Target: `\"UPSTREAM\"` sends the request on as it is, `\"UPSTREAM /path/{path.id}\"` with another path."),
+        Key::new("merge", Shape::Named(&Shape::Table(&PART)), "Target: several calls at once, one JSON object with an entry for each part, in this order."),
+        Key::new("redirect", Shape::Either(&[Shape::Text, Shape::Table(&REDIRECT)]), "Target: another address."),
+        Key::new("respond", Shape::Table(&RESPOND), "Target: a fixed answer."),
+        Key::new("jwt", Shape::Text, "The issuer whose tokens are asked for; `\"none\"` opens the route in spite of `[default]`."),
+        Key::new("limit", Shape::Texts, "The rate limits that hold; `\"none\"` for none."),
+        Key::new("timeout", Shape::Either(&[Shape::Duration, Shape::Table(&ROUTE_TIMEOUT)]), "How long a request may take.")
+            .or("`[default]`"),
+        Key::new("body_max", Shape::Bytes, "Longest request body; over it the answer is 413.")
+            .or("`[default]`"),
+        Key::new(
+            "retry",
+            Shape::Either(&[Shape::Integer(0, RETRIES_MAX), Shape::Choice(&["none"])]),
+            "Further attempts; the upstream's own word if absent.",
+        ),
+        Key::new("pass", Shape::Table(&PASS), "What of the client's request goes to the parts of a `merge`."),
+        Key::later("view"),
+        Key::later("api_key"),
+        Key::later("basic"),
+        Key::later("auth_request"),
+        Key::later("allow"),
+        Key::later("concurrency"),
+        Key::later("cache"),
+        Key::later("cors"),
+        Key::later("compress"),
+        Key::later("request_headers"),
+        Key::later("response_headers"),
+        Key::later("hedge"),
+        Key::later("quota"),
+        Key::later("keep"),
+        Key::later("drop"),
+        Key::later("rename"),
+    ],
+};
+
+/// `when` of a route.
+pub static WHEN: Section = Section {
+    title: "route.when",
+    here: "this condition",
+    doc: "Further conditions of a route; all must hold.",
+    keys: &[
+        Key::new("header", Shape::Conditions, "Header fields and their values."),
+        Key::new("query", Shape::Conditions, "Query parameters and their values."),
+        Key::later("sni"),
+    ],
+};
+
+/// `pass` of a route.
+pub static PASS: Section = Section {
+    title: "route.pass",
+    here: "this list",
+    doc: "What of the client's request goes to the parts of a `merge`. Nothing else does, but `traceparent`, `x-request-id` and the remaining time.",
+    keys: &[
+        Key::new("headers", Shape::Texts, "Header fields."),
+        Key::new("query", Shape::Texts, "Query parameters."),
+    ],
+};
+
+/// `redirect` as a table.
+pub static REDIRECT: Section = Section {
+    title: "route.redirect",
+    here: "this redirect",
+    doc: "Another address for the client.",
+    keys: &[
+        Key::new("to", Shape::Text, "The address; may hold `{path.…}` and `{query.…}`.").required(),
+        Key::new(
+            "status",
+            Shape::Integer(REDIRECT_STATUSES.0, REDIRECT_STATUSES.1),
+            "301, 302, 303, 307 or 308. 301 and 308 are remembered by clients.",
+        )
+        .or("`307`"),
+    ],
+};
+
+/// `respond` of a route.
+pub static RESPOND: Section = Section {
+    title: "route.respond",
+    here: "this response",
+    doc: "A fixed answer.",
+    keys: &[
+        Key::new("status", Shape::Integer(200, 599), "The status.").or("`200`"),
+        Key::new("body", Shape::Text, "The body.").or("empty"),
+        Key::new(
+            "headers",
+            Shape::Fields,
+            "Header fields; `content-type` is `text/plain; charset=utf-8` if there is a body and none is set.",
+        ),
+    ],
+};
+
+/// A part of a merge.
+pub static PART: Section = Section {
+    title: "part",
+    here: "this part",
+    doc: "One call of a `merge`: exactly one of `get`, `post`, `put`, `patch`, and what becomes of its answer.",
+    keys: &[
+        Key::new(
+            "get",
+            Shape::Text,
+            "`\"UPSTREAM /path?query\"` with templates `{jwt.sub}`, `{path.id}`, `{query.q}`, `{header.x}`; `{x?}` may be absent, `{x|default}` has a default.",
+        ),
+        Key::new("post", Shape::Text, "The same, with POST."),
+        Key::new("put", Shape::Text, "The same, with PUT."),
+        Key::new("patch", Shape::Text, "The same, with PATCH."),
+        Key::new("timeout", Shape::Duration, "How long the part may take; not above the route's.")
+            .or("the route's"),
+        Key::new(
+            "else",
+            Shape::Json,
+            "Makes the part optional: the value that stands in when it fails.",
+        ),
+        Key::new(
+            "pick",
+            Shape::Text,
+            "The value inside the answer that is taken: `\"data.items\"`.",
+        ),
+        Key::new("headers", Shape::Texts, "Fields of the part's answer that go to the client."),
+        Key::new(
+            "request_headers",
+            Shape::Fields,
+            "Fields sent with the call; values may hold templates.",
+        ),
+        Key::new(
+            "body",
+            Shape::Json,
+            "The JSON sent with `post`, `put` or `patch`; its texts may hold templates.",
+        ),
+        Key::later("keep"),
+        Key::later("drop"),
+        Key::later("rename"),
+        Key::later("each"),
+        Key::later("by"),
+        Key::later("cache"),
+        Key::later("retry"),
+        Key::later("delete"),
+        Key::later("hedge"),
+    ],
+};
+
+/// `[admin]`
+pub static ADMIN: Section = Section {
+    title: "[admin]",
+    here: "this table",
+    doc: "The listener for operators: `/livez`, `/readyz`, `/metrics`. Never reachable by clients.",
+    keys: &[
+        Key::new("address", Shape::Text, "`\"ip:port\"`, `\"unix:/path\"`, or `\"off\"`.")
+            .or("`\"127.0.0.1:9901\"`"),
+        Key::later("tls"),
+        Key::later("token"),
+    ],
+};
+
+/// `[observe]`
+pub static OBSERVE: Section = Section {
+    title: "[observe]",
+    here: "this table",
+    doc: "What is written down about requests.",
+    keys: &[
+        Key::new(
+            "access_log",
+            Shape::Either(&[Shape::Text, Shape::Table(&ACCESS_LOG)]),
+            "One JSON line for each request: `\"stdout\"`, `\"stderr\"`, `\"off\"` or a file.",
+        )
+        .or("`\"stdout\"`"),
+        Key::later("trace"),
+        Key::later("otlp"),
+        Key::later("metrics"),
+    ],
+};
+
+/// `access_log` as a table.
+pub static ACCESS_LOG: Section = Section {
+    title: "observe.access_log",
+    here: "this log",
+    doc: "The access log.",
+    keys: &[
+        Key::new("to", Shape::Text, "`\"stdout\"`, `\"stderr\"`, `\"off\"` or a file.").required(),
+        Key::new("format", Shape::Choice(&["json"]), "How a line looks.").or("`\"json\"`"),
+        Key::later("sample"),
+        Key::later("fields"),
+    ],
+};

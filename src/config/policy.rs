@@ -1,0 +1,113 @@
+//! The policies of routes and of `[default]`: who may pass, how often, how long, how much.
+//!
+//! A route's own word stands before the default's, and the default's before the language's. An open
+//! route must be visible: it never becomes one by leaving something out, only by `jwt = "none"` or by
+//! having no default.
+
+use std::time::Duration;
+
+use crate::base::limits::LIMITS_PER_ROUTE_MAX;
+use crate::config::codes;
+use crate::config::defaults;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::language::ROUTE_TIMEOUT;
+use crate::config::reader::{Reader, duration_of};
+use crate::config::span::{Spanned, Text};
+use crate::config::tree::Kind;
+use crate::config::upstream::read_retries;
+
+/// The policies that hold for one route, defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// The issuer whose tokens are asked for; `None`: open.
+    pub jwt: Option<Text>,
+    /// The limits that hold, at most `LIMITS_PER_ROUTE_MAX`.
+    pub limits: Vec<Text>,
+    /// The whole request. Default: 15 s.
+    pub timeout: Spanned<Duration>,
+    /// Each wait for progress of a body; `None`: the listener's and the upstream's.
+    pub idle: Option<Spanned<Duration>>,
+    /// Longest request body. Unit: bytes. Default: 10 MiB.
+    pub body_bytes_max: Spanned<u64>,
+    /// Further attempts; `None`: the upstream's.
+    pub retries: Option<Spanned<u32>>,
+}
+
+/// What one table says about policies; absent means "as above".
+#[derive(Clone, Default)]
+pub(super) struct Stated {
+    jwt: Option<Option<Text>>,
+    limits: Option<Vec<Text>>,
+    timeout: Option<Spanned<Duration>>,
+    idle: Option<Spanned<Duration>>,
+    body_bytes_max: Option<Spanned<u64>>,
+    retries: Option<Spanned<u32>>,
+}
+
+impl Stated {
+    /// Reads the policies of a route or of `[default]`.
+    pub(super) fn read(reader: &Reader<'_>) -> Self {
+        let jwt = reader.text("jwt").map(|name| Some(name).filter(|name| name.value != "none"));
+        let (timeout, idle) = read_timeout(reader);
+        Self {
+            jwt,
+            limits: read_limits(reader),
+            timeout,
+            idle,
+            body_bytes_max: reader.bytes("body_max", 0, u64::MAX),
+            retries: read_retries(reader),
+        }
+    }
+
+    /// What holds: this table's word, else the `other`'s, else the language's.
+    pub(super) fn over(self, other: &Stated) -> Policies {
+        let other = other.clone();
+        let total = || Spanned::built_in(defaults::TOTAL_TIMEOUT);
+        let body = || Spanned::built_in(defaults::BODY_BYTES_MAX);
+        Policies {
+            jwt: self.jwt.or(other.jwt).flatten(),
+            limits: self.limits.or(other.limits).unwrap_or_default(),
+            timeout: self.timeout.or(other.timeout).unwrap_or_else(total),
+            idle: self.idle.or(other.idle),
+            body_bytes_max: self.body_bytes_max.or(other.body_bytes_max).unwrap_or_else(body),
+            retries: self.retries.or(other.retries),
+        }
+    }
+}
+
+fn read_limits(reader: &Reader<'_>) -> Option<Vec<Text>> {
+    let node = reader.node("limit")?;
+    let names = reader.texts("limit");
+    if let [only] = names.as_slice()
+        && only.value == "none"
+    {
+        return Some(Vec::new());
+    }
+    for (index, name) in names.iter().enumerate() {
+        if name.value == "none" {
+            let message = "`none` stands alone: it means that no limit holds";
+            reader.error(codes::BAD_CHOICE, name.span, message);
+        } else if let Some(first) = names[..index].iter().find(|first| first.value == name.value) {
+            let message = format!("the limit `{}` is here twice", name.value);
+            let diagnostic = Diagnostic::error(codes::DUPLICATE, name.span, message);
+            reader.log.push(diagnostic.also(first.span, "first written here"));
+        }
+    }
+    if names.len() > LIMITS_PER_ROUTE_MAX {
+        let message = format!("a route has at most {LIMITS_PER_ROUTE_MAX} limits");
+        reader.error(codes::OUT_OF_RANGE, node.span, message);
+    }
+    Some(names)
+}
+
+type Timeouts = (Option<Spanned<Duration>>, Option<Spanned<Duration>>);
+
+fn read_timeout(reader: &Reader<'_>) -> Timeouts {
+    let Some(node) = reader.node("timeout") else { return (None, None) };
+    if matches!(node.kind, Kind::Table(_)) {
+        let table = reader.table("timeout", &ROUTE_TIMEOUT);
+        return table
+            .map_or((None, None), |table| (table.duration("total"), table.duration("idle")));
+    }
+    (duration_of(node, Duration::from_millis(1), defaults::DURATION_MAX, reader.log), None)
+}

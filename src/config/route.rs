@@ -1,0 +1,244 @@
+//! `[[route]]`: a match, one target, policies.
+//!
+//! A route has exactly one target; which one is never guessed from what else is there.
+
+use crate::config::aggregate::{self, Call, Part};
+use crate::config::codes;
+use crate::config::defaults;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::fields;
+use crate::config::language::{PASS, REDIRECT, RESPOND, ROUTE};
+use crate::config::matching::{self, Match, When};
+use crate::config::policy::{Policies, Stated};
+use crate::config::reader::{Reader, text_of};
+use crate::config::span::{Span, Spanned, Text};
+use crate::config::tree::{Entry, Kind, Log, Node};
+use crate::config::units::shown_duration;
+
+/// One way through the gateway.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The label in logs and metrics. Default: the text of the match.
+    pub name: Text,
+    /// Which requests it is for.
+    pub matches: Match,
+    /// Further conditions.
+    pub when: When,
+    /// Where it leads.
+    pub target: Target,
+    /// What holds for it, defaults filled in.
+    pub policies: Policies,
+    /// What goes to the parts of a merge.
+    pub pass: Pass,
+    /// The table.
+    pub span: Span,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// To an upstream.
+    Forward(Call),
+    /// To several, merged, in the order of the answer.
+    Merge(Vec<Part>),
+    /// To another address.
+    Redirect(Redirect),
+    /// Nowhere: a fixed answer.
+    Respond(Respond),
+}
+
+/// Another address for the client.
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    /// The address; a template.
+    pub to: Text,
+    /// 301, 302, 303, 307 or 308. Default: 307.
+    pub status: u16,
+}
+
+/// A fixed answer.
+#[derive(Clone, Debug)]
+pub struct Respond {
+    /// 200–599. Default: 200.
+    pub status: u16,
+    /// The body; empty by default.
+    pub body: String,
+    /// Fields, names in lower case; a `content-type` is there if there is a body.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What of the client's request goes to the parts of a merge.
+#[derive(Clone, Debug, Default)]
+pub struct Pass {
+    /// Field names, in lower case.
+    pub headers: Vec<Text>,
+    /// Query parameters.
+    pub query: Vec<Text>,
+}
+
+/// The keys that are targets.
+const TARGETS: [&str; 4] = ["forward", "merge", "redirect", "respond"];
+/// The statuses of a redirect (RFC 9110 §15.4).
+const STATUSES: [i64; 5] = [301, 302, 303, 307, 308];
+
+/// Reads one `[[route]]`; `None` without a match or a target.
+pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
+    let reader = Reader::open(&ROUTE, node, log)?;
+    let policies = Stated::read(&reader).over(default);
+    let when = reader.node("when").and_then(|when| matching::read_when(when, log));
+    let pass = reader.table("pass", &PASS).map(|table| read_pass(&table));
+    let name = reader.text("name").filter(|name| check_name(name, log));
+    if reader.node("match").is_none() {
+        reader.missing("match", "write `match = \"GET /path\"`");
+    }
+    let matches = reader.text("match").and_then(|text| matching::read(text, log));
+    let target = read_target(&reader);
+    if let (Some(entry), Some(target)) = (reader.entry("pass"), &target)
+        && !matches!(target, Target::Merge(_))
+    {
+        let message = "`pass` means nothing here: it is for the parts of a `merge`";
+        let diagnostic = Diagnostic::error(codes::WRONG_TARGET, entry.key.span, message);
+        log.push(diagnostic.help("`forward` passes every field but those of the connection"));
+    }
+    if let Some(Target::Merge(parts)) = &target {
+        check_timeouts(parts, &policies, log);
+    }
+    let (matches, target) = (matches?, target?);
+    Some(Route {
+        name: name.unwrap_or_else(|| matches.text.clone()),
+        when: when.unwrap_or_default(),
+        pass: pass.unwrap_or_default(),
+        span: node.span,
+        matches,
+        target,
+        policies,
+    })
+}
+
+fn check_name(name: &Text, log: &Log) -> bool {
+    let good = !name.value.is_empty() && !name.value.chars().any(char::is_control);
+    if !good {
+        log.error(codes::BAD_NAME, name.span, "a route's name is a line of text");
+    }
+    good
+}
+
+fn read_pass(reader: &Reader<'_>) -> Pass {
+    let headers = fields::names(reader.texts("headers"), reader.log);
+    Pass { headers, query: reader.texts("query") }
+}
+
+/// The one target of a route.
+fn read_target(reader: &Reader<'_>) -> Option<Target> {
+    let given: Vec<&Entry> = TARGETS.into_iter().filter_map(|key| reader.entry(key)).collect();
+    let [only] = given.as_slice() else {
+        reader.log.push(not_one(reader, &given));
+        // What is inside of each is read for its mistakes all the same.
+        for entry in &given {
+            read_one_target(reader, entry);
+        }
+        return None;
+    };
+    read_one_target(reader, only)
+}
+
+fn not_one(reader: &Reader<'_>, given: &[&Entry]) -> Diagnostic {
+    let Some((first, others)) = given.split_first() else {
+        return Diagnostic::error(codes::NO_TARGET, reader.place, "this route leads nowhere")
+            .note("one of these must be there: forward, merge, redirect, respond");
+    };
+    let message = "this route has several targets: it leads to exactly one";
+    let diagnostic = Diagnostic::error(codes::SEVERAL_TARGETS, first.key.span, message);
+    others.iter().fold(diagnostic, |all, other| all.also(other.key.span, "and another"))
+}
+
+fn read_one_target(reader: &Reader<'_>, entry: &Entry) -> Option<Target> {
+    let log = reader.log;
+    match entry.key.value.as_str() {
+        "forward" => {
+            let text = reader.text("forward")?;
+            aggregate::read_call(&text, false, log).map(Target::Forward)
+        }
+        "merge" => {
+            let parts = reader.named("merge")?;
+            Some(Target::Merge(aggregate::read(parts, entry.key.span, log)))
+        }
+        "redirect" => read_redirect(&entry.node, log).map(Target::Redirect),
+        _ => Reader::open(&RESPOND, &entry.node, log)
+            .map(|table| Target::Respond(read_respond(&table))),
+    }
+}
+
+fn read_redirect(node: &Node, log: &Log) -> Option<Redirect> {
+    let (to, status) = if matches!(node.kind, Kind::Text(_)) {
+        (text_of(node, log, "an address")?, None)
+    } else {
+        let reader = Reader::open(&REDIRECT, node, log)?;
+        if reader.node("to").is_none() {
+            reader.missing("to", "write `redirect = { to = \"/new/{path.rest}\", status = 308 }`");
+        }
+        let status = reader.integer("status").filter(|status| check_status(status, log));
+        (reader.text("to")?, status)
+    };
+    if to.value.trim().is_empty() {
+        log.error(codes::BAD_CALL, to.span, "the address is missing");
+        return None;
+    }
+    fields::check_value(&to, log).then(|| Redirect {
+        to,
+        status: status.map_or(defaults::REDIRECT_STATUS, |s| s.value as u16),
+    })
+}
+
+fn check_status(status: &Spanned<i64>, log: &Log) -> bool {
+    let good = STATUSES.contains(&status.value);
+    if !good {
+        let message = format!("{} is not a redirect that clients follow", status.value);
+        let diagnostic = Diagnostic::error(codes::OUT_OF_RANGE, status.span, message);
+        log.push(diagnostic.note("valid here: 301, 302, 303, 307, 308"));
+    }
+    good
+}
+
+fn read_respond(reader: &Reader<'_>) -> Respond {
+    let status = reader.integer("status");
+    let body = reader.text("body");
+    let code = status.as_ref().map_or(defaults::RESPOND_STATUS, |status| status.value as u16);
+    if let Some(body) = body.as_ref().filter(|body| !body.value.is_empty())
+        && matches!(code, 204 | 205 | 304)
+    {
+        let message = format!("an answer with status {code} has no body (RFC 9110 §15)");
+        reader.error(codes::WRONG_TARGET, body.span, message);
+    }
+    let body = body.map_or_else(String::new, |body| body.value);
+    let sent = fields::to_send(reader.fields("headers"), reader.log);
+    let mut headers: Vec<(String, String)> =
+        sent.into_iter().map(|(name, value)| (name.value, value.value)).collect();
+    if !body.is_empty() && !headers.iter().any(|(name, _)| name == "content-type") {
+        headers.push(("content-type".into(), "text/plain; charset=utf-8".into()));
+    }
+    Respond { status: code, body, headers }
+}
+
+/// A part cannot take longer than its route: the larger number would never hold.
+fn check_timeouts(parts: &[Part], policies: &Policies, log: &Log) {
+    let total = &policies.timeout;
+    for part in parts {
+        let Some(timeout) = part.timeout.as_ref().filter(|timeout| timeout.value > total.value)
+        else {
+            continue;
+        };
+        let message = format!(
+            "the part `{}` may take {}, its route only {}",
+            part.name.value,
+            shown_duration(timeout.value),
+            shown_duration(total.value)
+        );
+        let diagnostic = Diagnostic::error(codes::PART_TIMEOUT, timeout.span, message);
+        log.push(if total.span.is_built_in() {
+            diagnostic.help("the route has no `timeout` of its own: give it one")
+        } else {
+            diagnostic.also(total.span, "the route's timeout")
+        });
+    }
+}

@@ -1,0 +1,57 @@
+//! One way through the house: policies, then a target.
+//!
+//! A route never names anything: ids of the same `Gateway` only.
+
+use std::time::Duration;
+
+use crate::aggregate::Plan;
+use crate::base::ids::UpstreamId;
+use crate::base::name::Name;
+use crate::exchange::reply::Reply;
+use crate::exchange::template::Template;
+use crate::http::Status;
+use crate::policy::Policy;
+
+/// A route, compiled.
+pub struct Route {
+    /// As written, or its `match`; the label operators see.
+    pub name: Name,
+    /// In execution order.
+    pub policies: Box<[Policy]>,
+    /// What it leads to.
+    pub target: Target,
+    /// From the whole request to the head of the response.
+    pub timeout: Duration,
+    /// How long an origin may pause while it sends a body or takes one.
+    pub idle_timeout: Duration,
+    /// Largest request body. Unit: bytes.
+    pub body_bytes_max: u64,
+}
+
+/// What a route leads to.
+pub enum Target {
+    /// One upstream.
+    Forward(Forward),
+    /// Several, merged.
+    Aggregate(Plan),
+    /// Somewhere else.
+    Redirect(Redirect),
+    /// A fixed reply.
+    Respond(Reply),
+}
+
+/// One upstream, and the target sent to it.
+pub struct Forward {
+    /// The upstream.
+    pub upstream: UpstreamId,
+    /// The path and query sent; `None` sends the request target as received.
+    pub target: Option<Template>,
+}
+
+/// A redirection (RFC 9110 §15.4).
+pub struct Redirect {
+    /// The Location.
+    pub to: Template,
+    /// The status, 3xx.
+    pub status: Status,
+}

@@ -1,0 +1,303 @@
+//! The production runtime: monoio 0.2.4 on io_uring, or on epoll where io_uring is refused.
+//!
+//! monoio is used by the house rules of RUNTIME.md A.9: an accept is never dropped in flight, a task's
+//! panic never ends its thread, nothing wakes a core from another thread, and no name is ever resolved
+//! here. The way out of monoio is this file.
+
+use std::cell::UnsafeCell;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use monoio::buf::{IoBuf, IoBufMut};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, Canceller};
+use monoio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::base::address::Address;
+use crate::base::buffer::Buf;
+use crate::base::time::{Instant, Wall};
+use crate::runtime::clock;
+use crate::runtime::probe::Driver;
+use crate::runtime::{Listener, Runtime, Stream};
+
+/// Entries of one core's submission queue; more operations in one turn are submitted in between.
+const RING_ENTRIES: u32 = 1024;
+
+/// The event loop of the calling thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Uring;
+
+/// Runs `main` to its end on an event loop made on this thread.
+///
+/// # Errors
+/// When the kernel refuses the event loop (descriptors, memory).
+pub fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
+    match driver {
+        Driver::IoUring(flags) => {
+            let builder = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+                .uring_builder(flags.builder())
+                .with_entries(RING_ENTRIES)
+                .enable_timer();
+            Ok(builder.build()?.block_on(main))
+        }
+        Driver::Epoll => {
+            let builder = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer();
+            Ok(builder.build()?.block_on(main))
+        }
+    }
+}
+
+impl Runtime for Uring {
+    type Stream = Socket;
+    type Listener = Acceptor;
+
+    fn now(&self) -> Instant {
+        clock::now()
+    }
+
+    fn wall(&self) -> Wall {
+        clock::wall()
+    }
+
+    async fn sleep_until(&self, at: Instant) {
+        let wait = at.since(clock::now());
+        if !wait.is_zero() {
+            monoio::time::sleep(wait).await;
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        monoio::spawn(Caught { task });
+    }
+
+    fn listen(&self, address: &Address, socket: OwnedFd) -> io::Result<Acceptor> {
+        Acceptor::new(address, socket)
+    }
+
+    async fn connect(&self, address: &Address) -> io::Result<Socket> {
+        match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect_addr(*address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Socket::new(Io::Tcp(stream), Some(*address)))
+            }
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await?;
+                Ok(Socket::new(Io::Unix(stream), None))
+            }
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A task whose panic ends the task and not the thread (monoio does not catch it).
+    struct Caught<F> {
+        #[pin]
+        task: F,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Caught<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = self.project().task;
+        let poll = std::panic::AssertUnwindSafe(|| task.poll(cx));
+        // The panic hook has already told what and where; the task's state is dropped with it.
+        std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(()))
+    }
+}
+
+/// A connected TCP or Unix stream socket.
+pub struct Socket {
+    io: UnsafeCell<Io>,
+    fd: RawFd,
+    peer: Option<SocketAddr>,
+}
+
+enum Io {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn new(io: Io, peer: Option<SocketAddr>) -> Self {
+        let fd = match &io {
+            Io::Tcp(stream) => stream.as_raw_fd(),
+            Io::Unix(stream) => stream.as_raw_fd(),
+        };
+        Self { io: UnsafeCell::new(io), fd, peer }
+    }
+
+    #[expect(unsafe_code, reason = "reading and writing at once, as monoio's own split halves do")]
+    #[expect(clippy::mut_from_ref, reason = "see SAFETY")]
+    fn io(&self) -> &mut Io {
+        // SAFETY: a `Socket` never leaves its thread (it is not `Sync`), and monoio's read, write and
+        // readiness operations use the exclusive reference only while they are made, to clone the
+        // descriptor's handle; no two of them are being made at once. monoio's `OwnedReadHalf` and
+        // `OwnedWriteHalf` rest on the same fact.
+        unsafe { &mut *self.io.get() }
+    }
+}
+
+/// A read into the spare room of a buffer.
+struct Into {
+    buf: Buf,
+    bytes_max: usize,
+}
+
+// SAFETY: the spare room is initialised memory that stays where it is while the handle moves (the block
+// is boxed), and `set_init` is called with what the kernel wrote there.
+#[expect(unsafe_code, reason = "monoio's trait for buffers it may write to")]
+unsafe impl IoBufMut for Into {
+    fn write_ptr(&mut self) -> *mut u8 {
+        self.buf.spare_mut().as_mut_ptr()
+    }
+
+    fn bytes_total(&mut self) -> usize {
+        self.buf.spare().min(self.bytes_max)
+    }
+
+    unsafe fn set_init(&mut self, n: usize) {
+        self.buf.fill(n);
+    }
+}
+
+/// A write of a buffer's data.
+struct From(Buf);
+
+// SAFETY: the data is initialised memory that stays where it is while the handle moves.
+#[expect(unsafe_code, reason = "monoio's trait for buffers it may read from")]
+unsafe impl IoBuf for From {
+    fn read_ptr(&self) -> *const u8 {
+        self.0.data().as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Stream for Socket {
+    async fn read(&self, buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
+        let into = Into { buf, bytes_max };
+        let (result, into) = match self.io() {
+            Io::Tcp(stream) => stream.read(into).await,
+            Io::Unix(stream) => stream.read(into).await,
+        };
+        (result, into.buf)
+    }
+
+    async fn write_all(&self, buf: Buf) -> (io::Result<()>, Buf) {
+        let mut from = From(buf);
+        while !from.0.is_empty() {
+            let (result, back) = match self.io() {
+                Io::Tcp(stream) => stream.write(from).await,
+                Io::Unix(stream) => stream.write(from).await,
+            };
+            from = back;
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), from.0),
+                Ok(n) => from.0.consume(n),
+                Err(error) => return (Err(error), from.0),
+            }
+        }
+        (Ok(()), from.0)
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        match self.io() {
+            Io::Tcp(stream) => stream.readable(false).await,
+            Io::Unix(stream) => stream.readable(false).await,
+        }
+    }
+
+    #[expect(unsafe_code, reason = "a peek that does not wait")]
+    fn is_quiet(&self) -> bool {
+        let mut byte = 0_u8;
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: the descriptor is open as long as `self`, and the buffer is valid for one byte.
+        let got = unsafe { libc::recv(self.fd, (&raw mut byte).cast(), 1, flags) };
+        got < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+    }
+
+    #[expect(unsafe_code, reason = "shutdown(2) on a descriptor we own")]
+    fn shutdown_write(&self) {
+        // SAFETY: the descriptor is open as long as `self`. The result does not matter: a socket that
+        // cannot be shut down is closed already.
+        unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+}
+
+/// A listening socket on this core.
+pub struct Acceptor {
+    io: AcceptIo,
+    canceller: std::cell::RefCell<Canceller>,
+    stopped: std::cell::Cell<bool>,
+}
+
+enum AcceptIo {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Acceptor {
+    /// From a bound and listening socket of the address' family.
+    ///
+    /// # Errors
+    /// When the event loop cannot register the descriptor.
+    fn new(address: &Address, socket: OwnedFd) -> io::Result<Self> {
+        let io = match address {
+            Address::Tcp(_) => AcceptIo::Tcp(TcpListener::from_std(socket.into())?),
+            Address::Unix(_) => AcceptIo::Unix(UnixListener::from_std(socket.into())?),
+        };
+        let canceller = std::cell::RefCell::new(Canceller::new());
+        Ok(Self { io, canceller, stopped: std::cell::Cell::new(false) })
+    }
+}
+
+impl Listener for Acceptor {
+    type Stream = Socket;
+
+    async fn accept(&self) -> Option<io::Result<Socket>> {
+        let handle = self.canceller.borrow().handle();
+        let accepted = match &self.io {
+            AcceptIo::Tcp(listener) => listener
+                .cancelable_accept(handle)
+                .await
+                .map(|(stream, peer)| Socket::new(Io::Tcp(stream), Some(peer))),
+            AcceptIo::Unix(listener) => listener
+                .cancelable_accept(handle)
+                .await
+                .map(|(stream, _)| Socket::new(Io::Unix(stream), None)),
+        };
+        match accepted {
+            Ok(socket) => {
+                close_on_exec(socket.fd);
+                Some(Ok(socket))
+            }
+            Err(_) if self.stopped.get() => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn stop(&self) {
+        self.stopped.set(true);
+        let canceller = self.canceller.take();
+        *self.canceller.borrow_mut() = canceller.cancel();
+    }
+}
+
+/// monoio accepts without SOCK_CLOEXEC (RUNTIME.md A.7).
+#[expect(unsafe_code, reason = "fcntl(2) on a descriptor we own")]
+fn close_on_exec(fd: RawFd) {
+    // SAFETY: the descriptor is open; setting a flag on it has no other effect.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+}

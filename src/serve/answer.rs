@@ -1,0 +1,238 @@
+//! The only place where a fault becomes a response, and where local replies are written.
+//!
+//! Errors are `application/problem+json` (RFC 9457) with a Proxy-Status field (RFC 9209). They never say
+//! anything about the inside: no upstream, no address, no reason beyond the fault's registered name.
+
+use crate::base::buffer::Buf;
+use crate::exchange::Exchange;
+use crate::exchange::fault::{Fault, FaultKind};
+use crate::exchange::reply::Reply;
+use crate::http::framing::BodyLength;
+use crate::http::{Status, Version, date};
+use crate::runtime::Runtime;
+use crate::serve::Core;
+use crate::serve::outgoing::Outgoing;
+
+/// Our name in Proxy-Status.
+const PROXY_NAME: &str = "ringway";
+
+/// Answers a fault, if an answer can still be given.
+pub async fn fault<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    fault: Fault,
+    outgoing: &mut Outgoing<'_, R>,
+) {
+    x.fault = Some(fault);
+    if outgoing.begun || fault.kind == FaultKind::ClientGone {
+        outgoing.keep_alive = false;
+        return;
+    }
+    if closes(fault.kind) {
+        outgoing.keep_alive = false;
+    }
+    let mut body = Vec::with_capacity(256);
+    problem(&mut body, x, fault.kind);
+    let mut fields = Vec::with_capacity(64);
+    fields.extend_from_slice(b"cache-control: no-store\r\nproxy-status: ");
+    fields.extend_from_slice(PROXY_NAME.as_bytes());
+    fields.extend_from_slice(b"; error=");
+    fields.extend_from_slice(fault.kind.name().as_bytes());
+    fields.extend_from_slice(b"\r\n");
+    let status = fault.kind.status();
+    send(core, x, Local { status, fields: &fields, kind: "application/problem+json", body: &body }, outgoing)
+        .await;
+}
+
+/// Sends a fixed reply or a redirection.
+pub async fn reply<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    reply: &Reply,
+    outgoing: &mut Outgoing<'_, R>,
+) {
+    if reply.close {
+        outgoing.keep_alive = false;
+    }
+    let local = Local {
+        status: reply.status,
+        fields: reply.fields.as_bytes(),
+        kind: reply.content_type,
+        body: reply.body.as_bytes(),
+    };
+    send(core, x, local, outgoing).await;
+}
+
+/// A response made here.
+pub struct Local<'a> {
+    /// Its status.
+    pub status: Status,
+    /// Complete field lines.
+    pub fields: &'a [u8],
+    /// Media type of the body; empty for none.
+    pub kind: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// Sends a local response whose body may be larger than a buffer.
+pub async fn send<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    local: Local<'_>,
+    outgoing: &mut Outgoing<'_, R>,
+) {
+    let written = send_pieces(core, x, &local, [local.body].into_iter(), local.body.len(), outgoing);
+    if let Err(gone) = written.await {
+        x.fault.get_or_insert(gone);
+    }
+}
+
+/// Sends a local response whose body is given in pieces of `body_bytes` in all.
+///
+/// # Errors
+/// The client is gone.
+pub async fn send_pieces<'p, R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    local: &Local<'_>,
+    pieces: impl Iterator<Item = &'p [u8]>,
+    body_bytes: usize,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    let mut out = core.buffer()?;
+    let framing = outgoing.frame(local.status, BodyLength::Exact(body_bytes as u64));
+    let secs = core.runtime.wall().as_secs();
+    head(&mut out, x, local, framing, outgoing.version, outgoing.keep_alive, secs);
+    x.status = Some(local.status);
+    outgoing.begun = true;
+    if !outgoing.head_only && !matches!(local.status.0, 204 | 304) {
+        for piece in pieces {
+            let mut piece = piece;
+            while !piece.is_empty() {
+                if out.spare() == 0 {
+                    outgoing.write(std::mem::replace(&mut out, core.buffer()?)).await?;
+                }
+                let (now, later) = piece.split_at(piece.len().min(out.spare()));
+                let fits = out.put(now);
+                debug_assert!(fits, "cut to the room there is");
+                piece = later;
+            }
+        }
+    }
+    outgoing.write(out).await
+}
+
+/// Writes the head of a local response. It always fits: every line of it is bounded far below a buffer.
+fn head(
+    out: &mut Buf,
+    x: &Exchange,
+    local: &Local<'_>,
+    framing: BodyLength,
+    version: Version,
+    keep_alive: bool,
+    wall_secs: u64,
+) {
+    let mut put = |bytes: &[u8]| {
+        let fits = out.put(bytes);
+        debug_assert!(fits, "a local head fits a buffer");
+    };
+    let mut number = itoa::Buffer::new();
+    put(b"HTTP/1.1 ");
+    put(number.format(local.status.0).as_bytes());
+    put(b" ");
+    put(local.status.reason().as_bytes());
+    put(b"\r\ndate: ");
+    put(&date::imf_fixdate(wall_secs));
+    if !local.kind.is_empty() {
+        put(b"\r\ncontent-type: ");
+        put(local.kind.as_bytes());
+    }
+    if let (BodyLength::Exact(bytes), false) = (framing, local.status.0 == 204) {
+        put(b"\r\ncontent-length: ");
+        put(number.format(bytes).as_bytes());
+    }
+    match (keep_alive, version) {
+        (false, _) => put(b"\r\nconnection: close\r\n"),
+        (true, Version::Http10) => put(b"\r\nconnection: keep-alive\r\n"),
+        (true, _) => put(b"\r\n"),
+    }
+    if !x.id.as_bytes().is_empty() {
+        put(b"x-request-id: ");
+        put(x.id.as_bytes());
+        put(b"\r\n");
+    }
+    put(x.reply_fields.as_bytes());
+    put(local.fields);
+    put(b"\r\n");
+}
+
+/// After these the framing of the connection cannot be trusted, or the client is better off anew.
+fn closes(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::HttpRequestError
+            | FaultKind::RequestTimeout
+            | FaultKind::BodyTooLarge
+            | FaultKind::TargetTooLong
+            | FaultKind::HeadTooLarge
+            | FaultKind::ExpectationRefused
+            | FaultKind::NotImplemented
+            | FaultKind::VersionRefused
+    )
+}
+
+/// The body of an error: RFC 9457 members, and the request id to ask about.
+fn problem(body: &mut Vec<u8>, x: &Exchange, kind: FaultKind) {
+    let status = kind.status();
+    body.extend_from_slice(b"{\"type\":\"about:blank\",\"title\":\"");
+    body.extend_from_slice(status.reason().as_bytes());
+    body.extend_from_slice(b"\",\"status\":");
+    body.extend_from_slice(itoa::Buffer::new().format(status.0).as_bytes());
+    body.extend_from_slice(b",\"detail\":\"");
+    body.extend_from_slice(detail(kind).as_bytes());
+    body.extend_from_slice(b"\"");
+    if !x.id.as_bytes().is_empty() {
+        body.extend_from_slice(b",\"request_id\":\"");
+        body.extend_from_slice(x.id.as_bytes());
+        body.extend_from_slice(b"\"");
+    }
+    body.extend_from_slice(b"}\n");
+}
+
+/// One sentence for the client: what happened, and what it can do.
+fn detail(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::HttpRequestError => "The request is malformed or ambiguous.",
+        FaultKind::PathRefused => {
+            "The path is spelt in a way that is refused here: dot segments, empty segments, encoded slashes, semicolons or invalid encoding."
+        }
+        FaultKind::ValueMissing => "The request lacks a value that this route needs.",
+        FaultKind::Unauthorized => "A valid bearer token is needed; WWW-Authenticate says more.",
+        FaultKind::HttpRequestDenied => "This request is not allowed.",
+        FaultKind::RouteMissing => "Nothing is served at this address.",
+        FaultKind::MethodRefused => "This method is not allowed here; Allow names those that are.",
+        FaultKind::RequestTimeout => "The request did not arrive in time.",
+        FaultKind::BodyTooLarge => "The request's body is larger than allowed.",
+        FaultKind::TargetTooLong => "The request target is longer than allowed.",
+        FaultKind::ExpectationRefused => "The Expect field asks for something unknown.",
+        FaultKind::RateLimited => "Too many requests; Retry-After says when to come back.",
+        FaultKind::HeadTooLarge => "The request's header section is larger than allowed.",
+        FaultKind::ClientGone => "The client closed the connection.",
+        FaultKind::ProxyInternalError => "The gateway made a mistake.",
+        FaultKind::NotImplemented => "The request uses a coding or method that is not supported.",
+        FaultKind::ConnectionRefused
+        | FaultKind::ConnectionTerminated
+        | FaultKind::HttpProtocolError
+        | FaultKind::HttpResponseIncomplete
+        | FaultKind::HttpResponseHeaderSectionSize => "The service did not answer properly.",
+        FaultKind::PartFailed => "A service that this answer needs failed.",
+        FaultKind::DestinationUnavailable
+        | FaultKind::KeysUnavailable
+        | FaultKind::ConnectionLimitReached => "The service is not available at the moment.",
+        FaultKind::ConnectionTimeout | FaultKind::HttpResponseTimeout => {
+            "The service did not answer in time."
+        }
+        FaultKind::VersionRefused => "This HTTP version is not supported.",
+    }
+}

@@ -1,0 +1,282 @@
+//! One try at one endpoint: choose it, take or open a connection, send, read the head of the answer.
+//!
+//! A connection is used again only if its last exchange ended exactly and nothing has arrived on it
+//! since: an origin's unasked-for bytes must never become somebody's response.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
+use crate::base::buffer::Buf;
+use crate::base::ids::{EndpointId, UpstreamId};
+use crate::base::limits::INTERIM_RESPONSES_MAX;
+use crate::base::time::Instant;
+use crate::exchange::attempt::Attempt;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::http::Method;
+use crate::http::h1::chunked;
+use crate::http::h1::parse::{self, HeadError, HeadLimits, Parsed};
+use crate::http::head::ResponseHead;
+use crate::runtime::deadline::Slot;
+use crate::runtime::{Runtime, Stream};
+use crate::serve::shard::{Connection, Origins};
+use crate::serve::{Core, Installed};
+use crate::upstream::Upstream;
+
+/// A connection on loan for one exchange. Dropping it closes the connection.
+pub struct Lease<R: Runtime> {
+    connection: Option<Connection<R>>,
+    origins: Rc<Origins<R>>,
+    /// The endpoint at the other end.
+    pub endpoint: EndpointId,
+    /// Whether it served another exchange before.
+    pub reused: bool,
+}
+
+impl<R: Runtime> Lease<R> {
+    /// The socket.
+    pub fn stream(&self) -> &R::Stream {
+        let connection = self.connection.as_ref();
+        &connection.expect("taken out by `give_back` only, which consumes the lease").stream
+    }
+
+    /// Returns the connection to its pool: the exchange ended exactly and both sides want it kept.
+    pub fn give_back(mut self, now: Instant) {
+        if let Some(connection) = self.connection.take() {
+            let Connection { made_at, requests, .. } = connection;
+            let refused =
+                self.origins.pools.borrow_mut().put(self.endpoint, connection, now, made_at, requests);
+            drop(refused);
+        }
+    }
+}
+
+impl<R: Runtime> Drop for Lease<R> {
+    fn drop(&mut self) {
+        self.origins.state.borrow_mut().end(self.endpoint);
+    }
+}
+
+/// Which upstream is asked, until when, and what was tried before.
+pub struct Asked {
+    /// The upstream.
+    pub upstream: UpstreamId,
+    /// Part of a merge, if it is one.
+    pub part: Option<u16>,
+    /// Nothing waits longer than this.
+    pub deadline: Instant,
+    /// Endpoints tried already, as a bit set.
+    pub tried: u64,
+    /// Whether a connection that served before may be used.
+    pub may_reuse: bool,
+}
+
+impl Asked {
+    /// A first try at `upstream`.
+    pub fn of(upstream: UpstreamId, deadline: Instant) -> Self {
+        Self { upstream, part: None, deadline, tried: 0, may_reuse: true }
+    }
+}
+
+/// The record of an attempt that begins now.
+pub fn begin(asked: &Asked, now: Instant) -> Attempt {
+    Attempt {
+        part: asked.part,
+        upstream: asked.upstream,
+        endpoint: None,
+        address: None,
+        reused: false,
+        status: None,
+        fault: None,
+        begun: now,
+        connected: None,
+        answered: None,
+        done: None,
+        bytes: 0,
+    }
+}
+
+/// Room left in front of what is read from an origin, so that the head sent to the client can be put
+/// before the body without moving it. A longer head is written by itself. Unit: bytes.
+const HEAD_HEADROOM: usize = 1024;
+
+/// Room left behind what is read, for the end of a chunk and of a body. Unit: bytes.
+pub const FRAME_END_BYTES: usize = chunked::FRAME_TAILROOM + chunked::LAST_CHUNK.len();
+
+/// Makes `buf` ready to read a response into.
+pub fn ready_for_response(buf: &mut Buf) {
+    buf.clear_with_headroom(HEAD_HEADROOM);
+}
+
+/// Chooses an endpoint and gets a connection to it.
+///
+/// # Errors
+/// No endpoint, refused, unreachable or too late; nothing was sent.
+pub async fn connect<R: Runtime>(
+    core: &Core<R>,
+    installed: &Installed<R>,
+    asked: &mut Asked,
+    slot: &Slot,
+    record: &mut Attempt,
+) -> Result<Lease<R>, Fault> {
+    let upstream = installed.gateway.upstream(asked.upstream);
+    let origins = installed.origins(asked.upstream);
+    let chosen = core.shard(|shard| {
+        origins.state.borrow_mut().choose(upstream, record.begun, &mut shard.rng, asked.tried)
+    });
+    let Some(endpoint) = chosen else {
+        let kind = FaultKind::DestinationUnavailable;
+        return Err(Fault { kind, side: Side::Upstream, again: Again::Never });
+    };
+    asked.tried |= 1 << (endpoint.0 % 64);
+    record.endpoint = Some(endpoint);
+    record.address = upstream.endpoints[endpoint.index()].address.tcp();
+    origins.state.borrow_mut().begin(endpoint);
+    let mut lease = Lease { connection: None, origins: origins.clone(), endpoint, reused: false };
+    if asked.may_reuse {
+        lease.connection = kept(origins, endpoint, record.begun);
+    }
+    if lease.connection.is_some() {
+        lease.reused = true;
+        record.reused = true;
+        record.connected = Some(record.begun);
+        return Ok(lease);
+    }
+    let stream = dial(core, upstream, asked, slot, &lease).await?;
+    let now = core.runtime.now();
+    record.connected = Some(now);
+    lease.connection = Some(Connection { stream, made_at: now, requests: 1 });
+    Ok(lease)
+}
+
+/// The newest idle connection that is still quiet.
+fn kept<R: Runtime>(
+    origins: &Origins<R>,
+    endpoint: EndpointId,
+    now: Instant,
+) -> Option<Connection<R>> {
+    let mut pools = origins.pools.borrow_mut();
+    while let Some(kept) = pools.take(endpoint, now) {
+        if kept.connection.stream.is_quiet() {
+            let mut connection = kept.connection;
+            connection.requests += 1;
+            return Some(connection);
+        }
+    }
+    None
+}
+
+async fn dial<R: Runtime>(
+    core: &Core<R>,
+    upstream: &Upstream,
+    asked: &Asked,
+    slot: &Slot,
+    lease: &Lease<R>,
+) -> Result<R::Stream, Fault> {
+    let endpoint = &upstream.endpoints[lease.endpoint.index()];
+    let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
+    let dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
+    let kind = match dialled {
+        Ok(Ok(stream)) => {
+            lease.origins.state.borrow_mut().connect_succeeded(lease.endpoint);
+            return Ok(stream);
+        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            FaultKind::ConnectionRefused
+        }
+        Ok(Err(_)) => FaultKind::DestinationUnavailable,
+        Err(_) => FaultKind::ConnectionTimeout,
+    };
+    lease.origins.state.borrow_mut().connect_failed(lease.endpoint, core.runtime.now());
+    // A deadline that was the exchange's own leaves no time for another try.
+    let again = if until == asked.deadline { Again::Never } else { Again::Always };
+    Err(Fault { kind, side: Side::Upstream, again })
+}
+
+/// Sends what is in `buf` (a head, and perhaps a whole small body) and gives the empty buffer back.
+///
+/// # Errors
+/// The origin closed or took nothing in time.
+pub async fn send<R: Runtime>(
+    lease: &Lease<R>,
+    slot: &Slot,
+    until: Instant,
+    buf: Buf,
+) -> Result<Buf, Fault> {
+    match slot.within(until, lease.stream().write_all(buf)).await {
+        Ok((Ok(()), buf)) => Ok(buf),
+        Ok((Err(_), _)) => Err(fault_of_close(lease.reused)),
+        Err(_) => Err(fault_of_silence()),
+    }
+}
+
+/// Reads a response head into `head`; its bytes, and what of the body came with them, are in the buffer
+/// returned. An interim head is returned like any other: the caller counts.
+///
+/// # Errors
+/// The origin closed, was silent for too long, or answered nonsense.
+pub async fn read_head<R: Runtime>(
+    lease: &Lease<R>,
+    slot: &Slot,
+    until: &Cell<Instant>,
+    method: Method,
+    mut buf: Buf,
+    head: &mut ResponseHead,
+) -> Result<Buf, Fault> {
+    let limits = HeadLimits::default();
+    let mut seen = 0;
+    loop {
+        if buf.len() > seen {
+            match parse::response(buf.data(), seen, &limits, method, head) {
+                Ok(Parsed::Done) => return Ok(buf),
+                Ok(Parsed::Partial) => seen = buf.len(),
+                Err(error) => return Err(fault_of_head(&error)),
+            }
+        }
+        // Room for the end of a frame is left behind the data.
+        let room = buf.spare().saturating_sub(FRAME_END_BYTES);
+        if room == 0 {
+            return Err(fault_of_head(&HeadError::TooLarge));
+        }
+        match slot.within(until.get(), lease.stream().read(buf, room)).await {
+            Ok((Ok(0) | Err(_), _)) if seen == 0 => return Err(fault_of_close(lease.reused)),
+            Ok((Ok(0) | Err(_), _)) => {
+                let kind = FaultKind::HttpResponseIncomplete;
+                return Err(Fault { kind, side: Side::Upstream, again: Again::Never });
+            }
+            Ok((Ok(_), filled)) => buf = filled,
+            Err(_) => return Err(fault_of_silence()),
+        }
+    }
+}
+
+/// Counts interim responses.
+///
+/// # Errors
+/// The origin sent more than `INTERIM_RESPONSES_MAX`, or switched protocols without having been asked.
+pub fn count_interim(head: &ResponseHead, count: &mut u32) -> Result<(), Fault> {
+    *count += 1;
+    if *count > INTERIM_RESPONSES_MAX || head.status.0 == 101 {
+        let kind = FaultKind::HttpProtocolError;
+        return Err(Fault { kind, side: Side::Upstream, again: Again::Never });
+    }
+    Ok(())
+}
+
+fn fault_of_close(reused: bool) -> Fault {
+    // A kept connection that closes before any byte came back was closing while we sent.
+    let again = if reused { Again::IfIdempotent } else { Again::Never };
+    Fault { kind: FaultKind::ConnectionTerminated, side: Side::Upstream, again }
+}
+
+fn fault_of_silence() -> Fault {
+    Fault { kind: FaultKind::HttpResponseTimeout, side: Side::Upstream, again: Again::Never }
+}
+
+fn fault_of_head(error: &HeadError) -> Fault {
+    let kind = match error {
+        HeadError::TooLarge | HeadError::TooManyFields => FaultKind::HttpResponseHeaderSectionSize,
+        _ => FaultKind::HttpProtocolError,
+    };
+    Fault { kind, side: Side::Upstream, again: Again::Never }
+}

@@ -1,0 +1,230 @@
+//! Reads the body of one message, in pieces, from a stream: the client's or an origin's.
+//!
+//! It never reads past a body of known length, never hands out an empty piece, and holds one buffer at
+//! a time, so that a body of any size takes the same memory (RFC 9112 §6, §7.1).
+
+use std::time::Duration;
+
+use crate::base::buffer::Buf;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::http::framing::BodyLength;
+use crate::http::h1::chunked::{self, Decoder};
+use crate::runtime::deadline::Slot;
+use crate::runtime::{Runtime, Stream};
+use crate::serve::Core;
+use crate::serve::attempt::FRAME_END_BYTES;
+
+/// The reader of one body.
+pub struct BodyReader<'a, R: Runtime> {
+    core: &'a Core<R>,
+    stream: &'a R::Stream,
+    slot: &'a Slot,
+    decoder: &'a mut Decoder,
+    left: Left,
+    side: Side,
+    pause_max: Duration,
+    bytes_max: u64,
+    bytes: u64,
+    wire_bytes: u64,
+    arrived: Option<Buf>,
+    rest: Option<Buf>,
+}
+
+/// What is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Exact(u64),
+    Chunks,
+    UntilClose,
+}
+
+/// Whose body it is, and what it may cost.
+pub struct BodyRules {
+    /// Whose body.
+    pub side: Side,
+    /// Longest wait for the next bytes.
+    pub pause_max: Duration,
+    /// Largest body. Unit: bytes.
+    pub bytes_max: u64,
+}
+
+impl<'a, R: Runtime> BodyReader<'a, R> {
+    /// A reader of a body of `length`, of which `arrived` came with the head.
+    pub fn new(
+        core: &'a Core<R>,
+        stream: &'a R::Stream,
+        slot: &'a Slot,
+        decoder: &'a mut Decoder,
+        length: BodyLength,
+        arrived: Option<Buf>,
+        rules: BodyRules,
+    ) -> Self {
+        decoder.reset();
+        let left = match length {
+            BodyLength::None | BodyLength::Exact(0) => Left::Nothing,
+            BodyLength::Exact(bytes) => Left::Exact(bytes),
+            BodyLength::Chunked => Left::Chunks,
+            BodyLength::UntilClose => Left::UntilClose,
+        };
+        let BodyRules { side, pause_max, bytes_max } = rules;
+        let arrived = arrived.filter(|buf| !buf.is_empty());
+        let (arrived, rest) = if left == Left::Nothing { (None, arrived) } else { (arrived, None) };
+        let (bytes, wire_bytes) = (0, arrived.as_ref().map_or(0, |buf| buf.len() as u64));
+        Self {
+            core, stream, slot, decoder, left, side, pause_max, bytes_max, bytes, wire_bytes, arrived, rest,
+        }
+    }
+
+    /// Sets the largest body that is read. Unit: bytes.
+    pub fn bound(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Whether the whole body was handed out.
+    pub fn is_done(&self) -> bool {
+        self.left == Left::Nothing
+    }
+
+    /// Whether nothing of the body has arrived yet.
+    pub fn is_untouched(&self) -> bool {
+        self.arrived.is_none() && self.bytes == 0 && !self.is_done()
+    }
+
+    /// Whether the message ended exactly where its bytes ended: the connection may be used again.
+    pub fn ended_cleanly(&self) -> bool {
+        self.is_done() && self.rest.is_none()
+    }
+
+    /// Trailer lines of a chunked body that is done.
+    pub fn trailers(&self) -> &[u8] {
+        self.decoder.trailers()
+    }
+
+    /// Bytes read from the wire for this body.
+    pub fn wire_bytes(&self) -> u64 {
+        self.wire_bytes
+    }
+
+    /// What was read behind the end of the body: the next request of a pipelining client.
+    pub fn into_rest(self) -> Option<Buf> {
+        self.rest
+    }
+
+    /// The next piece that is already here, without waiting.
+    ///
+    /// # Errors
+    /// As [`BodyReader::next`].
+    pub fn next_arrived(&mut self) -> Result<Option<Buf>, Fault> {
+        match self.arrived.take() {
+            Some(buf) => self.accept(buf),
+            None => Ok(None),
+        }
+    }
+
+    /// The next piece, never empty; `None` at the end of the body.
+    ///
+    /// # Errors
+    /// The peer closed, paused too long, broke the framing, or sent more than it may.
+    pub async fn next(&mut self) -> Result<Option<Buf>, Fault> {
+        loop {
+            if let Some(piece) = self.next_arrived()? {
+                return Ok(Some(piece));
+            }
+            if self.is_done() {
+                return Ok(None);
+            }
+            let mut buf = self.core.buffer()?;
+            buf.clear_with_headroom(chunked::FRAME_HEADROOM);
+            let wanted = match self.left {
+                Left::Exact(left) => usize::try_from(left).unwrap_or(usize::MAX),
+                _ => usize::MAX,
+            };
+            // Room for the end of a frame is left behind the data.
+            let wanted = wanted.min(buf.spare() - FRAME_END_BYTES);
+            let until = self.core.runtime.now() + self.pause_max;
+            let read = self.slot.within(until, self.stream.read(buf, wanted)).await;
+            let Ok((result, buf)) = read else { return Err(self.fault_of_pause()) };
+            match result {
+                Ok(0) | Err(_) => return self.closed(),
+                Ok(n) => {
+                    self.wire_bytes += n as u64;
+                    self.arrived = Some(buf);
+                }
+            }
+        }
+    }
+
+    /// Takes what arrived apart: data of this body, and what lies behind it.
+    fn accept(&mut self, mut buf: Buf) -> Result<Option<Buf>, Fault> {
+        match self.left {
+            Left::Nothing => self.keep_rest(&mut buf, 0)?,
+            Left::UntilClose => {}
+            Left::Exact(left) => {
+                let mine = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+                self.keep_rest(&mut buf, mine)?;
+                let left = left - mine as u64;
+                self.left = if left == 0 { Left::Nothing } else { Left::Exact(left) };
+            }
+            Left::Chunks => {
+                let decoded = self.decoder.decode(buf.data_mut());
+                let decoded = decoded.map_err(|_| self.fault_of_framing())?;
+                if decoded.done {
+                    self.left = Left::Nothing;
+                    self.keep_rest(&mut buf, decoded.consumed)?;
+                }
+                buf.truncate(decoded.data);
+            }
+        }
+        self.bytes += buf.len() as u64;
+        if self.bytes > self.bytes_max {
+            let kind = match self.side {
+                Side::Upstream => FaultKind::HttpProtocolError,
+                Side::Downstream | Side::Gateway => FaultKind::BodyTooLarge,
+            };
+            return Err(Fault { kind, side: self.side, again: Again::Never });
+        }
+        Ok(if buf.is_empty() { None } else { Some(buf) })
+    }
+
+    /// Cuts `buf` to its first `mine` bytes and keeps the others for whoever reads next.
+    fn keep_rest(&mut self, buf: &mut Buf, mine: usize) -> Result<(), Fault> {
+        if buf.len() > mine {
+            let mut rest = self.core.buffer()?;
+            let fits = rest.put(&buf.data()[mine..]);
+            debug_assert!(fits, "buffers are of one size");
+            self.wire_bytes -= rest.len() as u64;
+            self.rest = Some(rest);
+            buf.truncate(mine);
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self) -> Result<Option<Buf>, Fault> {
+        if self.left == Left::UntilClose {
+            self.left = Left::Nothing;
+            return Ok(None);
+        }
+        let kind = match self.side {
+            Side::Upstream => FaultKind::HttpResponseIncomplete,
+            Side::Downstream | Side::Gateway => FaultKind::ClientGone,
+        };
+        Err(Fault { kind, side: self.side, again: Again::Never })
+    }
+
+    fn fault_of_pause(&self) -> Fault {
+        let kind = match self.side {
+            Side::Upstream => FaultKind::HttpResponseTimeout,
+            Side::Downstream | Side::Gateway => FaultKind::RequestTimeout,
+        };
+        Fault { kind, side: self.side, again: Again::Never }
+    }
+
+    fn fault_of_framing(&self) -> Fault {
+        let kind = match self.side {
+            Side::Upstream => FaultKind::HttpProtocolError,
+            Side::Downstream | Side::Gateway => FaultKind::HttpRequestError,
+        };
+        Fault { kind, side: self.side, again: Again::Never }
+    }
+}

@@ -1,0 +1,117 @@
+//! A request whose body is still on its way: both directions at once.
+//!
+//! An origin may answer before it has read the whole request (RFC 9112 §9.3); the answer is passed on at
+//! once, and the body goes on as long as the origin takes it. Neither direction ever waits for the other.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use crate::base::buffer::Buf;
+use crate::base::time::Instant;
+use crate::exchange::Exchange;
+use crate::exchange::attempt::Attempt;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::http::framing::BodyLength;
+use crate::http::h1::chunked;
+use crate::runtime::deadline::Elapsed;
+use crate::runtime::{Runtime, Stream};
+use crate::serve::attempt::Lease;
+use crate::serve::body::BodyReader;
+use crate::serve::forward::{self, Leg, Passage};
+use crate::serve::join::{First, first};
+use crate::serve::outgoing::Outgoing;
+use crate::serve::work::ResponseScratch;
+
+/// How long an origin that stopped reading the request has for the answer that says why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Sends the rest of the body while the response is awaited and passed on; says whether the connection
+/// may be used again.
+///
+/// # Errors
+/// As `forward::run`; a client that broke off has the first word.
+#[expect(clippy::too_many_arguments, reason = "both directions of an exchange and their records")]
+pub async fn run<R: Runtime>(
+    passage: &Passage<'_, R>,
+    x: &mut Exchange,
+    scratch: &mut ResponseScratch,
+    lease: &Lease<R>,
+    record: &mut Attempt,
+    buf: Buf,
+    incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<bool, Fault> {
+    let core = passage.core;
+    if x.head.expect_continue && incoming.is_untouched() {
+        let mut interim = core.buffer()?;
+        let fits = interim.put(CONTINUE);
+        debug_assert!(fits, "an empty buffer holds a status line");
+        outgoing.interim(interim).await?;
+    }
+    let (until, uploading) = (Cell::new(Instant::NEVER), Cell::new(true));
+    let leg = Leg { passage, lease, until: &until, uploading: &uploading };
+    let length = x.head.body;
+    // The time for the answer begins to run when the request is whole.
+    let answer_within = passage.route.timeout.min(passage.upstream().rules.first_byte_timeout);
+    let upload = pin!(upload(passage, lease, length, incoming));
+    let mut download = pin!(forward::download(&leg, x, scratch, record, buf, outgoing));
+    match first(upload, download.as_mut()).await {
+        First::A(Ok(())) => {
+            uploading.set(false);
+            wait_until(&leg, core.runtime.now() + answer_within);
+            download.await
+        }
+        First::A(Err(fault)) if fault.side == Side::Upstream => {
+            wait_until(&leg, core.runtime.now() + LAST_WORDS);
+            download.await.map_err(|_| fault)
+        }
+        First::A(Err(fault)) => Err(fault),
+        First::B(result) => result,
+    }
+}
+
+/// Sets how long the head of the answer may take from now on, unless it is here already.
+fn wait_until<R: Runtime>(leg: &Leg<'_, R>, until: Instant) {
+    if leg.until.replace(until) == Instant::NEVER {
+        leg.passage.down.rearm(until);
+    }
+}
+
+/// Moves the body from the client to the origin.
+async fn upload<R: Runtime>(
+    passage: &Passage<'_, R>,
+    lease: &Lease<R>,
+    length: BodyLength,
+    incoming: &mut BodyReader<'_, R>,
+) -> Result<(), Fault> {
+    let Passage { core, up, route, .. } = *passage;
+    while let Some(mut piece) = incoming.next().await? {
+        if length == BodyLength::Chunked {
+            let framed = chunked::frame(&mut piece);
+            debug_assert!(framed, "pieces have room for a frame");
+        }
+        let until = core.runtime.now() + route.idle_timeout;
+        fault_of_write(up.within(until, lease.stream().write_all(piece)).await)?;
+    }
+    if length == BodyLength::Chunked {
+        let mut end = core.buffer()?;
+        let ended = chunked::finish(&mut end, incoming.trailers());
+        debug_assert!(ended, "trailers are bounded below a buffer");
+        let until = core.runtime.now() + route.idle_timeout;
+        fault_of_write(up.within(until, lease.stream().write_all(end)).await)?;
+    }
+    Ok(())
+}
+
+fn fault_of_write(written: Result<(io::Result<()>, Buf), Elapsed>) -> Result<(), Fault> {
+    let kind = match written {
+        Ok((Ok(()), _)) => return Ok(()),
+        Ok((Err(_), _)) => FaultKind::ConnectionTerminated,
+        Err(_) => FaultKind::HttpResponseTimeout,
+    };
+    Err(Fault { kind, side: Side::Upstream, again: Again::Never })
+}

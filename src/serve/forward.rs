@@ -1,0 +1,282 @@
+//! One request to one upstream: attempts and retries, and the response on its way back.
+//!
+//! This is the one loop that goes back, and it never does once a byte of the response has left for the
+//! client.
+
+use std::cell::Cell;
+
+use crate::base::buffer::Buf;
+use crate::exchange::Exchange;
+use crate::exchange::attempt::Attempt;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::gateway::route::{Forward, Route};
+use crate::http::Status;
+use crate::http::forward::{self as heads, ResponseForward};
+use crate::http::framing::BodyLength;
+use crate::http::h1::chunked;
+use crate::http::head::Response;
+use crate::runtime::Runtime;
+use crate::runtime::deadline::Slot;
+use crate::serve::attempt::{self, Asked, Lease};
+use crate::serve::body::{BodyReader, BodyRules};
+use crate::serve::outgoing::Outgoing;
+use crate::serve::request_head;
+use crate::serve::work::ResponseScratch;
+use crate::serve::{Core, Installed, duplex};
+use crate::upstream::Upstream;
+use crate::upstream::retry;
+
+/// What all steps of one forwarded exchange share.
+pub struct Passage<'a, R: Runtime> {
+    /// The core.
+    pub core: &'a Core<R>,
+    /// The version of the gateway for this exchange.
+    pub installed: &'a Installed<R>,
+    /// The route.
+    pub route: &'a Route,
+    /// Where the route leads.
+    pub to: &'a Forward,
+    /// Deadlines of the strand that carries the request.
+    pub up: &'a Slot,
+    /// Deadlines of the strand that carries the response.
+    pub down: &'a Slot,
+}
+
+impl<R: Runtime> Passage<'_, R> {
+    /// The upstream asked.
+    pub fn upstream(&self) -> &Upstream {
+        self.installed.gateway.upstream(self.to.upstream)
+    }
+}
+
+/// Sends the request to its upstream and the response to the client.
+///
+/// # Errors
+/// What went wrong; when `outgoing.begun`, no answer can be given any more.
+pub async fn run<R: Runtime>(
+    passage: &Passage<'_, R>,
+    x: &mut Exchange,
+    scratch: &mut ResponseScratch,
+    incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    let Passage { core, installed, to, .. } = *passage;
+    let origins = installed.origins(to.upstream);
+    origins.state.borrow_mut().request_begun();
+    // What of the body came with the head is kept, so that an attempt can be repeated.
+    let mut first = incoming.next_arrived()?;
+    if let Some(piece) = first.as_mut().filter(|_| x.head.body == BodyLength::Chunked) {
+        let ended = incoming.is_done();
+        let fits = chunked::frame(piece) && (!ended || chunked::finish(piece, incoming.trailers()));
+        if !fits {
+            return Err(Fault {
+                kind: FaultKind::HeadTooLarge,
+                side: Side::Downstream,
+                again: Again::Never,
+            });
+        }
+    }
+    let mut asked = Asked::of(to.upstream, x.deadline);
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let mut record = attempt::begin(&asked, core.runtime.now());
+        let tried =
+            once(passage, x, scratch, &first, &mut asked, &mut record, incoming, outgoing).await;
+        record.fault = tried.as_ref().err().map(|fault| fault.kind);
+        x.record(record);
+        let Err(fault) = tried else { return Ok(()) };
+        let repeatable = incoming.is_done() || fault.again == Again::Always;
+        let again = repeatable
+            && !outgoing.begun
+            && attempts <= passage.upstream().rules.retries
+            && retry::may_retry(&fault, x.head.method)
+            && origins.state.borrow_mut().retry_budget.take(record.begun);
+        if !again {
+            return Err(fault);
+        }
+        core.metrics.retried(to.upstream);
+        // Where one kept connection closed under us its siblings may have, too: the next try dials.
+        asked.may_reuse = fault.again == Again::Always;
+    }
+}
+
+/// One attempt, from choosing an endpoint to the last byte of the response.
+#[expect(clippy::too_many_arguments, reason = "both directions of an exchange and their records")]
+async fn once<R: Runtime>(
+    passage: &Passage<'_, R>,
+    x: &mut Exchange,
+    scratch: &mut ResponseScratch,
+    first: &Option<Buf>,
+    asked: &mut Asked,
+    record: &mut Attempt,
+    incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    let Passage { core, installed, up, .. } = *passage;
+    let lease = attempt::connect(core, installed, asked, up, record).await?;
+    let mut head = core.buffer()?;
+    request_head::write(core, x, passage.to, &mut head)?;
+    let sent_by = x.deadline.min(record.begun + passage.route.idle_timeout);
+    let piece = first.as_ref().map_or(&[][..], Buf::data);
+    let mut buf = if head.put(piece) {
+        attempt::send(&lease, up, sent_by, head).await?
+    } else {
+        let mut body = attempt::send(&lease, up, sent_by, head).await?;
+        let fits = body.put(piece);
+        debug_assert!(fits, "buffers are of one size");
+        attempt::send(&lease, up, sent_by, body).await?
+    };
+    attempt::ready_for_response(&mut buf);
+    let clean = if incoming.is_done() {
+        let now = core.runtime.now();
+        let until = Cell::new(x.deadline.min(now + passage.upstream().rules.first_byte_timeout));
+        let leg = Leg { passage, lease: &lease, until: &until, uploading: &Cell::new(false) };
+        download(&leg, x, scratch, record, buf, outgoing).await?
+    } else {
+        duplex::run(passage, x, scratch, &lease, record, buf, incoming, outgoing).await?
+    };
+    let now = core.runtime.now();
+    record.done = Some(now);
+    if clean {
+        lease.give_back(now);
+    }
+    Ok(())
+}
+
+/// One leg of a passage: a connection, and how long its answer may take.
+pub struct Leg<'a, R: Runtime> {
+    /// The passage.
+    pub passage: &'a Passage<'a, R>,
+    /// The connection.
+    pub lease: &'a Lease<R>,
+    /// Until when the head of the answer must be here; moved when an upload ends.
+    pub until: &'a Cell<crate::base::time::Instant>,
+    /// Whether the request's body is still on its way.
+    pub uploading: &'a Cell<bool>,
+}
+
+/// Reads the response and sends it to the client; says whether the connection may be used again.
+///
+/// # Errors
+/// As `run`.
+pub async fn download<R: Runtime>(
+    leg: &Leg<'_, R>,
+    x: &mut Exchange,
+    scratch: &mut ResponseScratch,
+    record: &mut Attempt,
+    buf: Buf,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<bool, Fault> {
+    let buf = read_final_head(leg, x, scratch, buf, outgoing).await?;
+    let now = leg.passage.core.runtime.now();
+    record.answered = Some(now);
+    record.status = Some(scratch.head.status);
+    record.bytes = u64::from(scratch.head.bytes);
+    x.timeline.connected = record.connected;
+    x.timeline.answered = Some(now);
+    relay(leg, x, scratch, record, buf, outgoing).await
+}
+
+/// Reads heads until the final one; interim ones are passed on as they come (RFC 9110 §15.2).
+async fn read_final_head<R: Runtime>(
+    leg: &Leg<'_, R>,
+    x: &Exchange,
+    scratch: &mut ResponseScratch,
+    mut buf: Buf,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<Buf, Fault> {
+    let core = leg.passage.core;
+    let mut interims = 0;
+    loop {
+        let down = leg.passage.down;
+        let method = x.head.method;
+        buf = attempt::read_head(leg.lease, down, leg.until, method, buf, &mut scratch.head).await?;
+        let head = &scratch.head;
+        if !head.status.is_interim() {
+            return Ok(buf);
+        }
+        attempt::count_interim(head, &mut interims)?;
+        // 100 answers an Expect that this gateway has answered already.
+        if head.status != Status(100) {
+            let mut out = core.buffer()?;
+            let how = ResponseForward {
+                version: outgoing.version,
+                ..ResponseForward::default()
+            };
+            let response = Response { head, raw: buf.data() };
+            heads::response_head(&mut out, response, &how).map_err(|_| head_too_large())?;
+            outgoing.interim(out).await?;
+        }
+        buf.consume(head.bytes as usize);
+    }
+}
+
+/// Sends the head and pumps the body.
+async fn relay<R: Runtime>(
+    leg: &Leg<'_, R>,
+    x: &mut Exchange,
+    scratch: &mut ResponseScratch,
+    record: &mut Attempt,
+    mut buf: Buf,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<bool, Fault> {
+    let core = leg.passage.core;
+    let head = &scratch.head;
+    if leg.uploading.get() {
+        // Nobody knows whether the rest of the request will be read: the client is told to start over.
+        outgoing.keep_alive = false;
+    }
+    let framing = outgoing.frame(head.status, head.body);
+    let mut out = core.buffer()?;
+    let how = ResponseForward {
+        version: outgoing.version,
+        keep_alive: outgoing.keep_alive,
+        body: framing,
+        added: x.reply_fields.as_bytes(),
+        ..ResponseForward::default()
+    };
+    let response = Response { head, raw: buf.data() };
+    heads::response_head(&mut out, response, &how).map_err(|_| head_too_large())?;
+    x.status = Some(head.status);
+    buf.consume(head.bytes as usize);
+    let reusable = head.keep_alive && head.body != BodyLength::UntilClose;
+    let rules = BodyRules {
+        side: Side::Upstream,
+        pause_max: leg.passage.route.idle_timeout,
+        bytes_max: u64::MAX,
+    };
+    let stream = leg.lease.stream();
+    let down = leg.passage.down;
+    let length = head.body;
+    let mut body =
+        BodyReader::new(core, stream, down, &mut scratch.chunks, length, Some(buf), rules);
+    let pumped = pump(&mut body, outgoing, out).await;
+    record.bytes += body.wire_bytes();
+    pumped?;
+    Ok(reusable && body.ended_cleanly() && !leg.uploading.get())
+}
+
+/// Moves a body from an origin to the client, the head in front.
+async fn pump<R: Runtime>(
+    body: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+    head: Buf,
+) -> Result<(), Fault> {
+    let first = body.next_arrived()?;
+    // The end goes out with the last piece, unless there are trailers to send behind it.
+    let ended = body.is_done() && body.trailers().is_empty();
+    outgoing.begin(head, first, ended).await?;
+    if ended {
+        return Ok(());
+    }
+    while let Some(piece) = body.next().await? {
+        outgoing.piece(piece).await?;
+    }
+    outgoing.end(body.trailers()).await
+}
+
+fn head_too_large() -> Fault {
+    let kind = FaultKind::HttpResponseHeaderSectionSize;
+    Fault { kind, side: Side::Upstream, again: Again::Never }
+}

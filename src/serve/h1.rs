@@ -1,0 +1,253 @@
+//! Drives HTTP/1.1 over one connection while it is busy: heads in, exchanges, what follows them.
+//!
+//! Requests of one connection are answered one after the other, in order (RFC 9112 §9.3.2). A
+//! connection whose framing is in doubt is never used for another request.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::base::buffer::Buf;
+use crate::exchange::Exchange;
+use crate::exchange::client::Client;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::gateway::listener::Listener;
+use crate::http::Method;
+use crate::http::framing::BodyLength;
+use crate::http::h1::chunked;
+use crate::http::h1::parse::{self, HeadError, Parsed};
+use crate::observe::trace;
+use crate::runtime::deadline::Slot;
+use crate::runtime::{Runtime, Stream};
+use crate::serve::body::{BodyReader, BodyRules};
+use crate::serve::connection::Downstream;
+use crate::serve::exchange::{self, Strands};
+use crate::serve::outgoing::Outgoing;
+use crate::serve::work::Work;
+use crate::serve::{Core, Installed, answer, record};
+
+/// What becomes of a connection that is not busy any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It waits for its next request.
+    Idle,
+    /// It is closed.
+    Close,
+}
+
+/// A busy connection keeps its state this long between two requests; then it becomes idle and small.
+const LINGER_BUSY: Duration = Duration::from_secs(1);
+
+/// A closing connection whose client may still be sending is read for at most this long and this much,
+/// so that the answer is not lost to a reset (RFC 9112 §9.6).
+const LINGER_CLOSE: Duration = Duration::from_secs(1);
+const LINGER_CLOSE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Serves requests while they come; the first has begun to arrive.
+pub async fn busy<R: Runtime>(core: &Rc<Core<R>>, connection: &Downstream<R>) -> After {
+    let mut work = core.take_work();
+    let (up, down) = (core.deadlines.slot(), core.deadlines.slot());
+    let mut rest = None;
+    let after = loop {
+        let Ok(buf) = rest.take().map_or_else(|| core.buffer(), Ok) else { break After::Close };
+        match serve_one(core, connection, &mut work, buf, &up, &down).await {
+            Next::Request(Some(bytes)) => rest = Some(bytes),
+            Next::Request(None) => {
+                let until = core.runtime.now() + LINGER_BUSY;
+                match down.within(until, connection.stream.readable()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => break After::Close,
+                    Err(_) => break After::Idle,
+                }
+            }
+            Next::Close => break After::Close,
+        }
+    };
+    core.keep_work(work);
+    after
+}
+
+/// What follows an exchange on its connection.
+enum Next {
+    /// Another request, of which some bytes may be here.
+    Request(Option<Buf>),
+    /// Nothing.
+    Close,
+}
+
+/// One request: its head, its walk, its record.
+async fn serve_one<R: Runtime>(
+    core: &Rc<Core<R>>,
+    connection: &Downstream<R>,
+    work: &mut Work,
+    buf: Buf,
+    up: &Slot,
+    down: &Slot,
+) -> Next {
+    let installed = core.installed();
+    let Some(listener) = connection.listener(&installed) else { return Next::Close };
+    let Work { x, chunks, response } = work;
+    x.clear();
+    x.timeline.begun = core.runtime.now();
+    x.began = core.runtime.wall();
+    x.client = Client { peer: connection.peer, port: connection.port, ..Client::default() };
+    let mut outgoing = Outgoing::new(core, &connection.stream, down, listener.body_timeout);
+    let buf = match read_head(core, connection, listener, down, x, buf).await {
+        Ok(buf) => buf,
+        Err(Unread::Gone) => return Next::Close,
+        Err(Unread::Refused(fault)) => {
+            answer::fault(core, x, fault, &mut outgoing).await;
+            record::finish(core, &installed, x, 0, outgoing.bytes);
+            linger(core, connection, down).await;
+            return Next::Close;
+        }
+    };
+    begin(core, listener, x);
+    let (arrived, bytes) = match split_body(core, x, buf) {
+        Ok(parts) => parts,
+        Err(_) => return Next::Close,
+    };
+    x.bytes = Some(bytes);
+    outgoing.version = x.head.version;
+    outgoing.head_only = x.head.method == Method::Head;
+    outgoing.keep_alive = x.head.keep_alive && !core.draining.get();
+    let rules = BodyRules {
+        side: Side::Downstream,
+        pause_max: listener.body_timeout,
+        bytes_max: u64::MAX,
+    };
+    let length = x.head.body;
+    let mut incoming =
+        BodyReader::new(core, &connection.stream, up, chunks, length, arrived, rules);
+    core.exchange_begun();
+    let strands = Strands { up, down };
+    exchange::run(core, &installed, listener, strands, x, response, &mut incoming, &mut outgoing)
+        .await;
+    core.exchange_ended();
+    let whole = incoming.is_done();
+    let body_bytes = incoming.wire_bytes();
+    let keep_alive = outgoing.keep_alive;
+    let sent = outgoing.bytes;
+    let behind_body = incoming.into_rest();
+    record::finish(core, &installed, x, body_bytes, sent);
+    if !whole && x.fault.is_none_or(|fault| fault.kind != FaultKind::ClientGone) {
+        linger(core, connection, down).await;
+        return Next::Close;
+    }
+    if !keep_alive || !whole {
+        return Next::Close;
+    }
+    Next::Request(behind_body.or_else(|| behind_head(x)))
+}
+
+/// Why no head was read.
+enum Unread {
+    /// The client closed, or kept silent, before its request began.
+    Gone,
+    /// What it sent is refused.
+    Refused(Fault),
+}
+
+/// Reads until the head is whole; the buffer returned begins with it.
+async fn read_head<R: Runtime>(
+    core: &Core<R>,
+    connection: &Downstream<R>,
+    listener: &Listener,
+    slot: &Slot,
+    x: &mut Exchange,
+    mut buf: Buf,
+) -> Result<Buf, Unread> {
+    let until = x.timeline.begun + listener.head_timeout;
+    let mut seen = 0;
+    loop {
+        if buf.len() > seen {
+            match parse::request(buf.data(), seen, &listener.head_limits, &mut x.head) {
+                Ok(Parsed::Done) => break,
+                Ok(Parsed::Partial) => seen = buf.len(),
+                Err(error) => return Err(Unread::Refused(fault_of_head(&error))),
+            }
+        }
+        if buf.spare() == 0 {
+            buf.compact();
+        }
+        let room = buf.spare();
+        if room == 0 {
+            return Err(Unread::Refused(fault_of_head(&HeadError::TooLarge)));
+        }
+        match slot.within(until, connection.stream.read(buf, room)).await {
+            Ok((Ok(0) | Err(_), _)) => return Err(Unread::Gone),
+            Ok((Ok(_), filled)) => buf = filled,
+            Err(_) if seen == 0 => return Err(Unread::Gone),
+            Err(_) => {
+                let kind = FaultKind::RequestTimeout;
+                let fault = Fault { kind, side: Side::Downstream, again: Again::Never };
+                return Err(Unread::Refused(fault));
+            }
+        }
+    }
+    x.timeline.head = Some(core.runtime.now());
+    Ok(buf)
+}
+
+/// Who asks, under which id, in which trace.
+fn begin<R: Runtime>(core: &Core<R>, listener: &Listener, x: &mut Exchange) {
+    let peer = x.client.peer;
+    x.client.trusted = listener.trusted.iter().any(|network| network.contains(peer));
+    let _ = core;
+}
+
+/// Takes what came of the body out of the head's buffer, so that the head stays as it is.
+fn split_body<R: Runtime>(
+    core: &Core<R>,
+    x: &Exchange,
+    mut buf: Buf,
+) -> Result<(Option<Buf>, Buf), Fault> {
+    let head_bytes = x.head.bytes as usize;
+    if x.head.body == BodyLength::None || buf.len() == head_bytes {
+        return Ok((None, buf));
+    }
+    let mut arrived = core.buffer()?;
+    arrived.clear_with_headroom(chunked::FRAME_HEADROOM);
+    let body = &buf.data()[head_bytes..];
+    let fits = arrived.put(body);
+    debug_assert!(fits, "what lay behind a head fits a buffer less the frame's room");
+    buf.truncate(head_bytes);
+    Ok((Some(arrived), buf))
+}
+
+/// What lies behind a head without a body: the next request of a pipelining client.
+fn behind_head(x: &mut Exchange) -> Option<Buf> {
+    let mut buf = x.bytes.take()?;
+    buf.consume((x.head.bytes as usize).min(buf.len()));
+    if buf.is_empty() { None } else { Some(buf) }
+}
+
+/// Sends the end of the stream and reads what the client still sends, for a while.
+async fn linger<R: Runtime>(core: &Core<R>, connection: &Downstream<R>, slot: &Slot) {
+    connection.stream.shutdown_write();
+    let until = core.runtime.now() + LINGER_CLOSE;
+    let mut read_bytes = 0;
+    let Ok(mut buf) = core.buffer() else { return };
+    while read_bytes < LINGER_CLOSE_BYTES_MAX {
+        buf.clear();
+        let room = buf.spare();
+        match slot.within(until, connection.stream.read(buf, room)).await {
+            Ok((Ok(n), filled)) if n > 0 => {
+                read_bytes += n;
+                buf = filled;
+            }
+            _ => return,
+        }
+    }
+}
+
+fn fault_of_head(error: &HeadError) -> Fault {
+    let kind = match error {
+        HeadError::Malformed(_) => FaultKind::HttpRequestError,
+        HeadError::TooLarge | HeadError::TooManyFields => FaultKind::HeadTooLarge,
+        HeadError::TargetTooLong => FaultKind::TargetTooLong,
+        HeadError::Version => FaultKind::VersionRefused,
+        HeadError::NotImplemented => FaultKind::NotImplemented,
+        HeadError::Expectation => FaultKind::ExpectationRefused,
+    };
+    Fault { kind, side: Side::Downstream, again: Again::Never }
+}

@@ -1,0 +1,55 @@
+//! Waiting for several things of one task: two of a duplex exchange, or the parts of a merge.
+//!
+//! Everything is polled on the task that asked; nothing is spawned, so that dropping the wait cancels
+//! all of it, and no part can outlive its exchange.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+/// What ended first.
+pub enum First<A, B> {
+    /// The first of the two.
+    A(A),
+    /// The second.
+    B(B),
+}
+
+/// Polls `a`, then `b`, until one of them ends; the other may be polled on afterwards.
+pub async fn first<A: Future, B: Future>(
+    mut a: Pin<&mut A>,
+    mut b: Pin<&mut B>,
+) -> First<A::Output, B::Output> {
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = a.as_mut().poll(cx) {
+            return Poll::Ready(First::A(output));
+        }
+        b.as_mut().poll(cx).map(First::B)
+    })
+    .await
+}
+
+/// Polls all `futures` until each has ended or `accept` says that the rest does not matter any more;
+/// the rest is dropped then. `accept` is given the index and output of each as it ends.
+pub async fn all<F: Future>(
+    futures: &mut [Option<Pin<Box<F>>>],
+    mut accept: impl FnMut(usize, F::Output) -> bool,
+) {
+    poll_fn(|cx| {
+        let mut waiting = false;
+        for (index, place) in futures.iter_mut().enumerate() {
+            let Some(future) = place else { continue };
+            match future.as_mut().poll(cx) {
+                Poll::Pending => waiting = true,
+                Poll::Ready(output) => {
+                    *place = None;
+                    if !accept(index, output) {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        }
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}

@@ -1,0 +1,169 @@
+//! Writes one response to the client, in HTTP/1.1.
+//!
+//! It never lets a truncated response pass for a whole one: whatever fails after the head is out closes
+//! the connection without the end of the body (RFC 9112 §8).
+
+use std::time::Duration;
+
+use crate::base::buffer::Buf;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::http::framing::BodyLength;
+use crate::http::h1::chunked;
+use crate::http::{Status, Version};
+use crate::runtime::deadline::Slot;
+use crate::runtime::{Runtime, Stream};
+use crate::serve::Core;
+
+/// The writer of one response.
+pub struct Outgoing<'a, R: Runtime> {
+    core: &'a Core<R>,
+    stream: &'a R::Stream,
+    slot: &'a Slot,
+    /// The version of the client's request.
+    pub version: Version,
+    /// Whether the request was HEAD: a head is sent and no body.
+    pub head_only: bool,
+    /// Whether the connection may serve another request after this one.
+    pub keep_alive: bool,
+    /// Whether the final head is out: no other answer can be given any more.
+    pub begun: bool,
+    /// Bytes written.
+    pub bytes: u64,
+    framing: BodyLength,
+    pause_max: Duration,
+}
+
+/// Pieces of a body up to this size are copied behind the head, so that both leave in one write; the
+/// copy costs less than a second system call. Larger ones get the head in front, in their headroom.
+const COALESCE_BYTES_MAX: usize = 4096;
+
+impl<'a, R: Runtime> Outgoing<'a, R> {
+    /// A writer for the answer to one request.
+    pub fn new(core: &'a Core<R>, stream: &'a R::Stream, slot: &'a Slot, pause_max: Duration) -> Self {
+        Self {
+            core,
+            stream,
+            slot,
+            version: Version::Http11,
+            head_only: false,
+            keep_alive: false,
+            begun: false,
+            bytes: 0,
+            framing: BodyLength::None,
+            pause_max,
+        }
+    }
+
+    /// How a body of `length` with `status` is delimited towards this client (RFC 9112 §6.3), and
+    /// whether the connection survives it. To be called before the head is written.
+    pub fn frame(&mut self, status: Status, length: BodyLength) -> BodyLength {
+        let bodiless = self.head_only || matches!(status.0, 204 | 304);
+        let framing = match length {
+            BodyLength::Chunked | BodyLength::UntilClose if self.version == Version::Http10 => {
+                BodyLength::UntilClose
+            }
+            BodyLength::UntilClose => BodyLength::Chunked,
+            known => known,
+        };
+        if framing == BodyLength::UntilClose && !bodiless {
+            self.keep_alive = false;
+        }
+        self.framing = if bodiless { BodyLength::None } else { framing };
+        framing
+    }
+
+    /// Sends an interim (1xx) head, or 100 (Continue); HTTP/1.0 clients do not know them (RFC 9110 §15.2).
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn interim(&mut self, head: Buf) -> Result<(), Fault> {
+        if self.version == Version::Http10 { Ok(()) } else { self.write(head).await }
+    }
+
+    /// Sends the head in `head`, and with it the first piece of the body if there is one. `last` says
+    /// that the body ends with it.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn begin(&mut self, mut head: Buf, first: Option<Buf>, last: bool) -> Result<(), Fault> {
+        self.begun = true;
+        if self.framing == BodyLength::None {
+            return self.write(head).await;
+        }
+        let Some(mut piece) = first else {
+            if last {
+                self.put_end(&mut head, &[]);
+            }
+            return self.write(head).await;
+        };
+        self.frame_piece(&mut piece, last);
+        if piece.len() <= COALESCE_BYTES_MAX && head.put(piece.data()) {
+            drop(piece);
+            return self.write(head).await;
+        }
+        if piece.prepend(head.data()) {
+            drop(head);
+            return self.write(piece).await;
+        }
+        self.write(head).await?;
+        self.write(piece).await
+    }
+
+    /// Sends a piece of the body.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn piece(&mut self, mut piece: Buf) -> Result<(), Fault> {
+        if self.framing == BodyLength::None {
+            return Ok(());
+        }
+        self.frame_piece(&mut piece, false);
+        self.write(piece).await
+    }
+
+    /// Ends the body; not called when its end went out with the last piece.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn end(&mut self, trailers: &[u8]) -> Result<(), Fault> {
+        if self.framing != BodyLength::Chunked {
+            return Ok(());
+        }
+        let mut end = self.core.buffer()?;
+        self.put_end(&mut end, trailers);
+        self.write(end).await
+    }
+
+    fn frame_piece(&self, piece: &mut Buf, last: bool) {
+        if self.framing == BodyLength::Chunked {
+            let framed = chunked::frame(piece);
+            debug_assert!(framed, "pieces have room for a frame");
+            if last {
+                self.put_end(piece, &[]);
+            }
+        }
+    }
+
+    fn put_end(&self, out: &mut Buf, trailers: &[u8]) {
+        if self.framing == BodyLength::Chunked {
+            let ended = chunked::finish(out, trailers);
+            debug_assert!(ended, "trailers are bounded below a buffer");
+        }
+    }
+
+    /// Writes all of `buf`.
+    ///
+    /// # Errors
+    /// The client is gone, or takes nothing for too long.
+    pub async fn write(&mut self, buf: Buf) -> Result<(), Fault> {
+        self.bytes += buf.len() as u64;
+        let until = self.core.runtime.now() + self.pause_max;
+        match self.slot.within(until, self.stream.write_all(buf)).await {
+            Ok((Ok(()), _)) => Ok(()),
+            Ok((Err(_), _)) | Err(_) => {
+                self.keep_alive = false;
+                Err(Fault { kind: FaultKind::ClientGone, side: Side::Downstream, again: Again::Never })
+            }
+        }
+    }
+}

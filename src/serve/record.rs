@@ -1,0 +1,29 @@
+//! The end of every exchange, however it went: counters and the access log.
+//!
+//! It never changes an outcome, and it is never skipped.
+
+use crate::exchange::Exchange;
+use crate::runtime::Runtime;
+use crate::serve::{Core, Installed};
+
+/// Records an exchange whose last byte was written, or never will be. `body_bytes` were read behind the
+/// head, `sent_bytes` written.
+pub fn finish<R: Runtime>(
+    core: &Core<R>,
+    installed: &Installed<R>,
+    x: &mut Exchange,
+    body_bytes: u64,
+    sent_bytes: u64,
+) {
+    let now = core.runtime.now();
+    x.timeline.done = Some(now);
+    x.bytes_in = u64::from(x.head.bytes) + body_bytes;
+    x.bytes_out = sent_bytes;
+    let plan = &installed.gateway.record;
+    core.metrics.record(x, plan, now);
+    core.shard(|shard| {
+        if let Some(log) = &mut shard.log {
+            log.record(x, plan, now, &core.metrics);
+        }
+    });
+}

@@ -1,0 +1,69 @@
+//! A core's changeable state: dice, policy slots, log page, and what it knows of the origins.
+//!
+//! It is borrowed in `Core::shard` only, and never across an await.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::random::Rng;
+use crate::base::time::Instant;
+use crate::gateway::Gateway;
+use crate::observe::access_log::LogWriter;
+use crate::policy::slots::Slots;
+use crate::runtime::Runtime;
+use crate::serve::Installed;
+use crate::upstream::pool::Pools;
+use crate::upstream::{Upstream, UpstreamState};
+
+/// What a core changes while it works.
+pub struct Shard {
+    /// Dice for balancing and identifiers.
+    pub rng: Rng,
+    /// Per-core state of policies.
+    pub slots: Slots,
+    /// The page that access log lines are written to; `None` when the log is off.
+    pub log: Option<LogWriter>,
+}
+
+/// What a core knows of one upstream: balancing state and idle connections.
+pub struct Origins<R: Runtime> {
+    upstream: Arc<Upstream>,
+    /// Who is busy, who failed lately.
+    pub state: RefCell<UpstreamState>,
+    /// Idle connections by endpoint.
+    pub pools: RefCell<Pools<Connection<R>>>,
+}
+
+/// A connection to an origin.
+pub struct Connection<R: Runtime> {
+    /// The socket.
+    pub stream: R::Stream,
+    /// When it was made.
+    pub made_at: Instant,
+    /// Requests sent on it.
+    pub requests: u32,
+}
+
+/// Builds the next version on this core; what did not change is carried over.
+pub fn install<R: Runtime>(
+    last: Option<&Installed<R>>,
+    gateway: Arc<Gateway>,
+    rng: &mut Rng,
+) -> Installed<R> {
+    let carried = |upstream: &Arc<Upstream>| {
+        let mut known = last.into_iter().flat_map(|last| last.origins.iter());
+        known.find(|origins| Arc::ptr_eq(&origins.upstream, upstream)).cloned()
+    };
+    let origins = gateway.upstreams.iter().map(|upstream| {
+        carried(upstream).unwrap_or_else(|| {
+            Rc::new(Origins {
+                upstream: upstream.clone(),
+                state: RefCell::new(UpstreamState::new(upstream, rng)),
+                pools: RefCell::new(Pools::new(upstream)),
+            })
+        })
+    });
+    let origins = origins.collect();
+    Installed { gateway, origins }
+}

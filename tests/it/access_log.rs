@@ -1,0 +1,200 @@
+//! One JSON line for each request: what happened, on whose side, how long each stage took.
+//!
+//! And the two fields that tie our line to everybody else's: `x-request-id` and `traceparent` (W3C Trace
+//! Context level 1 §3.2). A line never holds a credential or a query's secret.
+
+use crate::support::gateway::gateway;
+use crate::support::origin::{Origin, Step};
+use crate::support::wire::request;
+
+const FORWARD: &str = r#"
+[upstream.app]
+endpoints = ["@app@"]
+
+[[route]]
+match = "/{*rest}"
+forward = "app"
+"#;
+
+#[test]
+fn a_forwarded_request_is_one_line_with_everything_about_it() {
+    let origin = Origin::saying("hello");
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let response = gateway.get_with("/a/b?q=1", &[("X-Request-Id", "abc-123")]).expect(200);
+    assert_eq!(response.field("x-request-id"), Some("abc-123"));
+    let lines = gateway.access_log(1);
+    let line = &lines[0];
+    assert_eq!(line["status"], 200, "{line}");
+    assert_eq!(line["method"], "GET", "{line}");
+    assert_eq!(line["request_id"], "abc-123", "{line}");
+    assert_eq!(line["upstream"], "app", "{line}");
+    let text = line.to_string();
+    assert!(text.contains(&origin.address.to_string()), "the endpoint's address: {line}");
+    assert!(text.contains("/{*rest}"), "the route as it was written: {line}");
+    assert!(line["time"].as_str().is_some_and(|time| time.contains('T')), "RFC 3339: {line}");
+    assert!(line["fault"].is_null(), "{line}");
+}
+
+#[test]
+fn every_request_of_a_connection_has_its_line_in_order() {
+    let origin = Origin::saying("hello");
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let mut client = gateway.connect();
+    for n in 0..50 {
+        client.get("/", &[("X-Request-Id", &format!("n{n}"))]).expect(200);
+    }
+    let ids: Vec<_> = gateway
+        .access_log(50)
+        .iter()
+        .map(|line| line["request_id"].as_str().unwrap().to_string())
+        .collect();
+    assert_eq!(ids, (0..50).map(|n| format!("n{n}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_fault_is_named_with_its_side() {
+    let origin = Origin::script(|_| vec![Step::Close]);
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    gateway.get("/").expect(502);
+    let mut client = gateway.connect();
+    client.send("GARBAGE\r\n\r\n");
+    client.response().expect(400);
+    let lines = gateway.access_log(2);
+    assert!(lines[0].to_string().contains("\"upstream\""), "{}", lines[0]);
+    assert!(lines[0].to_string().contains("connection_terminated"), "{}", lines[0]);
+    let text = lines[1].to_string();
+    assert!(text.contains("downstream") && text.contains("http_request_error"), "{text}");
+}
+
+#[test]
+fn a_client_that_goes_away_is_logged_too() {
+    let gate = crate::support::Gate::new();
+    let held = gate.clone();
+    let origin = Origin::script(move |_| vec![Step::Wait(held.clone()), Step::Close]);
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let mut client = gateway.connect();
+    client.send(request("GET", "/gone", &[], b""));
+    origin.wait_for(1);
+    drop(client);
+    gate.open();
+    let lines = gateway.access_log(1);
+    assert!(lines[0]["status"].as_u64().is_some_and(|status| status >= 400), "{}", lines[0]);
+}
+
+#[test]
+fn each_part_of_a_merge_has_its_own_times() {
+    let origin = Origin::script(|request| {
+        vec![Step::Send(if request.target == "/bad" {
+            b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".to_vec()
+        } else {
+            crate::support::origin::ok("1")
+        })]
+    });
+    let config = r#"
+[upstream.app]
+endpoints = ["@app@"]
+[[route]]
+match = "GET /d"
+[route.merge]
+good = { get = "app /good" }
+bad  = { get = "app /bad", else = 0 }
+"#;
+    let gateway = gateway(config).with("app", origin.address).start();
+    gateway.get("/d").expect(200);
+    let line = gateway.access_log(1)[0].to_string();
+    assert!(line.contains("\"good\"") && line.contains("\"bad\""), "{line}");
+}
+
+#[test]
+fn secrets_of_a_request_never_reach_the_log() {
+    let origin = Origin::saying("hello");
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let fields = [("Authorization", "Bearer sesame-open"), ("Cookie", "session=sesame-cookie")];
+    gateway.get_with("/", &fields).expect(200);
+    let line = gateway.access_log(1)[0].to_string();
+    assert!(!line.contains("sesame"), "{line}");
+}
+
+#[test]
+fn hostile_text_cannot_forge_a_line() {
+    let origin = Origin::saying("hello");
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let mut client = gateway.connect();
+    client.send(b"GET /\"x\\u0000%0a HTTP/1.1\r\nHost: test\r\nX-Request-Id: a\"b\\c\r\nUser-Agent: \xff\"\r\n\r\n");
+    client.response();
+    assert_eq!(gateway.access_log(1).len(), 1, "one line, and it parses");
+}
+
+#[test]
+fn a_request_without_an_id_gets_one_that_the_origin_sees_too() {
+    let origin = Origin::saying("hello");
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let response = gateway.get("/").expect(200);
+    let seen = origin.request();
+    let id = seen.field("x-request-id").expect("made by the gateway");
+    assert!(id.len() >= 16, "{id}");
+    assert_eq!(response.field("x-request-id"), Some(id));
+    assert_eq!(gateway.access_log(1)[0]["request_id"], id);
+}
+
+#[test]
+fn an_id_that_is_no_plain_short_text_is_not_believed() {
+    let origin = Origin::saying("hello");
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let long = "x".repeat(1000);
+    for id in [long.as_str(), "a b", "<script>", ""] {
+        gateway.get_with("/", &[("X-Request-Id", id)]).expect(200);
+    }
+    for request in origin.requests() {
+        let id = request.field("x-request-id").expect("one id");
+        assert!(id.len() <= 128 && !id.is_empty() && !id.contains([' ', '<']), "{id}");
+    }
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`, neither id all zero.
+fn is_traceparent(value: &str) -> bool {
+    let parts: Vec<&str> = value.split('-').collect();
+    let is_hex = |text: &&str, length: usize| {
+        text.len() == length
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    matches!(&parts[..], ["00", trace, span, flags]
+        if is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2)
+            && trace.bytes().any(|b| b != b'0') && span.bytes().any(|b| b != b'0'))
+}
+
+#[test]
+fn a_trace_is_continued_with_a_new_span() {
+    let origin = Origin::saying("hello");
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    gateway.get_with("/", &[("traceparent", parent), ("tracestate", "a=1,b=2")]).expect(200);
+    let seen = origin.request();
+    let ours = seen.field("traceparent").expect("one traceparent");
+    assert!(is_traceparent(ours), "{ours}");
+    assert_eq!(ours[..36], parent[..36], "the same trace");
+    assert!(ours.ends_with("-01"), "the caller's sampling: {ours}");
+    assert_eq!(seen.field("tracestate"), Some("a=1,b=2"));
+}
+
+#[test]
+fn a_missing_or_broken_trace_starts_a_new_one() {
+    let origin = Origin::saying("hello");
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    gateway.get("/").expect(200);
+    for broken in [
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "nonsense",
+    ] {
+        gateway.get_with("/", &[("traceparent", broken)]).expect(200);
+    }
+    let seen = origin.requests();
+    for request in &seen {
+        let value = request.field("traceparent").expect("one traceparent");
+        assert!(is_traceparent(value), "{value}");
+        assert!(!value.contains("00f067aa0ba902b7"), "nothing of a broken one is kept: {value}");
+    }
+}

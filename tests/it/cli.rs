@@ -1,0 +1,178 @@
+//! The command line: exit codes, what goes to which stream, and that nothing but `run` and `demo` listens.
+//!
+//! Exit codes: 0 ok, 1 runtime failure, 2 usage, 69 the host cannot run us, 78 configuration (sysexits.h).
+
+use std::fs;
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use crate::support::gateway::{Folder, ringway};
+
+const CONFIG: &str = r#"
+[[listen]]
+address = "127.0.0.1:8080"
+
+[upstream.user]
+endpoints = ["127.0.0.1:1"]
+
+[jwt.key]
+secret = "0123456789abcdef0123456789abcdef"
+
+[limit.per_user]
+rate = "50/s"
+burst = 100
+key = "{jwt.sub}"
+
+[[route]]
+match = "GET api.example.com/dashboard"
+jwt = "key"
+limit = "per_user"
+
+[route.merge]
+user = { get = "user /users/{jwt.sub}" }
+
+[[route]]
+match = "/{*rest}"
+forward = "user"
+"#;
+
+fn folder(config: &str) -> Folder {
+    let folder = Folder::new();
+    fs::write(folder.path().join("ringway.toml"), config).unwrap();
+    folder
+}
+
+#[test]
+fn check_says_nothing_wrong_with_0() {
+    let folder = folder(CONFIG);
+    let (code, _, stderr) = ringway(folder.path(), &["check"]);
+    assert_eq!(code, 0, "{stderr}");
+    let (code, _, stderr) = ringway(folder.path(), &["check", "-c", "ringway.toml"]);
+    assert_eq!(code, 0, "{stderr}");
+}
+
+#[test]
+fn check_shows_every_mistake_of_one_run_with_78() {
+    let config = CONFIG
+        .replace("forward = \"user\"", "forward = \"usr\"")
+        .replace("rate = \"50/s\"", "rat = \"50/s\"");
+    let folder = folder(&config);
+    let (code, stdout, stderr) = ringway(folder.path(), &["check"]);
+    assert_eq!(code, 78);
+    let text = format!("{stdout}{stderr}");
+    assert!(text.contains("did you mean `user`") && text.contains("did you mean `rate`"), "{text}");
+    assert!(text.contains("--> ringway.toml:") && text.contains("^^^"), "{text}");
+}
+
+#[test]
+fn run_with_a_bad_configuration_is_78_and_does_not_start() {
+    let folder = folder("[[route]]\nmatch = \"/\"\nforward = \"nobody\"\n");
+    let (code, _, stderr) = ringway(folder.path(), &["run"]);
+    assert_eq!(code, 78, "{stderr}");
+}
+
+#[test]
+fn a_missing_configuration_is_78_and_names_the_path() {
+    let folder = Folder::new();
+    let (code, _, stderr) = ringway(folder.path(), &["run", "-c", "not-here.toml"]);
+    assert_eq!(code, 78, "{stderr}");
+    assert!(stderr.contains("not-here.toml"), "{stderr}");
+}
+
+#[test]
+fn a_directory_of_files_is_one_configuration() {
+    let folder = Folder::new();
+    let conf = folder.path().join("conf.d");
+    fs::create_dir(&conf).unwrap();
+    let (listen, rest) = CONFIG.split_at(CONFIG.find("[upstream").unwrap());
+    fs::write(conf.join("10-listen.toml"), listen).unwrap();
+    fs::write(conf.join("20-rest.toml"), rest).unwrap();
+    let (code, _, stderr) = ringway(folder.path(), &["check", "-c", "conf.d"]);
+    assert_eq!(code, 0, "{stderr}");
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let folder = Folder::new();
+    for arguments in
+        [&["no-such-command"][..], &["run", "--no-such-option"], &["run", "--driver", "kqueue"]]
+    {
+        let (code, _, stderr) = ringway(folder.path(), arguments);
+        assert_eq!(code, 2, "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_1_and_names_the_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = folder(&CONFIG.replace("127.0.0.1:8080", &address));
+    let (code, _, stderr) = ringway(folder.path(), &["run"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains(&address) && !stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn help_teaches_and_names_every_command() {
+    let folder = Folder::new();
+    let (code, stdout, _) = ringway(folder.path(), &["--help"]);
+    assert_eq!(code, 0);
+    for command in ["run", "check", "explain", "schema", "demo", "version"] {
+        assert!(stdout.contains(command), "{command} is not in:\n{stdout}");
+        let (code, help, _) = ringway(folder.path(), &[command, "--help"]);
+        assert_eq!(code, 0, "{command}");
+        assert!(help.len() > 100, "{command}: {help}");
+    }
+}
+
+#[test]
+fn schema_is_one_json_schema() {
+    let folder = Folder::new();
+    let (code, stdout, _) = ringway(folder.path(), &["schema"]);
+    assert_eq!(code, 0);
+    let schema: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert!(schema["$schema"].as_str().is_some_and(|s| s.contains("json-schema.org")));
+    for table in ["listen", "upstream", "jwt", "limit", "route", "default", "admin", "observe"] {
+        assert!(schema["properties"][table].is_object(), "{table}");
+    }
+}
+
+#[test]
+fn version_v_says_what_this_build_and_host_are() {
+    let folder = Folder::new();
+    let (code, stdout, stderr) = ringway(folder.path(), &["version", "-v"]);
+    assert_eq!(code, 0, "{stderr}");
+    for word in [env!("CARGO_PKG_VERSION"), "rustc", "kernel", "io_uring"] {
+        assert!(stdout.contains(word), "{word}: {stdout}");
+    }
+}
+
+#[test]
+fn explain_names_the_winner_the_losers_the_policies_and_the_calls() {
+    let folder = folder(CONFIG);
+    let arguments =
+        ["explain", "GET http://api.example.com/dashboard", "--jwt", "sub=42", "-H", "X-A: 1"];
+    let (code, stdout, stderr) = ringway(folder.path(), &arguments);
+    assert_eq!(code, 0, "{stderr}");
+    for part in ["GET api.example.com/dashboard", "/{*rest}", "/users/42", "per_user", "key"] {
+        assert!(stdout.contains(part), "`{part}` is not in:\n{stdout}");
+    }
+    assert!(!stdout.contains("0123456789abcdef"), "a secret in:\n{stdout}");
+}
+
+#[test]
+fn explain_of_a_request_that_no_route_matches_says_why() {
+    let folder = folder(&CONFIG.replace("/{*rest}", "only.example.com/x"));
+    let (_, stdout, stderr) = ringway(folder.path(), &["explain", "GET http://api.example.com/y"]);
+    let text = format!("{stdout}{stderr}");
+    assert!(text.contains("404") || text.contains("no route"), "{text}");
+}
+
+#[test]
+fn secrets_never_appear_in_messages() {
+    let folder = folder(&CONFIG.replace("secret =", "sekret ="));
+    let (code, stdout, stderr) = ringway(folder.path(), &["check"]);
+    assert_eq!(code, 78);
+    assert!(!format!("{stdout}{stderr}").contains("0123456789abcdef"), "{stdout}{stderr}");
+}

@@ -1,0 +1,104 @@
+//! `ringway demo` as a stranger sees it: one screen, lines to paste that show what they promise, Ctrl-C.
+//!
+//! The test pastes the printed lines into a shell, exactly as printed.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use crate::support::PATIENCE;
+
+struct Demo {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Demo {
+    fn start() -> Demo {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .arg("demo")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().expect("piped above"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Demo { child, lines }
+    }
+
+    /// The screen until `count` lines begin with `curl`, joined over backslashes at their ends.
+    fn curl_lines(&self, count: usize) -> Vec<String> {
+        let (mut found, mut open): (Vec<String>, bool) = (Vec::new(), false);
+        while found.len() < count || open {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+                panic!("the first screen has {count} curl lines, not only {found:#?}")
+            });
+            let text = line.trim().trim_start_matches("$ ");
+            if open {
+                let last = found.last_mut().expect("an open line");
+                last.push('\n');
+                last.push_str(text);
+            } else if text.starts_with("curl ") || text.starts_with("for ") {
+                found.push(text.to_string());
+            } else {
+                continue;
+            }
+            open = text.ends_with('\\');
+        }
+        found
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn paste(line: &str) -> String {
+    let output = Command::new("bash").arg("-c").arg(line).output().expect("bash and curl");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_printed_lines_show_the_dashboard_a_401_a_429_and_a_partial_answer() {
+    let demo = Demo::start();
+    let lines = demo.curl_lines(4);
+    let answers: Vec<String> = lines.iter().map(|line| paste(line)).collect();
+    let shows = |what: &str| answers.iter().any(|answer| answer.contains(what));
+    assert!(shows("\"user\"") && shows("\"orders\""), "{lines:#?}\n{answers:#?}");
+    assert!(shows("401"), "{lines:#?}\n{answers:#?}");
+    assert!(shows("429"), "{lines:#?}\n{answers:#?}");
+    assert!(shows("gateway-partial"), "{lines:#?}\n{answers:#?}");
+}
+
+#[test]
+fn ctrl_c_ends_it_with_success() {
+    let mut demo = Demo::start();
+    demo.curl_lines(1);
+    demo.signal("INT");
+    let mut status = None;
+    crate::support::eventually("the demo to end", || {
+        status = demo.child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+}
+
+#[test]
+fn two_demos_at_once_do_not_disturb_each_other() {
+    let (one, two) = (Demo::start(), Demo::start());
+    let (one, two) = (one.curl_lines(1), two.curl_lines(1));
+    assert!(paste(&one[0]).contains("\"user\"") && paste(&two[0]).contains("\"user\""));
+}

@@ -1,0 +1,25 @@
+//! Behaviour tests: the built gateway as a black box between scripted origins and a raw client.
+//!
+//! One binary, a module per feature. A test reads as a dialogue: the origin will say, the client asks, the
+//! client sees, the origin saw. Tests never sleep for a length of time and never assert on one; where a
+//! timeout is the subject, only its outcome is asserted.
+
+mod support;
+
+mod access_log;
+mod aggregate;
+mod balance;
+mod bodies;
+mod cli;
+mod demo;
+mod drain;
+mod exchanges;
+mod h1;
+mod jwt;
+mod metrics;
+mod partial;
+mod rate_limit;
+mod reload;
+mod retry;
+mod routing;
+mod smuggling;

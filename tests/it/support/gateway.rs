@@ -1,0 +1,357 @@
+//! Our own binary, started on a free port with a configuration text, and stopped when the test ends.
+//!
+//! The text may say `@LISTEN@`, `@ADMIN@`, `@DIR@` and, for each name given to `with`, `@name@`. What a test
+//! does not write itself is added in front: two workers, one listener, an admin listener, an access log in
+//! the test's folder. The process is killed on drop and never outlives its test. `RINGWAY_TEST_DRIVER` set to
+//! `epoll` or `io_uring` passes `--driver`, so that the whole suite can be run once on each.
+
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+use super::eventually;
+use super::wire::{Response, Wire};
+
+/// A running Ringway.
+pub struct Gateway {
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+    stdout: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+    preamble: String,
+    names: Vec<(String, String)>,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub folder: Folder,
+    _ports: [Port; 2],
+}
+
+/// What is needed to start one.
+pub struct Setup {
+    text: String,
+    names: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
+    files: Vec<(String, String)>,
+}
+
+/// The gateway with this configuration; see the essay for what may stand in it.
+pub fn gateway(text: &str) -> Setup {
+    Setup { text: text.to_string(), names: Vec::new(), environment: Vec::new(), files: Vec::new() }
+}
+
+impl Setup {
+    /// `@name@` in the configuration stands for `value`.
+    pub fn with(mut self, name: &str, value: impl Display) -> Setup {
+        self.names.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Setup {
+        self.environment.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// A file in the test's folder, beside the configuration (`@DIR@/name`).
+    pub fn file(mut self, name: &str, content: &str) -> Setup {
+        self.files.push((name.to_string(), content.to_string()));
+        self
+    }
+
+    /// Starts it and waits until `/readyz` says 200.
+    #[track_caller]
+    pub fn start(self) -> Gateway {
+        let mut gateway = self.spawn();
+        gateway.wait_until_ready();
+        gateway
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(self) -> Gateway {
+        let folder = Folder::new();
+        let ports = [Port::reserve(), Port::reserve()];
+        let address = SocketAddr::from(([127, 0, 0, 1], ports[0].number));
+        let admin = SocketAddr::from(([127, 0, 0, 1], ports[1].number));
+        let mut names = self.names;
+        names.push(("LISTEN".into(), address.to_string()));
+        names.push(("ADMIN".into(), admin.to_string()));
+        names.push(("DIR".into(), folder.path().display().to_string()));
+        for (name, content) in &self.files {
+            fs::write(folder.path().join(name), fill(content, &names)).unwrap();
+        }
+        let preamble = preamble(&self.text);
+        let config = folder.path().join("ringway.toml");
+        fs::write(&config, fill(&format!("{preamble}{}", self.text), &names)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        command.arg("run").arg("-c").arg(&config);
+        if let Ok(driver) = std::env::var("RINGWAY_TEST_DRIVER") {
+            command.arg("--driver").arg(driver);
+        }
+        command.envs(self.environment).current_dir(folder.path());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the built binary can be started");
+        let (stdout, out_reader) = collect(child.stdout.take().expect("piped above"));
+        let (stderr, err_reader) = collect(child.stderr.take().expect("piped above"));
+        Gateway {
+            child,
+            stderr,
+            stdout,
+            readers: vec![out_reader, err_reader],
+            preamble,
+            names,
+            address,
+            admin,
+            folder,
+            _ports: ports,
+        }
+    }
+}
+
+impl Gateway {
+    #[track_caller]
+    pub fn wait_until_ready(&mut self) {
+        let admin = self.admin;
+        eventually("/readyz to say 200", || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the gateway ended with {status} before it was ready:\n{}", self.stderr());
+            }
+            Wire::try_connect(admin).is_some_and(|mut wire| {
+                wire.send("GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+                wire.try_response("GET").is_ok_and(|response| response.status == 200)
+            })
+        });
+    }
+
+    /// A new connection to the first listener.
+    #[track_caller]
+    pub fn connect(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    /// One `GET` on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Response {
+        self.get_with(target, &[])
+    }
+
+    /// One `GET` with further fields on a connection of its own.
+    #[track_caller]
+    pub fn get_with(&self, target: &str, fields: &[(&str, &str)]) -> Response {
+        let mut wire = self.connect();
+        wire.get(target, fields)
+    }
+
+    /// One `GET` to the admin listener.
+    #[track_caller]
+    pub fn admin(&self, target: &str) -> Response {
+        Wire::connect(self.admin).get(target, &[])
+    }
+
+    /// The sum of every sample of this metric whose line also has all of `labels` in it; 0 when absent.
+    #[track_caller]
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = self.admin("/metrics");
+        assert_eq!(page.status, 200, "/metrics");
+        let text = page.text();
+        let samples = text.lines().filter(|line| !line.starts_with('#')).filter(|line| {
+            line.split(['{', ' ']).next() == Some(name)
+                && labels.iter().all(|label| line.contains(label))
+        });
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// The first `count` lines of the access log, waited for.
+    #[track_caller]
+    pub fn access_log(&self, count: usize) -> Vec<Value> {
+        let path = self.folder.path().join("access.log");
+        let read = || fs::read_to_string(&path).unwrap_or_default();
+        eventually(&format!("{count} access log lines"), || read().matches('\n').count() >= count);
+        let parse = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"))
+        };
+        read().lines().map(parse).collect()
+    }
+
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    /// Writes another configuration (with the same additions in front) over the first one.
+    pub fn rewrite(&self, text: &str) {
+        let path = self.folder.path().join("ringway.toml");
+        let beside = self.folder.path().join("ringway.toml.new");
+        fs::write(&beside, fill(&format!("{}{text}", self.preamble), &self.names)).unwrap();
+        fs::rename(beside, path).unwrap();
+    }
+
+    /// Sends `HUP`, `TERM`, …
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("sh")
+            .arg("-c")
+            .arg(format!("kill -{name} {}", self.child.id()))
+            .status()
+            .unwrap();
+        assert!(status.success(), "kill -{name}");
+    }
+
+    /// Waits for the process to end by itself.
+    #[track_caller]
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the gateway to end", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        status.expect("eventually saw it")
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// The largest resident memory the process ever had.
+    ///
+    /// Unit: KiB. Source: `VmHWM` of proc_pid_status(5).
+    pub fn memory_peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
+        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- the gateway's stderr\n{}----", self.stderr());
+        }
+    }
+}
+
+/// A folder under the system's temporary one, removed with its content.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("ringway-it-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A TCP port that no other test of this machine uses meanwhile.
+///
+/// Below the range the kernel gives to outgoing connections (ip_local_port_range starts at 32768), and
+/// held by a lock file: our listeners use SO_REUSEPORT, so two gateways on one port would not notice.
+pub struct Port {
+    pub number: u16,
+    _lock: File,
+}
+
+impl Port {
+    pub fn reserve() -> Port {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let locks = std::env::temp_dir().join("ringway-it-ports");
+        fs::create_dir_all(&locks).unwrap();
+        for _ in 0..20_000 {
+            let step = NEXT.fetch_add(1, Ordering::Relaxed);
+            let start = std::process::id().wrapping_mul(37).wrapping_add(step);
+            let number = 12_000 + u16::try_from(start % 20_000).expect("below 20,000");
+            let lock = File::create(locks.join(number.to_string())).unwrap();
+            if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", number)).is_ok() {
+                return Port { number, _lock: lock };
+            }
+        }
+        panic!("no free port between 12000 and 32000");
+    }
+}
+
+/// Runs the binary with these arguments to its end: exit code, standard output, standard error.
+pub fn ringway(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the built binary can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8 for people");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// What is added in front of a test's configuration: every part that the text does not have itself.
+fn preamble(text: &str) -> String {
+    let has = |table: &str| text.lines().any(|line| line.trim_start().starts_with(table));
+    let mut out = String::new();
+    if !has("workers") {
+        out.push_str("workers = 2\n");
+    }
+    // Keys of the root table must come before any table of TOML.
+    let root: Vec<&str> =
+        text.lines().take_while(|line| !line.trim_start().starts_with('[')).collect();
+    assert!(
+        root.iter().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')),
+        "root keys of a test's configuration are not supported: {root:?}"
+    );
+    if !has("[[listen]]") {
+        out.push_str("[[listen]]\naddress = \"@LISTEN@\"\n");
+    }
+    if !has("[admin]") {
+        out.push_str("[admin]\naddress = \"@ADMIN@\"\n");
+    }
+    if !has("[observe]") {
+        out.push_str("[observe]\naccess_log = \"@DIR@/access.log\"\n");
+    }
+    out
+}
+
+fn fill(text: &str, names: &[(String, String)]) -> String {
+    names
+        .iter()
+        .fold(text.to_string(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
+}
+
+/// Reads a pipe to its end on a thread, so that the child never blocks on it.
+fn collect(pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<()>) {
+    let text = Arc::new(Mutex::new(String::new()));
+    let shared = Arc::clone(&text);
+    let reader = std::thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            shared.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+    (text, reader)
+}
