@@ -25,4 +25,3 @@ pub mod net;
 pub mod control;
 
 pub mod admin;
-

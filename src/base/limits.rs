@@ -193,3 +193,25 @@ const _: () = assert!(TOKENS_REMEMBERED_BYTES_MAX > 64 * TOKEN_BYTES_MAX, "large
 
 /// Steps of one `pick` path. Deeper than any API is written by hand.
 pub const PICK_STEPS_MAX: usize = 16;
+
+// ---- upstream ------------------------------------------------------------------------------------
+
+/// How long a connection to an origin may take to be made: a SYN lost once is sent again after 1 s.
+pub const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+/// From the whole request to the head of the response; nginx and HAProxy users commonly set 30 to 60 s.
+pub const FIRST_BYTE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// Idle connections kept by one core to one endpoint; twice the 64 of a busy core in the load tests.
+pub const POOL_IDLE_MAX: usize = 128;
+/// How long an unused upstream connection is kept: below the 60 s and more of common servers, so that we
+/// close first (RFC 9112 §9.5).
+pub const POOL_IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(50);
+/// How long an upstream connection is used at all.
+pub const POOL_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(3600);
+/// Further attempts after the first, by default.
+pub const UPSTREAM_RETRIES: u32 = 1;
+/// First pause of an endpoint that could not be reached; it doubles with each failure in a row.
+pub const ASIDE_MIN: std::time::Duration = std::time::Duration::from_secs(1);
+/// Longest pause of an endpoint that cannot be reached.
+pub const ASIDE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
+const _: () = assert!(UPSTREAM_RETRIES < ATTEMPTS_MAX, "retries are part of the attempts");
