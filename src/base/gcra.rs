@@ -1,14 +1,14 @@
 //! The cell-rate arithmetic behind every rate limit (GCRA, ITU-T I.371 §6; "leaky bucket as a meter").
 //!
 //! A key's whole state is one number: its theoretical arrival time (TAT). A request is granted when the
-//! TAT, moved on by one charge, lies no further ahead than the burst allows. Time is counted in ticks of
-//! about 1/4096 of the interval between two requests, so that a TAT fits 44 bits beside a tag in one
-//! atomic word (`base/shared.rs`).
+//! TAT, moved on by one charge, lies no further ahead than the burst allows. A TAT is kept in 48 bits,
+//! beside a tag in one atomic word (`base/shared.rs`): in nanoseconds, as long as a spent burst comes back
+//! within nine hours, else in the smallest power of two of nanoseconds that fits; rates above 244,000/s
+//! use fractions of a nanosecond, so that the rounding of the interval stays small.
 //!
 //! It must never grant more than `burst + rate × time`. Rounding therefore always goes against the
-//! client: the clock is rounded down, and one request costs one tick more than its exact share. That
-//! tick pays for the rounded clock, also over the shortest span, and costs 1/4096 of the rate (more above
-//! 244,000/s, where a tick cannot be shorter than a nanosecond: 0.1 % at 1,000,000/s).
+//! client: the interval is rounded up, and where the clock is coarser than a nanosecond, and so rounded
+//! down, one tick more is charged for each request, which pays for that over any span.
 //! Floating point was refused: its rounding cannot be pointed in one direction.
 
 use std::time::Duration;
@@ -16,18 +16,25 @@ use std::time::Duration;
 use crate::base::limits::{GCRA_EVICTION_MARGIN, GCRA_SKEW_MAX, LIMIT_BURST_MAX, LIMIT_RATE_MAX};
 use crate::base::time::Instant;
 
-/// Bits of a TAT. At 50/s one turn of this clock takes two and a half years.
-pub const TAT_BITS: u32 = 44;
+/// Bits of a TAT; its clock turns in 2^48 ticks (78 hours of nanoseconds).
+pub(crate) const TAT_BITS: u32 = 48;
 const TAT_MASK: u64 = (1 << TAT_BITS) - 1;
 
-/// Ticks in the interval between two requests, unless that would make a tick shorter than a nanosecond.
-const TICKS_PER_REQUEST: u64 = 4096;
+/// An eighth of a turn: nothing live lies further ahead, and nothing that is past is kept for two of them.
+pub(crate) const EPOCH_BITS: u32 = TAT_BITS - 3;
+
+/// Intervals under this many nanoseconds are counted in fractions of one.
+const FINE_BELOW_NANOS: u64 = 4096;
+/// The finest tick: 2^-9 ns. A finer one would bring `GCRA_SKEW_MAX` beyond an eighth of a turn.
+const SHIFT_MAX: i32 = 9;
+/// The coarsest tick: 2^30 ns, about a second.
+const SHIFT_MIN: i32 = -30;
 
 /// The rule of one limit: how many requests in which time, and how many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Ticks in 2^64 nanoseconds: a fixed-point factor, rounded down.
-    ticks_per_nano: u64,
+    /// A nanosecond is 2^shift ticks.
+    shift: i32,
     /// What one request costs. Unit: ticks.
     charge: u64,
     /// How far ahead a TAT may lie. Unit: ticks.
@@ -56,25 +63,30 @@ impl Rule {
     /// `count` requests per `period`, and `burst` at once after a pause.
     ///
     /// `None` when a number is zero or beyond its bound (`LIMIT_RATE_MAX` per period, `LIMIT_BURST_MAX`),
-    /// or when the interval between two requests would be under a nanosecond.
+    /// when the interval between two requests would be under a nanosecond, or when a spent burst would
+    /// take over a thousand years to come back.
     pub fn new(count: u64, period: Duration, burst: u64) -> Option<Rule> {
         let period_nanos = u64::try_from(period.as_nanos()).ok()?;
         let fits = (1..=LIMIT_RATE_MAX).contains(&count) && (1..=LIMIT_BURST_MAX).contains(&burst);
         if !fits || period_nanos < count {
             return None;
         }
-        let ticks = (period_nanos / count).min(TICKS_PER_REQUEST);
-        let factor = (u128::from(ticks * count) << 64) / u128::from(period_nanos);
-        let ticks_per_nano = u64::try_from(factor).unwrap_or(u64::MAX);
-        let charge = ticks + 1;
-        let ahead_max = burst * charge;
-        let ticks_of = |span: Duration| {
-            let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-            scale(nanos, ticks_per_nano).min(1 << (TAT_BITS - 3))
-        };
-        let live_max = ahead_max + ticks_of(GCRA_SKEW_MAX);
+        let finest = if period_nanos / count < FINE_BELOW_NANOS { SHIFT_MAX } else { 0 };
+        (SHIFT_MIN..=finest).rev().find_map(|shift| Self::at(shift, count, period_nanos, burst))
+    }
+
+    /// The rule counted in ticks of 2^-shift nanoseconds, if it fits the clock.
+    fn at(shift: i32, count: u64, period_nanos: u64, burst: u64) -> Option<Rule> {
+        let (fine, coarse) = if shift >= 0 { (shift as u32, 0) } else { (0, shift.unsigned_abs()) };
+        let period = u128::from(period_nanos) << fine;
+        let interval = period.div_ceil(u128::from(count) << coarse);
+        let charge = u64::try_from(interval).ok()? + u64::from(coarse > 0);
+        let ahead_max = charge.checked_mul(burst)?;
+        let ticks_of = |span: Duration| shifted(span.as_nanos() as u64, shift);
+        let live_max = ahead_max.checked_add(ticks_of(GCRA_SKEW_MAX))?;
         let margin = ticks_of(GCRA_EVICTION_MARGIN);
-        Some(Rule { ticks_per_nano, charge, ahead_max, live_max, margin, burst })
+        let rule = Rule { shift, charge, ahead_max, live_max, margin, burst };
+        (live_max + margin < 1 << EPOCH_BITS).then_some(rule)
     }
 
     /// The burst. Unit: requests.
@@ -87,9 +99,9 @@ impl Rule {
         self.span(self.ahead_max)
     }
 
-    /// The moment `now` on this rule's clock, rounded down.
+    /// The moment `now` in ticks, rounded down, not yet cut to the bits of a TAT.
     pub(crate) fn ticks(&self, now: Instant) -> u64 {
-        scale(now.as_nanos(), self.ticks_per_nano) & TAT_MASK
+        shifted(now.as_nanos(), self.shift)
     }
 
     /// How far a stored TAT lies ahead of `now`; `None` when it is past. Both on this rule's clock, which
@@ -101,7 +113,7 @@ impl Rule {
 
     /// Whether a TAT has been past for so long that no core can take it for a live one.
     pub(crate) fn forgettable(&self, tat: u64, now: u64) -> bool {
-        self.ahead(tat, now.wrapping_sub(self.margin) & TAT_MASK).is_none()
+        self.ahead(tat, now.wrapping_sub(self.margin)).is_none()
     }
 
     /// One request, `ahead` ticks before the TAT: the TAT to store when it is granted, and what is said.
@@ -125,19 +137,22 @@ impl Rule {
 
     /// Ticks as a duration, rounded up.
     fn span(&self, ticks: u64) -> Duration {
-        let nanos = (u128::from(ticks) << 64).div_ceil(u128::from(self.ticks_per_nano));
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        let nanos = match u32::try_from(self.shift) {
+            Ok(fine) => ticks.div_ceil(1 << fine),
+            Err(_) => ticks << self.shift.unsigned_abs(),
+        };
+        Duration::from_nanos(nanos)
     }
 }
 
-/// `nanos × factor / 2^64`, rounded down.
-fn scale(nanos: u64, factor: u64) -> u64 {
-    ((u128::from(nanos) * u128::from(factor)) >> 64) as u64
+/// `nanos × 2^shift`, rounded down. Bits beyond 64 are lost, which a clock that turns allows.
+fn shifted(nanos: u64, shift: i32) -> u64 {
+    if shift >= 0 { nanos << shift } else { nanos >> shift.unsigned_abs() }
 }
 
 const _: () = assert!(
-    LIMIT_BURST_MAX * (TICKS_PER_REQUEST + 1) < 1 << (TAT_BITS - 1),
-    "the largest burst must lie within half a turn of the clock"
+    (GCRA_SKEW_MAX.as_nanos() + GCRA_EVICTION_MARGIN.as_nanos()) << SHIFT_MAX < 1 << EPOCH_BITS,
+    "the skew must be far from a turn of the finest clock"
 );
 
 #[cfg(test)]
@@ -177,8 +192,8 @@ mod tests {
         let at_once = (0..200).filter(|_| limit.take(start).granted).count();
         assert_eq!(at_once, 100);
         let refused = limit.take(start);
-        assert!(refused.retry_after > Duration::from_millis(20));
-        assert!(refused.retry_after < Duration::from_micros(20_020));
+        assert_eq!(refused.retry_after, Duration::from_millis(20));
+        assert!(!limit.take(start + Duration::from_nanos(19_999_999)).granted);
         assert!(limit.take(start + refused.retry_after).granted);
     }
 
@@ -200,15 +215,39 @@ mod tests {
         assert!(Rule::new(LIMIT_RATE_MAX + 1, second, 1).is_none());
         assert!(Rule::new(1, second, LIMIT_BURST_MAX + 1).is_none());
         assert!(Rule::new(1_000_000_000, second, LIMIT_BURST_MAX).is_some());
+        assert!(Rule::new(1, Duration::from_secs(86_400 * 365), LIMIT_BURST_MAX).is_none());
     }
 
     #[test]
-    fn a_stale_tat_is_past_after_the_clock_has_turned() {
-        let rule = Rule::new(1_000_000, Duration::from_secs(1), 10).unwrap();
-        let tat = rule.ticks(Instant::from_nanos(1_000_000));
-        let turn = Duration::from_nanos(1 << TAT_BITS);
-        let later = Instant::from_nanos(1_000_000) + turn / 2;
-        assert_eq!(rule.ahead(tat, rule.ticks(later)), None);
+    fn a_client_that_keeps_the_pace_is_never_refused() {
+        for (count, period, burst) in
+            [(1, 1, 1), (50, 1, 1), (1, 3_600, 1), (1_000_000, 1, 1), (3, 1, 2)]
+        {
+            let mut limit = one(count, Duration::from_secs(period), burst);
+            let interval = (period * 1_000_000_000).div_ceil(count);
+            let refused =
+                (0..10_000).filter(|n| !limit.take(Instant::from_nanos(n * interval)).granted);
+            assert_eq!(refused.count(), 0, "{count} per {period} s");
+        }
+    }
+
+    #[test]
+    fn a_spent_burst_of_days_is_counted_more_coarsely() {
+        let mut limit = one(1, Duration::from_secs(86_400), 30);
+        let start = Instant::from_nanos(123_456_789);
+        assert_eq!((0..40).filter(|_| limit.take(start).granted).count(), 30);
+        let day = start + Duration::from_secs(86_400);
+        assert!(!limit.take(day).granted);
+        assert!(limit.take(day + Duration::from_micros(2)).granted);
+    }
+
+    #[test]
+    fn a_past_tat_is_past_for_seven_eighths_of_a_turn() {
+        let rule = Rule::new(50, Duration::from_secs(1), 10).unwrap();
+        let tat = 1_000_000;
+        for eighth in 0..7u64 {
+            assert_eq!(rule.ahead(tat, tat + (eighth << EPOCH_BITS)), None);
+        }
     }
 
     proptest! {
@@ -245,16 +284,16 @@ mod tests {
         #[test]
         fn at_least_ninety_nine_percent_is_granted(count in 1u64..500_000, burst in 1u64..50) {
             let mut limit = one(count, Duration::from_secs(1), burst);
-            let interval = 1_000_000_000 / count;
+            let step = 1_000_000_000 / count / 400;
             let mut now = 77u64;
             let mut granted = 0u64;
-            let asked = 4_000u64;
+            let asked = 40_000u64;
             for _ in 0..asked {
                 granted += u64::from(limit.take(Instant::from_nanos(now)).granted);
-                now += interval / 2;
+                now += step;
             }
             let promised = burst + (now - 77) * count / 1_000_000_000;
-            prop_assert!(granted * 100 >= promised.min(asked) * 99 - 100);
+            prop_assert!(granted * 100 >= promised.min(asked) * 99 - 100, "{granted} of {promised}");
         }
 
         /// Waiting as long as it was told is enough, and the clock's turn does not matter.

@@ -19,12 +19,14 @@ pub struct Lru<V> {
     free: u32,
     newest: u32,
     oldest: u32,
+    count: usize,
     weight: usize,
     weight_max: usize,
     seed: SharedSeed,
 }
 
 struct Entry<V> {
+    space: u64,
     hash: u64,
     key: Box<[u8]>,
     value: Option<V>,
@@ -44,6 +46,7 @@ impl<V> Lru<V> {
             free: NONE,
             newest: NONE,
             oldest: NONE,
+            count: 0,
             weight: 0,
             weight_max,
             seed: SharedSeed::from_u64(seed),
@@ -52,13 +55,7 @@ impl<V> Lru<V> {
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        let mut count = 0;
-        let mut at = self.newest;
-        while at != NONE {
-            count += 1;
-            at = self.entries[at as usize].older;
-        }
-        count
+        self.count
     }
 
     /// Whether there are none.
@@ -73,7 +70,7 @@ impl<V> Lru<V> {
 
     /// The value of `key` in the space `space`, which becomes the most recently used.
     pub fn find(&mut self, space: u64, key: &[u8]) -> Option<&V> {
-        let at = self.position(self.hash(space, key), key)?;
+        let at = self.position(space, self.hash(space, key), key)?;
         if at != self.newest {
             self.unlink(at);
             self.link_newest(at);
@@ -95,6 +92,7 @@ impl<V> Lru<V> {
         let chain = self.chain(hash);
         let at = self.vacancy();
         let entry = Entry {
+            space,
             hash,
             key: key.into(),
             value: Some(value),
@@ -109,12 +107,13 @@ impl<V> Lru<V> {
         }
         self.chains[chain] = at;
         self.weight += weight;
+        self.count += 1;
         self.link_newest(at);
     }
 
     /// Forgets `key`, if it is there.
     pub fn remove(&mut self, space: u64, key: &[u8]) {
-        if let Some(at) = self.position(self.hash(space, key), key) {
+        if let Some(at) = self.position(space, self.hash(space, key), key) {
             self.forget(at);
         }
     }
@@ -129,11 +128,11 @@ impl<V> Lru<V> {
         hash as usize & (self.chains.len() - 1)
     }
 
-    fn position(&self, hash: u64, key: &[u8]) -> Option<u32> {
+    fn position(&self, space: u64, hash: u64, key: &[u8]) -> Option<u32> {
         let mut at = self.chains[self.chain(hash)];
         while at != NONE {
             let entry = &self.entries[at as usize];
-            if entry.hash == hash && *entry.key == *key {
+            if entry.hash == hash && entry.space == space && *entry.key == *key {
                 return Some(at);
             }
             at = entry.chained;
@@ -169,6 +168,7 @@ impl<V> Lru<V> {
         }
         let entry = &mut self.entries[at as usize];
         self.weight -= entry.weight;
+        self.count -= 1;
         entry.value = None;
         entry.key = Box::default();
         entry.chained = self.free;
@@ -233,9 +233,9 @@ mod tests {
         let mut map = Lru::new(100, 10, 1);
         map.insert(0, b"a", 1, 6);
         map.insert(0, b"b", 2, 6);
-        assert_eq!((map.find(0, b"a"), map.weight()), (None, 6));
+        assert_eq!((map.find(0, b"a").copied(), map.weight()), (None, 6));
         map.insert(0, b"b", 3, 11);
-        assert_eq!((map.find(0, b"b"), map.weight(), map.is_empty()), (None, 0, true));
+        assert_eq!((map.find(0, b"b").copied(), map.weight(), map.is_empty()), (None, 0, true));
     }
 
     /// Against a plain list that keeps the same order.

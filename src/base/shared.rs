@@ -1,16 +1,17 @@
 //! The only atomics that cores share: cells of rate limits, flags and counters. Bounded, without locks.
 //!
-//! A [`Cells`] is a table of 64-bit words in buckets of sixteen (two cache lines). A word holds a tag of
-//! the key, a mark "shared" and the key's TAT (`base/gcra.rs`), so that one compare-and-swap decides
-//! about one request, whichever core it came to. It must never let more pass than the rule allows, must
+//! A [`Cells`] is a table of 64-bit words in buckets of fifteen (two cache lines with the bucket's epoch).
+//! A word holds a tag of the key, a mark "shared" and the key's TAT (`base/gcra.rs`), so that one
+//! compare-and-swap decides about one request, whichever core it came to. It must never let more pass than the rule allows, must
 //! never allocate after it was made, and never waits: a core that loses a race tries again, a bounded
 //! number of times, and then refuses.
 //!
 //! **Places.** A key uses the cell with its tag; else its own past cell, or one that has been past for a
 //! while, which it takes over (a past TAT says the same as none); else, in a bucket full of live cells,
 //! it *shares* the one cell that its hash names, and both keys live from one budget until it is past.
-//! Two keys with equal tag in one bucket share as well (once in 520,000 per neighbour). Sharing can only
-//! refuse more.
+//! Two keys with equal tag in one bucket share as well (once in 32,768 per neighbour). Sharing can only
+//! refuse more. A TAT's clock turns; so whoever is first in a bucket in a new epoch, an eighth of a turn,
+//! empties the cells that are past, and all cells when nobody was there in the epoch before.
 //!
 //! **Why two cores can never open two budgets for one key.** A core charges a cell first and then looks
 //! through the bucket for every other live record of its key (same tag, or the shared cell), and charges
@@ -21,18 +22,23 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use crate::base::gcra::{Grant, Rule, TAT_BITS};
+use crate::base::gcra::{EPOCH_BITS, Grant, Rule, TAT_BITS};
 use crate::base::limits::{CELL_TRIES_MAX, LIMIT_KEYS_MAX};
 use crate::base::time::Instant;
 
-const WAYS: usize = 16;
+const WAYS: usize = 15;
 const SHARED: u64 = 1 << TAT_BITS;
 const TAG_SHIFT: u32 = TAT_BITS + 1;
 const TAT_MASK: u64 = SHARED - 1;
 
-/// Sixteen cells on two cache lines.
+/// Fifteen cells and the epoch in which somebody was last here, on two cache lines.
 #[repr(C, align(128))]
-struct Bucket([AtomicU64; WAYS]);
+struct Bucket {
+    cells: [AtomicU64; WAYS],
+    epoch: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Bucket>() == 128, "two cache lines");
 
 /// The cells of one limit: shared by all cores and by all routes that name the limit.
 pub struct Cells {
@@ -52,9 +58,9 @@ impl Cells {
     /// to a power of two. `seed` must be random: it keeps clients from choosing keys that share a cell.
     pub fn new(rule: Rule, keys_max: usize, seed: u64) -> Cells {
         let cells = keys_max.clamp(1, LIMIT_KEYS_MAX) * 2;
-        let count = cells.div_ceil(WAYS).next_power_of_two();
+        let count = cells.div_ceil(WAYS + 1).next_power_of_two();
         let zeroed = Box::<[Bucket]>::new_zeroed_slice(count);
-        // SAFETY: a Bucket is an array of AtomicU64, for which all-zero bytes are a valid value. Zeroed
+        // SAFETY: a Bucket is made of AtomicU64, for which all-zero bytes are a valid value. Zeroed
         // memory from the allocator costs no page until a cell is used.
         let buckets = unsafe { zeroed.assume_init() };
         Cells { buckets, rule, seed }
@@ -75,10 +81,13 @@ impl Cells {
         let bucket = &self.buckets[hash as usize & (self.buckets.len() - 1)];
         let key = Key::of(hash);
         let ticks = self.rule.ticks(now);
+        self.enter(bucket, ticks);
         for _ in 0..CELL_TRIES_MAX {
             let (way, seen) = self.place(bucket, key, ticks);
             match self.charge(bucket, key, way, seen, ticks) {
-                Charge::Granted(grant) => return self.charge_others(bucket, key, way, ticks, grant),
+                Charge::Granted(grant) => {
+                    return self.charge_others(bucket, key, way, ticks, grant);
+                }
                 Charge::Refused(grant) => return grant,
                 Charge::Raced => {}
             }
@@ -86,11 +95,31 @@ impl Cells {
         self.rule.refused(0)
     }
 
+    /// Empties what an earlier epoch left behind, so that the clock's turn never makes a past TAT look
+    /// like a live one. The words are read before the epoch is claimed: whoever charges a cell later
+    /// makes the exchange of that cell fail.
+    fn enter(&self, bucket: &Bucket, ticks: u64) {
+        let epoch = ticks >> EPOCH_BITS;
+        let seen = bucket.epoch.load(SeqCst);
+        if seen >= epoch {
+            return;
+        }
+        let words: [u64; WAYS] = std::array::from_fn(|way| bucket.cells[way].load(SeqCst));
+        if bucket.epoch.compare_exchange(seen, epoch, SeqCst, SeqCst).is_err() {
+            return;
+        }
+        for (cell, word) in bucket.cells.iter().zip(words) {
+            if epoch - seen > 1 || self.rule.forgettable(word & TAT_MASK, ticks) {
+                let _ = cell.compare_exchange(word, 0, SeqCst, SeqCst);
+            }
+        }
+    }
+
     /// The cell to charge first, and the word seen in it.
     fn place(&self, bucket: &Bucket, key: Key, ticks: u64) -> (usize, u64) {
         let mut own_past = None;
         let mut free = None;
-        for (way, cell) in bucket.0.iter().enumerate() {
+        for (way, cell) in bucket.cells.iter().enumerate() {
             let word = cell.load(SeqCst);
             if word != 0 && tag(word) == key.tag {
                 if self.ahead(word, ticks).is_some() {
@@ -101,7 +130,7 @@ impl Cells {
                 free = free.or(Some((way, word)));
             }
         }
-        own_past.or(free).unwrap_or_else(|| (key.home, bucket.0[key.home].load(SeqCst)))
+        own_past.or(free).unwrap_or_else(|| (key.home, bucket.cells[key.home].load(SeqCst)))
     }
 
     /// Charges one cell in which `seen` was seen.
@@ -117,7 +146,7 @@ impl Cells {
             Some(_) => seen & !TAT_MASK | SHARED,
             None => key.tag << TAG_SHIFT,
         };
-        match bucket.0[way].compare_exchange(seen, owner | tat, SeqCst, SeqCst) {
+        match bucket.cells[way].compare_exchange(seen, owner | tat, SeqCst, SeqCst) {
             Ok(_) => Charge::Granted(grant),
             Err(_) => Charge::Raced,
         }
@@ -132,7 +161,7 @@ impl Cells {
         ticks: u64,
         mut grant: Grant,
     ) -> Grant {
-        for (way, cell) in bucket.0.iter().enumerate() {
+        for (way, cell) in bucket.cells.iter().enumerate() {
             if way == first {
                 continue;
             }
@@ -175,7 +204,7 @@ enum Charge {
 /// The parts of a key's hash that are not the bucket.
 #[derive(Clone, Copy)]
 struct Key {
-    /// 19 bits, never zero, so that no word in use is zero.
+    /// 15 bits, never zero, so that no word in use is zero.
     tag: u64,
     /// The way that is shared when the bucket is full.
     home: usize,

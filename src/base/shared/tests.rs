@@ -24,7 +24,7 @@ fn granted(cells: &Cells, hash: u64, now: Instant, asked: usize) -> usize {
 
 /// The `number`th of many keys that fall into the only bucket of a small table.
 fn key(number: u64) -> u64 {
-    (number + 1) << TAG_SHIFT | (number % 16) << 40
+    (number + 1) << TAG_SHIFT | (number % WAYS as u64) << 40
 }
 
 #[test]
@@ -32,8 +32,8 @@ fn keys_have_budgets_of_their_own() {
     let cells = cells(10, 5, 1024);
     assert_eq!(granted(&cells, key(1), at(1000), 50), 5);
     assert_eq!(granted(&cells, key(2), at(1000), 50), 5);
-    assert_eq!(granted(&cells, key(1), at(1100), 50), 0, "one interval is a tick longer than 100 ms");
-    assert_eq!(granted(&cells, key(1), at(1101), 50), 1);
+    assert_eq!(granted(&cells, key(1), at(1099), 50), 0);
+    assert_eq!(granted(&cells, key(1), at(1100), 50), 1);
 }
 
 #[test]
@@ -41,11 +41,11 @@ fn a_full_bucket_shares_and_never_grants_more() {
     let cells = cells(1, 4, 1);
     assert_eq!(cells.buckets.len(), 1);
     let now = at(1000);
-    for number in 0..16 {
+    for number in 0..15 {
         assert!(cells.take(key(number), now).granted);
     }
-    // The seventeenth key has no cell; it shares the one of its home, of which 3 are left.
-    assert_eq!(granted(&cells, key(16), now, 10), 3);
+    // The sixteenth key has no cell; it shares the one of its home, of which 3 are left.
+    assert_eq!(granted(&cells, key(15), now, 10), 3);
     assert_eq!(granted(&cells, key(0), now, 10), 0, "its owner lives from the same budget");
     assert_eq!(granted(&cells, key(1), now, 10), 3, "other owners do not");
 }
@@ -54,12 +54,12 @@ fn a_full_bucket_shares_and_never_grants_more() {
 fn a_key_that_shared_does_not_get_a_fresh_budget_when_a_cell_is_free_again() {
     let cells = cells(1, 4, 1);
     let now = at(1000);
-    for number in 0..16 {
+    for number in 0..15 {
         assert!(cells.take(key(number), now).granted);
     }
-    assert_eq!(granted(&cells, key(16), now, 10), 3);
-    // Two seconds later fifteen cells are free, the shared one is not: two requests have come back.
-    assert_eq!(granted(&cells, key(16), at(3_002), 10), 2);
+    assert_eq!(granted(&cells, key(15), now, 10), 3);
+    // Two seconds later fourteen cells are free, the shared one is not: two requests have come back.
+    assert_eq!(granted(&cells, key(15), at(3_000), 10), 2);
 }
 
 #[test]
@@ -72,13 +72,47 @@ fn a_live_cell_is_never_taken_over() {
     assert_eq!(granted(&cells, key(0), at(1000), 5), 0);
 }
 
+/// A cell that was left alone for almost a turn of the clock, when its TAT would look live again.
+#[test]
+fn the_turn_of_the_clock_refuses_nobody() {
+    let cells = cells(50, 3, 1024);
+    let start = 1_000_000_000;
+    assert_eq!(granted(&cells, key(1), Instant::from_nanos(start), 5), 3);
+    let turn = 1u64 << TAT_BITS;
+    for back in [1, 1_000_000, 50_000_000, 30_000_000_000] {
+        let later = Instant::from_nanos(start + turn - back);
+        assert_eq!(granted(&cells, key(1), later, 5), 3, "{back} ns before the turn");
+        cells
+            .buckets
+            .iter()
+            .flat_map(|bucket| &bucket.cells)
+            .for_each(|cell| cell.store(0, SeqCst));
+        cells.buckets.iter().for_each(|bucket| bucket.epoch.store(0, SeqCst));
+        assert_eq!(granted(&cells, key(1), Instant::from_nanos(start), 5), 3);
+    }
+}
+
+/// The same with neighbours that keep the bucket awake in every epoch.
+#[test]
+fn the_turn_of_the_clock_refuses_nobody_in_a_busy_bucket() {
+    let cells = cells(50, 3, 1);
+    let start = 1_000_000_000;
+    assert_eq!(granted(&cells, key(1), Instant::from_nanos(start), 5), 3);
+    let step = 1u64 << (EPOCH_BITS - 1);
+    for number in 1..16 {
+        assert!(cells.take(key(2), Instant::from_nanos(start + number * step)).granted);
+    }
+    let later = Instant::from_nanos(start + (1 << TAT_BITS) - 1_000_000);
+    assert_eq!(granted(&cells, key(1), later, 5), 3);
+}
+
 #[test]
 fn a_past_cell_is_taken_over() {
     let cells = cells(1000, 2, 1);
     for round in 0..200u64 {
         let now = at(1000 + round * 200);
-        for number in 0..16 {
-            assert_eq!(granted(&cells, key(round * 16 + number), now, 5), 2);
+        for number in 0..15 {
+            assert_eq!(granted(&cells, key(round * 15 + number), now, 5), 2);
         }
     }
 }
