@@ -1,1 +1,3 @@
-//! Not built yet.
+//! The control side: what blocks, and what watches. It never runs on a core's thread.
+
+pub mod keys;
