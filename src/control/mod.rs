@@ -1,3 +1,6 @@
-//! The control side: what blocks, and what watches. It never runs on a core's thread.
+//! The slow side: loads configurations, reloads them, and writes the log, on threads of its own.
+//!
+//! It must never be waited for by a core.
 
 pub mod keys;
+pub mod flush;
