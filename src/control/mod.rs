@@ -1,5 +1,6 @@
 //! The slow side; it never is on a request's path.
 
+pub mod keys;
 pub mod flush;
 pub mod signal;
 pub mod sockets;
