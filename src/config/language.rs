@@ -561,3 +561,6 @@ pub static ACCESS_LOG: Section = Section {
         Key::later("fields"),
     ],
 };
+
+#[cfg(test)]
+mod tests;

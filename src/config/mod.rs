@@ -224,3 +224,6 @@ fn report_twice(mut list: Vec<(&str, Span)>, what: &str, log: &Log) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
