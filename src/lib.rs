@@ -25,5 +25,3 @@ pub mod net;
 pub mod control;
 
 pub mod admin;
-
-pub mod cli;

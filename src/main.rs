@@ -1,2 +1,2 @@
-//! x
+//! Not wired yet.
 fn main() {}

@@ -220,10 +220,13 @@ mod tests {
 
     #[test]
     fn a_client_that_keeps_the_pace_is_never_refused() {
-        for (count, period, burst) in [(1, 1, 1), (50, 1, 1), (1, 3_600, 1), (1_000_000, 1, 1), (3, 1, 2)] {
+        for (count, period, burst) in
+            [(1, 1, 1), (50, 1, 1), (1, 3_600, 1), (1_000_000, 1, 1), (3, 1, 2)]
+        {
             let mut limit = one(count, Duration::from_secs(period), burst);
             let interval = (period * 1_000_000_000).div_ceil(count);
-            let refused = (0..10_000).filter(|n| !limit.take(Instant::from_nanos(n * interval)).granted);
+            let refused =
+                (0..10_000).filter(|n| !limit.take(Instant::from_nanos(n * interval)).granted);
             assert_eq!(refused.count(), 0, "{count} per {period} s");
         }
     }

@@ -57,6 +57,76 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// Attempts recorded of one exchange: every part tried as often as allowed.
 pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
 
+// ---- http ----------------------------------------------------------------------------------------
+
+/// Digits of a Content-Length. Nineteen always fit 64 bits; RFC 9110 §8.6 asks to guard against overflow.
+pub const CONTENT_LENGTH_DIGITS_MAX: usize = 19;
+/// The largest body or chunk whose length we accept. Unit: bytes. 2^63 - 1, so that offsets never wrap,
+/// signed or not, here or at an origin.
+pub const BODY_BYTES_CEILING: u64 = i64::MAX as u64;
+/// Options in the Connection fields of one head. Real messages have one or two; each is compared with
+/// every unknown field of the head, so the product must stay small.
+pub const CONNECTION_OPTIONS_MAX: usize = 16;
+/// Hex digits of one chunk size, leading zeros included; sixteen fill 64 bits.
+pub const CHUNK_SIZE_DIGITS_MAX: u32 = 16;
+/// Bytes of chunk framing that one body may have beyond 16 and twice the data of each chunk, summed.
+/// Unit: bytes. Go's net/http bounds it so (CVE-2023-39326): plain tiny chunks pass, extension floods do not.
+pub const CHUNK_EXCESS_BYTES_MAX: i64 = 16 * 1024;
+// ---- observe -------------------------------------------------------------------------------------
+
+/// Series (method, route, status) of one core's duration histograms. A series takes about 200 bytes and
+/// is touched when first used; what comes after the bound is counted under the route `_other`.
+pub const REQUEST_SERIES_MAX: usize = 8192;
+/// Series (upstream, status) of one core's histograms of origins' durations.
+pub const ORIGIN_SERIES_MAX: usize = 1024;
+/// Names of routes that get a label of their own in metrics during the life of the process, vanished ones
+/// included; later names share `_other`, so that reloads cannot grow memory for ever.
+pub const ROUTE_LABELS_MAX: usize = 64 * 1024;
+/// Names of upstreams that get a label of their own, vanished ones included. 80 bytes on each core.
+pub const UPSTREAM_LABELS_MAX: usize = 4096;
+/// One page of the access log. Unit: bytes. About 100 lines: one hand-over and one write for all of them.
+pub const LOG_PAGE_BYTES: usize = 64 * 1024;
+/// Pages of one core, the one being filled included: 4 MiB, which bridges a disk that stalls for 100 ms at
+/// 80,000 requests per second. When all are on their way, lines are dropped and counted.
+pub const LOG_PAGES_PER_CORE: usize = 64;
+/// Pages of the whole process that may wait for the flush thread.
+pub const LOG_PAGES_QUEUED_MAX: usize = 4096;
+/// One line of the access log. Unit: bytes. Attempts that do not fit are left out and counted in the line.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// A path or query in the log, after escaping. Unit: bytes. Longer ones are cut and the line says so.
+pub const LOG_TARGET_BYTES_MAX: usize = 2048;
+/// A host in the log, after escaping. Unit: bytes. RFC 1035 §2.3.4 bounds names at 255.
+pub const LOG_HOST_BYTES_MAX: usize = 320;
+/// A method in the log, after escaping. Unit: bytes.
+pub const LOG_METHOD_BYTES_MAX: usize = 64;
+/// A name from the configuration in the log, after escaping. Unit: bytes.
+pub const LOG_NAME_BYTES_MAX: usize = 256;
+/// Pauses of 5 ms that the flush thread makes for a target that is busy: one second, then the page goes.
+pub const LOG_BUSY_PAUSES_MAX: u32 = 200;
+/// Events of one kind told to the operator within `EVENT_WINDOW_SECS`; more are counted and mentioned.
+pub const EVENTS_PER_WINDOW_MAX: u32 = 20;
+/// The window of `EVENTS_PER_WINDOW_MAX`. Unit: seconds.
+pub const EVENT_WINDOW_SECS: u64 = 60;
+/// A text of unknown origin inside an event. Unit: bytes.
+pub const EVENT_TEXT_BYTES_MAX: usize = 2048;
+
+const _: () = assert!(LOG_LINE_BYTES_MAX * 2 <= LOG_PAGE_BYTES, "a page must hold lines");
+const _: () = assert!(
+    2 * LOG_TARGET_BYTES_MAX + LOG_HOST_BYTES_MAX + LOG_METHOD_BYTES_MAX + 4 * LOG_NAME_BYTES_MAX
+        <= LOG_LINE_BYTES_MAX / 2,
+    "the longest line must keep room for its numbers and some attempts"
+);
+
+// ---- admin ---------------------------------------------------------------------------------------
+
+/// Head of a request to the admin listener. Unit: bytes.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Fields of a request to the admin listener; browsers send about 20.
+pub const ADMIN_FIELDS_MAX: usize = 64;
+/// Connections to the admin listener at once; one more makes the oldest unanswered one go.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
+/// Time for one request to the admin listener, and again for its answer. Unit: seconds.
+pub const ADMIN_TIMEOUT_SECS: u64 = 5;
 // ---- cores ---------------------------------------------------------------------------------------
 
 /// Client connections open on one core; more are closed at once. The kernel's descriptor limit is
@@ -119,7 +189,30 @@ pub const TOKEN_EXP_MAX: u64 = 253_402_300_799;
 
 const _: () = assert!(TOKEN_BYTES_MAX < HEAD_BYTES_MAX, "a token must fit a head");
 const _: () = assert!(TOKENS_REMEMBERED_BYTES_MAX > 64 * TOKEN_BYTES_MAX, "large tokens must fit");
+
 // ---- aggregate -----------------------------------------------------------------------------------
 
 /// Steps of one `pick` path. Deeper than any API is written by hand.
 pub const PICK_STEPS_MAX: usize = 16;
+
+// ---- upstream ------------------------------------------------------------------------------------
+
+/// How long a connection to an origin may take to be made: a SYN lost once is sent again after 1 s.
+pub const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+/// From the whole request to the head of the response; nginx and HAProxy users commonly set 30 to 60 s.
+pub const FIRST_BYTE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// Idle connections kept by one core to one endpoint; twice the 64 of a busy core in the load tests.
+pub const POOL_IDLE_MAX: usize = 128;
+/// How long an unused upstream connection is kept: below the 60 s and more of common servers, so that we
+/// close first (RFC 9112 §9.5).
+pub const POOL_IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(50);
+/// How long an upstream connection is used at all.
+pub const POOL_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(3600);
+/// Further attempts after the first, by default.
+pub const UPSTREAM_RETRIES: u32 = 1;
+/// First pause of an endpoint that could not be reached; it doubles with each failure in a row.
+pub const ASIDE_MIN: std::time::Duration = std::time::Duration::from_secs(1);
+/// Longest pause of an endpoint that cannot be reached.
+pub const ASIDE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
+const _: () = assert!(UPSTREAM_RETRIES < ATTEMPTS_MAX, "retries are part of the attempts");

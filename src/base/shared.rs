@@ -85,7 +85,9 @@ impl Cells {
         for _ in 0..CELL_TRIES_MAX {
             let (way, seen) = self.place(bucket, key, ticks);
             match self.charge(bucket, key, way, seen, ticks) {
-                Charge::Granted(grant) => return self.charge_others(bucket, key, way, ticks, grant),
+                Charge::Granted(grant) => {
+                    return self.charge_others(bucket, key, way, ticks, grant);
+                }
                 Charge::Refused(grant) => return grant,
                 Charge::Raced => {}
             }

@@ -1,1 +1,197 @@
-//! Not built yet.
+//! From the command line to a command, and from its end to an exit code.
+//!
+//! Nothing here ever serves a request: commands are thin, and all they do can be called without them.
+
+pub mod check;
+pub mod demo;
+pub mod explain;
+pub mod schema;
+pub mod version;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::control::{self, Options};
+use crate::runtime::probe::DriverChoice;
+
+/// Everything went well.
+pub const OK: u8 = 0;
+/// Something failed while running.
+pub const FAILED: u8 = 1;
+/// The command line is wrong (clap's own code).
+pub const USAGE: u8 = 2;
+/// The host cannot run us (EX_UNAVAILABLE of sysexits.h).
+pub const UNAVAILABLE: u8 = 69;
+/// The configuration is wrong (EX_CONFIG of sysexits.h).
+pub const CONFIG: u8 = 78;
+
+const ABOUT: &str = "An API gateway: routing, aggregation and offloading, thread per core on io_uring";
+
+const AFTER_HELP: &str = "\
+First steps:
+  ringway demo                                  see it work: three services, one merged call
+  ringway check -c ringway.toml                 every mistake in a configuration, with its place
+  ringway explain 'GET http://localhost/users'  which route wins and why, without sending anything
+  ringway run -c ringway.toml                   serve
+
+Signals: HUP reloads the configuration, USR1 opens log files again, TERM drains and ends, a second TERM ends at once.
+Exit codes: 0 ok, 1 failed while running, 2 usage, 69 this host cannot run us, 78 configuration.";
+
+#[derive(Parser)]
+#[command(name = "ringway", version, about = ABOUT, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve: read the configuration, open the listeners, start one worker per core
+    Run(Run),
+    /// Check a configuration and print every mistake with file, line and column
+    Check(Check),
+    /// Show what would happen to a request: route, policies, upstream calls; nothing is sent
+    Explain(Explain),
+    /// Print the configuration language: JSON Schema for editors, or a reference page
+    Schema(Schema),
+    /// Start three small services and the gateway in front of them, with lines to paste
+    Demo(Demo),
+    /// Print the version; with -v also commit, compiler, kernel and what io_uring offers here
+    Version(Version),
+}
+
+#[derive(Args)]
+struct Where {
+    /// File or folder to read [default: ringway.toml here, then /etc/ringway/]
+    #[arg(short, long, value_name = "FILE|DIR")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    from: Where,
+    /// What the event loops run on; auto takes io_uring where the host allows it
+    #[arg(long, value_enum, default_value = "auto")]
+    driver: DriverName,
+    /// How events are written to standard error
+    #[arg(long, value_enum, default_value = "plain")]
+    events: EventFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DriverName {
+    Auto,
+    #[value(name = "io_uring")]
+    IoUring,
+    Epoll,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum EventFormat {
+    Plain,
+    Json,
+}
+
+#[derive(Args)]
+struct Check {
+    #[command(flatten)]
+    from: Where,
+    /// Print diagnostics as JSON, for editors and pipelines
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Explain {
+    /// The request, as one text: 'GET http://api.example.com/dashboard?x=1'
+    request: String,
+    #[command(flatten)]
+    from: Where,
+    /// A header field of the request; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// A claim of a token taken as verified; may be given several times
+    #[arg(long, value_name = "CLAIM=VALUE")]
+    jwt: Vec<String>,
+}
+
+#[derive(Args)]
+struct Schema {
+    /// json: JSON Schema for editors; markdown: the reference page
+    #[arg(long, value_enum, default_value = "json")]
+    format: SchemaFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SchemaFormat {
+    Json,
+    Markdown,
+}
+
+#[derive(Args)]
+struct Demo {
+    /// Port of the gateway on loopback; a taken one is replaced by a free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+}
+
+#[derive(Args)]
+struct Version {
+    /// Also commit, compiler, kernel, cores and io_uring
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Runs the command that the words say; returns the exit code.
+pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
+    let line = match Line::try_parse_from(words) {
+        Ok(line) => line,
+        Err(error) => {
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(USAGE);
+        }
+    };
+    match line.command {
+        Command::Run(run) => control::run(&Options {
+            path: run.from.config,
+            driver: match run.driver {
+                DriverName::Auto => DriverChoice::Auto,
+                DriverName::IoUring => DriverChoice::IoUring,
+                DriverName::Epoll => DriverChoice::Epoll,
+            },
+            events_as_json: run.events == EventFormat::Json,
+        }),
+        Command::Check(check) => said(check::run(check.from.config.as_deref(), check.json)),
+        Command::Explain(explain) => {
+            let Explain { request, from, headers, jwt } = explain;
+            said(explain::run(from.config.as_deref(), &request, &headers, &jwt))
+        }
+        Command::Schema(schema) => {
+            said(schema::run(schema.format == SchemaFormat::Markdown))
+        }
+        Command::Demo(demo) => demo::run(demo.port),
+        Command::Version(version) => said(version::run(version.verbose)),
+    }
+}
+
+/// What a command has to say, and its exit code.
+pub struct Said {
+    /// For standard output.
+    pub out: String,
+    /// For standard error.
+    pub err: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+fn said(said: Said) -> u8 {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(said.err.as_bytes());
+    // A closed pipe (`ringway schema | head`) is no failure of ours.
+    let _ = std::io::stdout().write_all(said.out.as_bytes());
+    said.code
+}

@@ -1,1 +1,406 @@
-//! Not built yet.
+//! What an intermediary strips, adds and keeps (RFC 9110 §7.6, RFC 9112 §9.6), from head to wire.
+//!
+//! Field lines that pass unchanged are copied as they came, whole runs at a time. A head must never go out
+//! with framing other than the body that follows it, with a hop-by-hop field of the other side, or with a
+//! forwarding field that an untrusted client made up. Choices:
+//!
+//! - A `Connection` option that names a field in `names.rs` (Host, Content-Length, Authorization,
+//!   X-Forwarded-For, …) is ignored: only unknown fields can be nominated away.
+//! - X-Forwarded-For/-Proto/-Host, Forwarded, X-Real-IP and Via of an untrusted client are dropped, as are
+//!   look-alikes such as `X_Forwarded_For`; a trusted proxy's are kept and added to.
+//! - Requests get a Via with the pseudonym `ringway` (RFC 9110 §7.6.3 demands one inwards). Responses get
+//!   no Via and no Server of ours, and lose the origin's Via: the outside learns nothing of the inside.
+//! - `TE: trailers` passes, every other transfer coding preference is ours to state (none).
+
+use crate::base::buffer::Buf;
+use crate::base::limits::CONNECTION_OPTIONS_MAX;
+use crate::base::span::Span;
+use crate::http::framing::BodyLength;
+use crate::http::head::{Request, Response};
+use crate::http::headers::{Field, Fields};
+use crate::http::names::{FieldName, FieldSet};
+use crate::http::writer::{self, Sink};
+use crate::http::{Method, TargetForm, Version, chars};
+
+pub use crate::http::writer::TooLarge;
+
+/// The client, as far as forwarding fields speak of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardedClient<'a> {
+    /// The address at the other end of the connection, as text; an IPv6 address without brackets.
+    pub address: &'a [u8],
+    /// `http` or `https`: how the client's own connection was made.
+    pub proto: &'a str,
+    /// Whether its own forwarding fields are believed and kept.
+    pub trusted: bool,
+}
+
+impl Default for ForwardedClient<'_> {
+    fn default() -> Self {
+        Self { address: b"127.0.0.1", proto: "http", trusted: false }
+    }
+}
+
+/// How a request is forwarded.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestForward<'a> {
+    /// The target to send; `None` sends it as received, absolute-form turned into origin-form.
+    pub target: Option<&'a [u8]>,
+    /// The Host to send; `None` sends the effective host of the request.
+    pub host: Option<&'a [u8]>,
+    /// Complete field lines to add, each with its CRLF.
+    pub added: &'a [u8],
+    /// Whom it comes from.
+    pub client: ForwardedClient<'a>,
+    /// How the body is sent; never `UntilClose`.
+    pub body: BodyLength,
+    /// Known fields to leave out.
+    pub drop: &'a [FieldName],
+    /// Other fields to leave out, by name, compared without case.
+    pub drop_named: &'a [&'a [u8]],
+}
+
+impl Default for RequestForward<'_> {
+    fn default() -> Self {
+        Self {
+            target: None,
+            host: None,
+            added: b"",
+            client: ForwardedClient::default(),
+            body: BodyLength::None,
+            drop: &[],
+            drop_named: &[],
+        }
+    }
+}
+
+/// How a response is forwarded.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseForward<'a> {
+    /// The client's version: it decides how persistence is said.
+    pub version: Version,
+    /// Whether the client's connection persists.
+    pub keep_alive: bool,
+    /// How the body is sent to the client.
+    pub body: BodyLength,
+    /// Complete field lines to add, each with its CRLF.
+    pub added: &'a [u8],
+    /// Known fields to leave out.
+    pub drop: &'a [FieldName],
+    /// Other fields to leave out, by name, compared without case.
+    pub drop_named: &'a [&'a [u8]],
+}
+
+impl Default for ResponseForward<'_> {
+    fn default() -> Self {
+        Self {
+            version: Version::Http11,
+            keep_alive: true,
+            body: BodyLength::None,
+            added: b"",
+            drop: &[],
+            drop_named: &[],
+        }
+    }
+}
+
+/// Fields of a request that never pass as received. Via and the forwarding fields are written anew,
+/// joined to the client's where it is trusted.
+const REQUEST_STRIPPED: FieldSet = FieldSet::HOP_BY_HOP.with(FieldSet::of(&[
+    FieldName::Forwarded,
+    FieldName::LookAlike,
+    FieldName::Via,
+    FieldName::XForwardedFor,
+    FieldName::XForwardedHost,
+    FieldName::XForwardedProto,
+    FieldName::XRealIp,
+]));
+
+/// What a trusted proxy's request keeps of them as it is.
+const TRUSTED_KEPT: FieldSet =
+    FieldSet::of(&[FieldName::XForwardedHost, FieldName::XForwardedProto, FieldName::XRealIp]);
+
+/// Fields of a response that never pass.
+const RESPONSE_STRIPPED: FieldSet =
+    FieldSet::HOP_BY_HOP.with(FieldSet::of(&[FieldName::LookAlike, FieldName::Via]));
+
+/// Appends the head of the request as it goes to the origin: always HTTP/1.1.
+///
+/// # Errors
+/// It does not fit `out`; nothing was appended.
+pub fn request_head(
+    out: &mut Buf,
+    request: Request<'_>,
+    how: &RequestForward<'_>,
+) -> Result<(), TooLarge> {
+    debug_assert!(how.body != BodyLength::UntilClose, "a request body has an end");
+    let head = request.head;
+    let raw = request.raw;
+    let own_target = how.target.is_none() && head.target.form != TargetForm::Absolute;
+    let own_host = how.host.is_none()
+        && head.target.form != TargetForm::Absolute
+        && head.fields.find(FieldName::Host, raw).is_some();
+    let keep_length = keeps_length(&head.fields, raw, head.body, how.body);
+
+    let mut stripped = REQUEST_STRIPPED.with(FieldSet::of(how.drop));
+    if how.client.trusted {
+        stripped = stripped.without(TRUSTED_KEPT);
+    }
+    stripped = stripped.with_if(!own_host, FieldName::Host);
+    stripped = stripped.with_if(!keep_length, FieldName::ContentLength);
+    stripped = stripped.with_if(how.body != BodyLength::Chunked, FieldName::Trailer);
+    stripped = stripped.with_if(head.version < Version::Http11, FieldName::Expect);
+
+    Sink::fill(out, |sink| {
+        // A request line that passes unchanged is part of the first run; a new Host goes right behind it.
+        let own_line = own_target && own_host && head.version == Version::Http11;
+        let first = if own_line {
+            head.method_text.start
+        } else {
+            put_request_line(sink, request, how.target);
+            head.target.whole.end + HTTP_VERSION_CRLF
+        };
+        if !own_host {
+            let host = how.host.unwrap_or(request.authority());
+            writer::put_field(sink, &[b"host: "], &[host]);
+        }
+        put_kept(sink, &head.fields, raw, first, head.bytes, stripped, how.drop_named);
+        put_forwarding(sink, request, &how.client);
+        put_length(sink, how.body, keep_length);
+        if wants_trailers(request) {
+            sink.put(b"te: trailers\r\nconnection: te\r\n");
+        }
+        sink.put(how.added);
+        sink.put(b"\r\n");
+    })
+}
+
+/// Appends the head of the response as it goes to the client; interim responses, too.
+///
+/// # Errors
+/// It does not fit `out`; nothing was appended.
+pub fn response_head(
+    out: &mut Buf,
+    response: Response<'_>,
+    how: &ResponseForward<'_>,
+) -> Result<(), TooLarge> {
+    let chunked = how.body == BodyLength::Chunked;
+    debug_assert!(!chunked || how.version > Version::Http10, "HTTP/1.0 knows no chunks");
+    let head = response.head;
+    let raw = response.raw;
+    let bodiless = head.status.is_interim() || head.status.0 == 204;
+    let keep_length = !bodiless && keeps_length(&head.fields, raw, head.body, how.body);
+
+    let mut stripped = RESPONSE_STRIPPED.with(FieldSet::of(how.drop));
+    stripped = stripped.with_if(!keep_length, FieldName::ContentLength);
+    stripped = stripped.with_if(!chunked, FieldName::Trailer);
+
+    Sink::fill(out, |sink| {
+        // `HTTP/1.1 200 ` with the space that a bare status line may lack.
+        let own_line = head.version == Version::Http11 && raw.get(12) == Some(&b' ');
+        let first = if own_line { 0 } else { head.reason.end + 2 };
+        if !own_line {
+            writer::put_status(sink, head.status, head.reason.of(raw));
+        }
+        put_kept(sink, &head.fields, raw, first, head.bytes, stripped, how.drop_named);
+        if !bodiless {
+            put_length(sink, how.body, keep_length);
+        }
+        if !head.status.is_interim() {
+            match (how.keep_alive, how.version) {
+                (false, _) => sink.put(b"connection: close\r\n"),
+                (true, Version::Http10) => sink.put(b"connection: keep-alive\r\n"),
+                (true, _) => {}
+            }
+        }
+        sink.put(how.added);
+        sink.put(b"\r\n");
+    })
+}
+
+/// `SP HTTP/1.1 CRLF`. Unit: bytes.
+const HTTP_VERSION_CRLF: u32 = 11;
+
+fn put_request_line(sink: &mut Sink<'_>, request: Request<'_>, target: Option<&[u8]>) {
+    sink.put(request.method_text());
+    sink.put(b" ");
+    match (target, request.head.target.form) {
+        (Some(target), _) => sink.put(target),
+        (None, TargetForm::Absolute) => put_origin_form(sink, request),
+        (None, _) => sink.put(request.target()),
+    }
+    sink.put(b" HTTP/1.1\r\n");
+}
+
+/// The origin-form of an absolute target (RFC 9112 §3.2.1, §3.2.4).
+fn put_origin_form(sink: &mut Sink<'_>, request: Request<'_>) {
+    let target = &request.head.target;
+    let whole_server =
+        request.head.method == Method::Options && target.path.is_empty() && target.query.is_none();
+    sink.put(if whole_server { b"*" } else { request.path() });
+    if let Some(query) = request.query() {
+        sink.put(b"?");
+        sink.put(query);
+    }
+}
+
+/// Copies the lines that pass, whole runs at a time: `raw[first..]` up to the empty line at the end of a
+/// head of `bytes`, without the fields left out. What stands between `first` and the fields passes.
+fn put_kept(
+    sink: &mut Sink<'_>,
+    fields: &Fields,
+    raw: &[u8],
+    first: u32,
+    bytes: u32,
+    stripped: FieldSet,
+    drop_named: &[&[u8]],
+) {
+    let nominated = Nominated::of(fields, raw);
+    let names_matter = !drop_named.is_empty() || nominated.count > 0;
+    let mut run = first;
+    for field in fields.iter() {
+        let name = || field.name.of(raw);
+        let left_out = stripped.has(field.id)
+            || (names_matter
+                && (drop_named.iter().any(|dropped| dropped.eq_ignore_ascii_case(name()))
+                    || (field.id == FieldName::Other && nominated.has(name(), raw))));
+        if left_out {
+            sink.put(Span { start: run, end: field.name.start }.of(raw));
+            run = line_end(field, raw);
+        }
+    }
+    sink.put(Span { start: run, end: bytes - 2 }.of(raw));
+}
+
+/// Where the line behind the field begins: whitespace behind the value and CRLF are skipped.
+fn line_end(field: &Field, raw: &[u8]) -> u32 {
+    let mut at = field.value.end;
+    while let Some(b' ' | b'\t') = raw.get(at as usize) {
+        at += 1;
+    }
+    at + 2
+}
+
+/// The unknown fields that Connection names (RFC 9110 §7.6.1).
+struct Nominated {
+    names: [Span; CONNECTION_OPTIONS_MAX],
+    count: usize,
+}
+
+impl Nominated {
+    fn of(fields: &Fields, raw: &[u8]) -> Self {
+        let mut nominated = Self { names: [Span::EMPTY; CONNECTION_OPTIONS_MAX], count: 0 };
+        for field in fields.iter().filter(|field| field.id == FieldName::Connection) {
+            nominated.take_in(field.value, raw);
+        }
+        nominated
+    }
+
+    /// Parsing has bounded the number of options, so all fit.
+    fn take_in(&mut self, value: Span, raw: &[u8]) {
+        let mut at = value.start as usize;
+        for element in value.of(raw).split(|&byte| byte == b',') {
+            let option = chars::trim(element);
+            let lead = element.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            let plain = option.is_empty()
+                || option.eq_ignore_ascii_case(b"close")
+                || FieldName::of(option) != FieldName::Other;
+            if !plain && let Some(slot) = self.names.get_mut(self.count) {
+                *slot = Span::new(at + lead, at + lead + option.len());
+                self.count += 1;
+            }
+            at += element.len() + 1;
+        }
+    }
+
+    fn has(&self, name: &[u8], raw: &[u8]) -> bool {
+        self.names[..self.count].iter().any(|span| span.of(raw).eq_ignore_ascii_case(name))
+    }
+}
+
+/// X-Forwarded-For, -Proto, -Host, Forwarded (RFC 7239) and Via.
+fn put_forwarding(sink: &mut Sink<'_>, request: Request<'_>, client: &ForwardedClient<'_>) {
+    let authority = request.authority();
+    let proto = client.proto.as_bytes();
+    let joined = |sink: &mut Sink<'_>, id| {
+        if client.trusted {
+            put_joined(sink, request, id);
+        }
+    };
+    let missing = |id| !client.trusted || request.field(id).is_none();
+
+    sink.put(b"x-forwarded-for: ");
+    joined(sink, FieldName::XForwardedFor);
+    sink.put(client.address);
+    if missing(FieldName::XForwardedProto) {
+        sink.put(b"\r\nx-forwarded-proto: ");
+        sink.put(proto);
+    }
+    if !authority.is_empty() && missing(FieldName::XForwardedHost) {
+        sink.put(b"\r\nx-forwarded-host: ");
+        sink.put(authority);
+    }
+    sink.put(b"\r\nforwarded: ");
+    joined(sink, FieldName::Forwarded);
+    put_forwarded_element(sink, client.address, authority, proto);
+    sink.put(b"\r\nvia: ");
+    joined(sink, FieldName::Via);
+    sink.put(match request.head.version {
+        Version::Http10 => b"1.0 ringway\r\n",
+        Version::Http11 => b"1.1 ringway\r\n",
+        Version::Http2 => b"2.0 ringway\r\n",
+    });
+}
+
+/// The received values of a list field, each with the comma that separates it from the next.
+fn put_joined(sink: &mut Sink<'_>, request: Request<'_>, id: FieldName) {
+    for value in request.head.fields.all(id, request.raw).filter(|value| !value.is_empty()) {
+        sink.put(value);
+        sink.put(b", ");
+    }
+}
+
+/// `for=address;host="authority";proto=proto` (RFC 7239 §4); an IPv6 address is bracketed and quoted (§6).
+fn put_forwarded_element(sink: &mut Sink<'_>, address: &[u8], authority: &[u8], proto: &[u8]) {
+    let ipv6 = address.contains(&b':');
+    sink.put(if ipv6 { b"for=\"[" } else { b"for=" });
+    sink.put(address);
+    sink.put(if ipv6 { b"]\"" } else { b"" });
+    if !authority.is_empty() {
+        sink.put(b";host=\"");
+        sink.put(authority);
+        sink.put(b"\"");
+    }
+    sink.put(b";proto=");
+    sink.put(proto);
+}
+
+/// Whether the client can take trailers (RFC 9110 §10.1.4).
+fn wants_trailers(request: Request<'_>) -> bool {
+    let mut values = request.head.fields.all(FieldName::Te, request.raw);
+    values.any(|value| chars::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")))
+}
+
+/// Whether the received Content-Length line says, in its shortest form, just what the forwarded message
+/// shall say. Where both have no body it is the length that a GET would have had (HEAD, 304), or zero.
+fn keeps_length(fields: &Fields, raw: &[u8], received: BodyLength, sent: BodyLength) -> bool {
+    let same = received == sent && matches!(sent, BodyLength::Exact(_) | BodyLength::None);
+    let canonical = |text: &[u8]| text.len() == 1 || !text.starts_with(b"0");
+    same && fields.find(FieldName::ContentLength, raw).is_some_and(canonical)
+}
+
+/// The framing field of the body that follows (RFC 9112 §6).
+fn put_length(sink: &mut Sink<'_>, body: BodyLength, kept: bool) {
+    match body {
+        BodyLength::Exact(length) if !kept => {
+            sink.put(b"content-length: ");
+            sink.number(length);
+            sink.put(b"\r\n");
+        }
+        BodyLength::Chunked => sink.put(b"transfer-encoding: chunked\r\n"),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Heads are spans into the buffer they were received in; nothing here ever copies a field that passes
 //! unchanged, and nothing here ever guesses: framing that is ambiguous in any way is refused.
 
+pub mod chars;
 pub mod date;
 pub mod forward;
 pub mod framing;

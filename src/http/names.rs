@@ -1,7 +1,11 @@
 //! The known field names, once, with what an intermediary must know of each.
 //!
-//! A field is looked up here once, when its head is parsed; nobody ever compares field names on the hot
-//! path again. RFC 9110 §18.4 and the IANA field name registry.
+//! A field is looked up here once, when its head is parsed; field names are never compared again on the
+//! hot path. RFC 9110 §18.4 and the IANA field name registry. Lookup goes by length, then first letter:
+//! no length has more than five names, and a hash was no faster.
+
+use self::FieldName as F;
+use crate::http::chars;
 
 /// A field name that the gateway acts on; everything else is `Other` and passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,4 +53,220 @@ pub enum FieldName {
     XForwardedProto,
     XRealIp,
     XRequestId,
+    /// Not a name but a disguise: odd bytes (`_`, `.` and the like) in what a sloppy reader would take
+    /// for a known name, such as `X_Forwarded_For`. Never forwarded.
+    LookAlike,
+}
+
+/// Every name that has a spelling, in the order of the enum.
+const SPELLINGS: [(FieldName, &str); 40] = [
+    (F::AcceptEncoding, "accept-encoding"),
+    (F::Age, "age"),
+    (F::Authorization, "authorization"),
+    (F::CacheControl, "cache-control"),
+    (F::Connection, "connection"),
+    (F::ContentEncoding, "content-encoding"),
+    (F::ContentLength, "content-length"),
+    (F::ContentType, "content-type"),
+    (F::Cookie, "cookie"),
+    (F::Date, "date"),
+    (F::Etag, "etag"),
+    (F::Expect, "expect"),
+    (F::Forwarded, "forwarded"),
+    (F::GatewayPartial, "gateway-partial"),
+    (F::Host, "host"),
+    (F::IfModifiedSince, "if-modified-since"),
+    (F::IfNoneMatch, "if-none-match"),
+    (F::KeepAlive, "keep-alive"),
+    (F::Location, "location"),
+    (F::ProxyAuthenticate, "proxy-authenticate"),
+    (F::ProxyAuthorization, "proxy-authorization"),
+    (F::ProxyConnection, "proxy-connection"),
+    (F::ProxyStatus, "proxy-status"),
+    (F::Range, "range"),
+    (F::RetryAfter, "retry-after"),
+    (F::Server, "server"),
+    (F::SetCookie, "set-cookie"),
+    (F::Te, "te"),
+    (F::Traceparent, "traceparent"),
+    (F::Tracestate, "tracestate"),
+    (F::Trailer, "trailer"),
+    (F::TransferEncoding, "transfer-encoding"),
+    (F::Upgrade, "upgrade"),
+    (F::Via, "via"),
+    (F::WwwAuthenticate, "www-authenticate"),
+    (F::XForwardedFor, "x-forwarded-for"),
+    (F::XForwardedHost, "x-forwarded-host"),
+    (F::XForwardedProto, "x-forwarded-proto"),
+    (F::XRealIp, "x-real-ip"),
+    (F::XRequestId, "x-request-id"),
+];
+
+impl FieldName {
+    /// The field with this name, compared without case; `Other` when it is not a known one.
+    #[inline]
+    pub fn of(name: &[u8]) -> FieldName {
+        let found = by_length(name.len())
+            .iter()
+            .find(|candidate| name.eq_ignore_ascii_case(candidate.as_str().as_bytes()));
+        found.copied().unwrap_or(F::Other)
+    }
+
+    /// Like [`FieldName::of`] for a name with bytes other than letters, digits and `-`: `LookAlike` when
+    /// it is a known name but for such bytes, whether they stand for a `-` or are simply dropped.
+    pub(crate) fn disguised(name: &[u8]) -> (FieldName, FieldName) {
+        let alike = SPELLINGS.iter().find(|(_, known)| looks_like(name, known.as_bytes()));
+        match alike {
+            Some((known, _)) => (F::LookAlike, *known),
+            None => (F::Other, F::Other),
+        }
+    }
+
+    /// The name in lower case; empty for `Other` and `LookAlike`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            F::Other | F::LookAlike => "",
+            known => SPELLINGS[known as usize - 1].1,
+        }
+    }
+
+    /// Whether it speaks of one connection only and is never forwarded as received (RFC 9110 §7.6.1).
+    pub fn is_hop_by_hop(self) -> bool {
+        FieldSet::HOP_BY_HOP.has(self)
+    }
+}
+
+/// A set of known field names: one bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FieldSet(u64);
+
+const _: () = assert!((F::LookAlike as u8) < 64, "a field name must have a bit in FieldSet");
+
+impl FieldSet {
+    /// No name.
+    pub const EMPTY: FieldSet = FieldSet(0);
+    /// The fields of RFC 9110 §7.6.1 and its ancestors. `Trailer` is not among them: it describes the
+    /// message, and is kept where the body stays chunked.
+    pub const HOP_BY_HOP: FieldSet = FieldSet::of(&[
+        F::Connection,
+        F::KeepAlive,
+        F::ProxyAuthenticate,
+        F::ProxyAuthorization,
+        F::ProxyConnection,
+        F::Te,
+        F::TransferEncoding,
+        F::Upgrade,
+    ]);
+
+    /// The set of these names.
+    pub const fn of(names: &[FieldName]) -> FieldSet {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < names.len() {
+            bits |= 1 << names[at] as u8;
+            at += 1;
+        }
+        FieldSet(bits)
+    }
+
+    /// Both sets together.
+    pub const fn with(self, other: FieldSet) -> FieldSet {
+        FieldSet(self.0 | other.0)
+    }
+
+    /// This set without the names of the other.
+    pub const fn without(self, other: FieldSet) -> FieldSet {
+        FieldSet(self.0 & !other.0)
+    }
+
+    /// This set, and the name if the condition holds.
+    pub(crate) const fn with_if(self, condition: bool, name: FieldName) -> FieldSet {
+        FieldSet(self.0 | (condition as u64) << name as u8)
+    }
+
+    /// Whether the name is in the set.
+    #[inline]
+    pub const fn has(self, name: FieldName) -> bool {
+        self.0 >> (name as u8) & 1 == 1
+    }
+}
+
+/// The known names of one length.
+#[inline]
+fn by_length(length: usize) -> &'static [FieldName] {
+    match length {
+        2 => &[F::Te],
+        3 => &[F::Via, F::Age],
+        4 => &[F::Host, F::Date, F::Etag],
+        5 => &[F::Range],
+        6 => &[F::Cookie, F::Server, F::Expect],
+        7 => &[F::Upgrade, F::Trailer],
+        8 => &[F::Location],
+        9 => &[F::Forwarded, F::XRealIp],
+        10 => &[F::Connection, F::KeepAlive, F::SetCookie, F::Tracestate],
+        11 => &[F::Traceparent, F::RetryAfter],
+        12 => &[F::ContentType, F::XRequestId, F::ProxyStatus],
+        13 => &[F::Authorization, F::CacheControl, F::IfNoneMatch],
+        14 => &[F::ContentLength],
+        15 => &[F::AcceptEncoding, F::XForwardedFor, F::GatewayPartial],
+        16 => &[F::ContentEncoding, F::XForwardedHost, F::WwwAuthenticate, F::ProxyConnection],
+        17 => &[F::IfModifiedSince, F::TransferEncoding, F::XForwardedProto],
+        18 => &[F::ProxyAuthenticate],
+        19 => &[F::ProxyAuthorization],
+        _ => &[],
+    }
+}
+
+/// Whether `name` is `known` once case, `-` and every odd byte are left out of both.
+fn looks_like(name: &[u8], known: &[u8]) -> bool {
+    let mut wanted = known.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    for letter in letters {
+        match wanted.next() {
+            Some(other) if letter.to_ascii_lowercase() == *other => {}
+            _ => return false,
+        }
+    }
+    wanted.next().is_none() && !chars::all(name, chars::PLAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_name_is_found_in_any_case() {
+        for (at, (name, spelling)) in SPELLINGS.iter().enumerate() {
+            assert_eq!(*name as usize, at + 1);
+            assert_eq!(name.as_str(), *spelling);
+            assert_eq!(FieldName::of(spelling.as_bytes()), *name);
+            assert_eq!(FieldName::of(spelling.to_uppercase().as_bytes()), *name);
+        }
+        assert_eq!(FieldName::of(b"x-thing"), F::Other);
+        assert_eq!(FieldName::of(b""), F::Other);
+        assert_eq!(FieldName::of(b"hos"), F::Other);
+    }
+
+    #[test]
+    fn names_with_odd_bytes_are_recognised_as_disguises() {
+        let framing: [&[u8]; 4] = [
+            b"Transfer_Encoding",
+            b"Transfer-Encoding!",
+            b"Transfer.-encoding",
+            b"_transfer-Encoding",
+        ];
+        for name in framing {
+            assert_eq!(FieldName::disguised(name), (F::LookAlike, F::TransferEncoding));
+        }
+        assert_eq!(FieldName::disguised(b"x_forwarded_for"), (F::LookAlike, F::XForwardedFor));
+        assert_eq!(FieldName::disguised(b"x_thing").0, F::Other);
+    }
+
+    #[test]
+    fn hop_by_hop_fields_are_those_of_the_rfc() {
+        assert!(F::Connection.is_hop_by_hop() && F::Upgrade.is_hop_by_hop());
+        assert!(
+            !F::Host.is_hop_by_hop() && !F::Other.is_hop_by_hop() && !F::Trailer.is_hop_by_hop()
+        );
+    }
 }

@@ -1,1 +1,186 @@
-//! Not built yet.
+//! Which route is this? (CONFIG.md rule 2)
+//!
+//! Precedence is one total order, stated in `rank.rs`: exact host over wildcard over any, then literal
+//! over `{name}` over `{*rest}` segment by segment, then more conditions over fewer (methods count as
+//! one), then order in the file. A route that does not fit in full is passed over, never half taken.
+//! Finding one never allocates and costs the same for ten routes as for ten thousand: one hash look-up
+//! for the host and one for each segment. The tree is a tree: no node is visited twice.
+
+pub mod explain;
+pub mod matcher;
+pub mod pattern;
+pub mod rank;
+pub mod spelling;
+mod tree;
+
+use std::collections::HashMap;
+
+use foldhash::quality::RandomState;
+
+use crate::base::ids::RouteId;
+use crate::exchange::params::Params;
+use crate::http::head::Request;
+use crate::route::pattern::{HostPattern, Pattern};
+use crate::route::rank::{Clash, Problems};
+use crate::route::spelling::{PathFault, PathScratch, PathSpelling};
+use crate::route::tree::{Search, Tree};
+
+/// Finds routes. Compiled, immutable, shared by all cores.
+#[derive(Debug)]
+pub struct Router {
+    exact: HashMap<Box<[u8]>, Tree, RandomState>,
+    wildcards: HashMap<Box<[u8]>, Tree, RandomState>,
+    any: Tree,
+    patterns: Box<[Pattern]>,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// This route.
+    Route(RouteId),
+    /// Routes match in all but the method; these are the methods they take (for the Allow field).
+    MethodRefused(Allow),
+    /// Nothing matches.
+    Missing,
+    /// The path is spelt in a way that is not taken.
+    PathRefused(PathFault),
+}
+
+/// Longest host that is looked up (RFC 1035 §2.3.4). Unit: bytes.
+const HOST_BYTES_MAX: usize = 255;
+
+impl Router {
+    /// A router over `patterns`, whose order is that of the file.
+    ///
+    /// # Errors
+    /// Pairs of routes that can never be told apart.
+    pub fn build(patterns: Vec<Pattern>) -> Result<(Self, Vec<Clash>), Vec<Clash>> {
+        let Problems { clashes, shadowed } = rank::problems(&patterns);
+        if !clashes.is_empty() {
+            return Err(clashes);
+        }
+        let mut router = Self {
+            exact: HashMap::default(),
+            wildcards: HashMap::default(),
+            any: Tree::default(),
+            patterns: patterns.into_boxed_slice(),
+        };
+        let mut ordered: Vec<(usize, &Pattern)> = router.patterns.iter().enumerate().collect();
+        ordered.sort_by_key(|(place, pattern)| rank::among_equal_paths(pattern, *place));
+        for (_, pattern) in ordered {
+            let tree = match &pattern.host {
+                HostPattern::Any => &mut router.any,
+                HostPattern::Exact(host) => {
+                    router.exact.entry(host.to_ascii_lowercase().into_bytes().into()).or_default()
+                }
+                HostPattern::Wildcard(suffix) => {
+                    let suffix = suffix.to_ascii_lowercase().into_bytes().into();
+                    router.wildcards.entry(suffix).or_default()
+                }
+            };
+            tree.insert(pattern);
+        }
+        Ok((router, shadowed))
+    }
+
+    /// The best route for a request; its parameters go to `params`.
+    pub fn find(
+        &self,
+        request: Request<'_>,
+        spelling: &PathSpelling,
+        params: &mut Params,
+        scratch: &mut PathScratch,
+    ) -> Found {
+        params.clear();
+        let path = request.path();
+        if let Err(fault) = scratch.split(path, spelling) {
+            return Found::PathRefused(fault);
+        }
+        let mut search = Search { request, path, scratch, params, allow: Allow::default() };
+        let mut name = [0; HOST_BYTES_MAX];
+        if let Some(host) = lowercase(request.host(), &mut name) {
+            let exact = self.exact.get(host).and_then(|tree| tree.find(&mut search));
+            if let Some(route) = exact.or_else(|| self.find_wildcard(host, &mut search)) {
+                return Found::Route(route);
+            }
+        }
+        match self.any.find(&mut search) {
+            Some(route) => Found::Route(route),
+            None if search.allow.is_empty() => Found::Missing,
+            None => Found::MethodRefused(search.allow),
+        }
+    }
+
+    /// The longest suffix first.
+    fn find_wildcard(&self, host: &[u8], search: &mut Search<'_>) -> Option<RouteId> {
+        if self.wildcards.is_empty() {
+            return None;
+        }
+        memchr::memchr_iter(b'.', host).find_map(|dot| {
+            let tree = self.wildcards.get(&host[dot + 1..])?;
+            tree.find(search)
+        })
+    }
+
+    /// The patterns, in the order of the file.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+}
+
+/// The host in lower case without a trailing dot; `None` when there is none, or it is too long for one.
+fn lowercase<'n>(host: &[u8], name: &'n mut [u8; HOST_BYTES_MAX]) -> Option<&'n [u8]> {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    let name = name.get_mut(..host.len()).filter(|name| !name.is_empty())?;
+    name.copy_from_slice(host);
+    name.make_ascii_lowercase();
+    Some(name)
+}
+
+/// Methods as the value of an Allow field (RFC 9110 §10.2.1), in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allow {
+    text: [u8; Self::BYTES_MAX],
+    len: u8,
+}
+
+impl Default for Allow {
+    fn default() -> Self {
+        Self { text: [0; Self::BYTES_MAX], len: 0 }
+    }
+}
+
+impl Allow {
+    /// The registered methods of RFC 9110 and PATCH fit, with room to spare. Unit: bytes.
+    const BYTES_MAX: usize = 96;
+
+    /// The value.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len as usize]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn add(&mut self, name: &str) {
+        let known = self.as_bytes().split(|byte| *byte == b',');
+        let known = known.map(<[u8]>::trim_ascii).any(|known| known == name.as_bytes());
+        let separator = if self.is_empty() { "" } else { ", " };
+        let start = self.len as usize;
+        let end = start + separator.len() + name.len();
+        if known || end > Self::BYTES_MAX {
+            return;
+        }
+        self.text[start..start + separator.len()].copy_from_slice(separator.as_bytes());
+        self.text[start + separator.len()..end].copy_from_slice(name.as_bytes());
+        self.len = end as u8;
+        if name == "GET" {
+            self.add("HEAD");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -329,6 +329,41 @@ unread = { get = "notif /n/{path.id}" }
 }
 
 #[test]
+fn a_part_may_post_a_filled_body_with_fields_of_its_own() {
+    let route = r#"
+[[route]]
+match = "GET /search/{word}"
+[route.merge]
+user = { post = "user /search", body = { word = "{path.word}", page = 1 }, request_headers = { x-tenant = "{query.t}" } }
+"#;
+    let (user, order, notif) = (Origin::saying("[]"), Origin::silent(), Origin::silent());
+    let gateway = merging(route, &user, &order, &notif);
+    gateway.get("/search/a%22b%5Cc?t=7").expect_one_of(&[200, 400]);
+    gateway.get("/search/a%22b?t=7").expect(200);
+    let seen = user.requests().pop().unwrap();
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/search"));
+    assert_eq!(seen.field("x-tenant"), Some("7"));
+    assert_eq!(seen.field("content-type"), Some("application/json"));
+    let body: serde_json::Value = serde_json::from_slice(&seen.body).expect("JSON");
+    assert_eq!(body, json!({"word": "a\"b", "page": 1}));
+}
+
+#[test]
+fn fields_named_by_headers_survive_a_part() {
+    let route = DASHBOARD.replace("\"user /user\"", "\"user /user\", headers = [\"set-cookie\"]");
+    let user = Origin::answering(answer(
+        200,
+        &[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Inner", "1")],
+        b"{}",
+    ));
+    let (order, notif) = (Origin::saying("[]"), Origin::saying("0"));
+    let gateway = merging(&route, &user, &order, &notif);
+    let response = gateway.get("/dashboard").expect(200);
+    assert_eq!(response.all("set-cookie"), ["a=1", "b=2"]);
+    assert_eq!(response.field("x-inner"), None);
+}
+
+#[test]
 fn a_part_with_fields_of_its_own_and_a_status_of_2xx_counts_as_answered() {
     let user = Origin::answering(answer(203, &[("Set-Cookie", "a=1"), ("X-Inner", "1")], b"{}"));
     let (order, notif) = (Origin::saying("[]"), Origin::saying("0"));

@@ -373,44 +373,6 @@ fn an_origin_that_resets_is_a_502() {
 }
 
 #[test]
-fn an_origin_silent_beyond_first_byte_is_a_504() {
-    let origin = Origin::silent();
-    let config = FORWARD.replace("[[route]]", "timeout = { first_byte = \"150ms\" }\n\n[[route]]");
-    let gateway = gateway(&config).with("app", origin.address).start();
-    let response = gateway.get("/").expect_problem(504);
-    let status = response.field("proxy-status").unwrap();
-    assert!(status.contains("error=http_response_timeout"), "{status}");
-}
-
-#[test]
-fn a_route_beyond_its_timeout_is_a_504() {
-    let origin = Origin::silent();
-    let gateway =
-        gateway(&format!("{FORWARD}timeout = \"150ms\"\n")).with("app", origin.address).start();
-    gateway.get("/").expect_problem(504);
-}
-
-#[test]
-fn a_connection_whose_answer_came_too_late_is_never_used_again() {
-    let late = crate::support::Gate::new();
-    let theirs = late.clone();
-    let origin = Origin::script(move |request| match request.target.as_str() {
-        "/late" => vec![Step::Wait(theirs.clone()), Step::Send(ok("late"))],
-        _ => vec![Step::Send(ok("fresh"))],
-    });
-    let config = FORWARD.replace("[[route]]", "timeout = { first_byte = \"150ms\" }\n\n[[route]]");
-    let gateway = gateway(&config).with("app", origin.address).start();
-    let mut client = gateway.connect();
-    assert_eq!(client.get("/first", &[]).expect(200).text(), "fresh");
-    client.get("/late", &[]).expect_problem(504);
-    late.open();
-    let mut next = gateway.connect();
-    for _ in 0..10 {
-        assert_eq!(next.get("/again", &[]).expect(200).text(), "fresh");
-    }
-}
-
-#[test]
 fn forwarding_fields_say_who_asked_and_a_strangers_are_not_believed() {
     let origin = Origin::saying("");
     let gateway = forwarding_to(&origin);
@@ -427,6 +389,50 @@ fn forwarding_fields_say_who_asked_and_a_strangers_are_not_believed() {
     assert_eq!(seen.field("x-forwarded-host"), Some("api.example.com"));
     let forwarded = seen.field("forwarded").expect("Forwarded (RFC 7239)");
     assert!(forwarded.contains("for=127.0.0.1") && !forwarded.contains("6.6.6.6"), "{forwarded}");
+}
+
+#[test]
+fn forwarding_fields_of_a_trusted_proxy_are_continued() {
+    let origin = Origin::saying("");
+    let config = format!(
+        "[[listen]]\naddress = \"@LISTEN@\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n{FORWARD}"
+    );
+    let gateway = gateway(&config).with("app", origin.address).start();
+    let fields = [("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-Proto", "https")];
+    gateway.get_with("/", &fields).expect(200);
+    let seen = origin.request();
+    assert_eq!(seen.all("x-forwarded-for").join(", "), "203.0.113.9, 127.0.0.1");
+    assert_eq!(seen.field("x-forwarded-proto"), Some("https"));
+    assert!(gateway.access_log(1)[0].to_string().contains("203.0.113.9"));
+}
+
+#[test]
+fn an_options_asterisk_is_answered_here_and_asks_no_origin() {
+    let origin = Origin::saying("never");
+    let gateway = forwarding_to(&origin);
+    let mut client = gateway.connect();
+    client.send("OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.response_to("OPTIONS").expect_one_of(&[200, 204]);
+    assert_eq!(origin.requests().len(), 0);
+    client.send("GET * HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.response().expect_problem(400);
+}
+
+#[test]
+fn limits_of_a_listener_can_be_set() {
+    let origin = Origin::saying("in");
+    let config = format!(
+        "[[listen]]\naddress = \"@LISTEN@\"\n\
+         limits = {{ head_bytes_max = \"16KiB\", fields_max = 10, target_bytes_max = \"8000B\" }}\n{FORWARD}"
+    );
+    let gateway = gateway(&config).with("app", origin.address).start();
+    let ten: Vec<(String, String)> = (0..9).map(|n| (format!("X-{n}"), "1".into())).collect();
+    let mut ten: Vec<(&str, &str)> = ten.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    gateway.get_with("/", &ten).expect(200);
+    ten.push(("X-Ten", "1"));
+    gateway.get_with("/", &ten).expect_problem(431);
+    gateway.get(&format!("/{}", "a".repeat(8000))).expect_problem(414);
+    gateway.get_with("/", &[("X-Long", &"a".repeat(16 * 1024))]).expect_problem(431);
 }
 
 #[test]

@@ -23,3 +23,5 @@ mod reload;
 mod retry;
 mod routing;
 mod smuggling;
+mod timeouts;
+mod workers;

@@ -204,6 +204,39 @@ forward = "app"
 }
 
 #[test]
+fn a_listener_may_resolve_and_merge_what_it_refuses_by_default() {
+    let origin = Origin::saying("");
+    let config = r#"
+[[listen]]
+address = "@LISTEN@"
+path = { dot_segments = "resolve", empty_segments = "merge", encoded_slash = "keep", semicolon = "keep" }
+
+[upstream.app]
+endpoints = ["@app@"]
+
+[[route]]
+match = "/admin/{*rest}"
+respond = { status = 403, body = "closed" }
+
+[[route]]
+match = "/{*rest}"
+forward = "app"
+"#;
+    let gateway = gateway(config).with("app", origin.address).start();
+    for hidden in
+        ["/x/../admin/a", "//admin/a", "/x/%2e%2e/admin//a", "/./admin/a", "/x/..//admin/a"]
+    {
+        assert_eq!(gateway.get(hidden).expect(403).text(), "closed", "{hidden}");
+    }
+    for target in ["/a/../b?q=/../", "/a//b", "/a%2Fb", "/a;v=1/b"] {
+        gateway.get(target).expect(200);
+    }
+    let seen: Vec<_> = origin.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(seen, ["/b?q=/../", "/a/b", "/a%2Fb", "/a;v=1/b"]);
+    gateway.get("/x/%00").expect_problem(400);
+}
+
+#[test]
 fn a_redirect_fills_its_template() {
     let config = "[[route]]\nmatch = \"GET /old/{*rest}\"\nredirect = { to = \"/new/{path.rest}\", status = 308 }\n";
     let gateway = gateway(config).start();

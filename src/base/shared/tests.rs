@@ -82,7 +82,11 @@ fn the_turn_of_the_clock_refuses_nobody() {
     for back in [1, 1_000_000, 50_000_000, 30_000_000_000] {
         let later = Instant::from_nanos(start + turn - back);
         assert_eq!(granted(&cells, key(1), later, 5), 3, "{back} ns before the turn");
-        cells.buckets.iter().flat_map(|bucket| &bucket.cells).for_each(|cell| cell.store(0, SeqCst));
+        cells
+            .buckets
+            .iter()
+            .flat_map(|bucket| &bucket.cells)
+            .for_each(|cell| cell.store(0, SeqCst));
         cells.buckets.iter().for_each(|bucket| bucket.epoch.store(0, SeqCst));
         assert_eq!(granted(&cells, key(1), Instant::from_nanos(start), 5), 3);
     }

@@ -26,7 +26,6 @@ pub struct Gateway {
     stderr: Arc<Mutex<String>>,
     stdout: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
-    preamble: String,
     names: Vec<(String, String)>,
     pub address: SocketAddr,
     pub admin: SocketAddr,
@@ -39,18 +38,31 @@ pub struct Setup {
     text: String,
     names: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    driver: Option<String>,
     files: Vec<(String, String)>,
 }
 
 /// The gateway with this configuration; see the essay for what may stand in it.
 pub fn gateway(text: &str) -> Setup {
-    Setup { text: text.to_string(), names: Vec::new(), environment: Vec::new(), files: Vec::new() }
+    Setup {
+        text: text.to_string(),
+        names: Vec::new(),
+        environment: Vec::new(),
+        driver: None,
+        files: Vec::new(),
+    }
 }
 
 impl Setup {
     /// `@name@` in the configuration stands for `value`.
     pub fn with(mut self, name: &str, value: impl Display) -> Setup {
         self.names.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// Passes `--driver`, whatever the environment says.
+    pub fn driver(mut self, name: &str) -> Setup {
+        self.driver = Some(name.to_string());
         self
     }
 
@@ -86,14 +98,12 @@ impl Setup {
         for (name, content) in &self.files {
             fs::write(folder.path().join(name), fill(content, &names)).unwrap();
         }
-        let preamble = preamble(&self.text);
         let config = folder.path().join("ringway.toml");
-        fs::write(&config, fill(&format!("{preamble}{}", self.text), &names)).unwrap();
+        fs::write(&config, fill(&complete(&self.text), &names)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
         command.arg("run").arg("-c").arg(&config);
-        if let Ok(driver) = std::env::var("RINGWAY_TEST_DRIVER") {
-            command.arg("--driver").arg(driver);
-        }
+        let driver = self.driver.or_else(|| std::env::var("RINGWAY_TEST_DRIVER").ok());
+        command.args(driver.map(|driver| format!("--driver={driver}")));
         command.envs(self.environment).current_dir(folder.path());
         let mut child = command
             .stdin(Stdio::null())
@@ -108,7 +118,6 @@ impl Setup {
             stderr,
             stdout,
             readers: vec![out_reader, err_reader],
-            preamble,
             names,
             address,
             admin,
@@ -195,7 +204,7 @@ impl Gateway {
     pub fn rewrite(&self, text: &str) {
         let path = self.folder.path().join("ringway.toml");
         let beside = self.folder.path().join("ringway.toml.new");
-        fs::write(&beside, fill(&format!("{}{text}", self.preamble), &self.names)).unwrap();
+        fs::write(&beside, fill(&complete(text), &self.names)).unwrap();
         fs::rename(beside, path).unwrap();
     }
 
@@ -207,6 +216,18 @@ impl Gateway {
             .status()
             .unwrap();
         assert!(status.success(), "kill -{name}");
+    }
+
+    /// For each thread of the process: its name and the CPUs it may use (proc_pid_status(5)).
+    pub fn threads(&self) -> Vec<(String, String)> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let value = |text: &str, key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+            line.trim().to_string()
+        };
+        let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status"));
+        let of = |text: String| (value(&text, "Name:"), value(&text, "Cpus_allowed_list:"));
+        tasks.filter_map(|task| status(task.unwrap()).ok().map(of)).collect()
     }
 
     /// Waits for the process to end by itself.
@@ -309,30 +330,25 @@ pub fn ringway(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
-/// What is added in front of a test's configuration: every part that the text does not have itself.
-fn preamble(text: &str) -> String {
-    let has = |table: &str| text.lines().any(|line| line.trim_start().starts_with(table));
-    let mut out = String::new();
-    if !has("workers") {
-        out.push_str("workers = 2\n");
+/// A test's configuration with every part that it does not have itself added.
+fn complete(text: &str) -> String {
+    // Keys of the root table come before any table of TOML.
+    let tables = text.lines().position(|line| line.trim_start().starts_with('['));
+    let lines: Vec<&str> = text.lines().collect();
+    let (root, tables) = lines.split_at(tables.unwrap_or(lines.len()));
+    let has = |start: &str| lines.iter().any(|line| line.trim_start().starts_with(start));
+    let mut out = format!("{}\n", root.join("\n"));
+    for (start, added) in [
+        ("workers", "workers = 2\n"),
+        ("[[listen]]", "[[listen]]\naddress = \"@LISTEN@\"\n"),
+        ("[admin]", "[admin]\naddress = \"@ADMIN@\"\n"),
+        ("[observe]", "[observe]\naccess_log = \"@DIR@/access.log\"\n"),
+    ] {
+        if !has(start) {
+            out.push_str(added);
+        }
     }
-    // Keys of the root table must come before any table of TOML.
-    let root: Vec<&str> =
-        text.lines().take_while(|line| !line.trim_start().starts_with('[')).collect();
-    assert!(
-        root.iter().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')),
-        "root keys of a test's configuration are not supported: {root:?}"
-    );
-    if !has("[[listen]]") {
-        out.push_str("[[listen]]\naddress = \"@LISTEN@\"\n");
-    }
-    if !has("[admin]") {
-        out.push_str("[admin]\naddress = \"@ADMIN@\"\n");
-    }
-    if !has("[observe]") {
-        out.push_str("[observe]\naccess_log = \"@DIR@/access.log\"\n");
-    }
-    out
+    out + &tables.join("\n") + "\n"
 }
 
 fn fill(text: &str, names: &[(String, String)]) -> String {

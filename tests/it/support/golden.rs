@@ -54,7 +54,9 @@ pub fn play(path: &Path) -> Result<(), String> {
             let request = requests.next();
             *got = request.map_or("nothing".into(), |r| String::from_utf8_lossy(&r.raw).into());
         }
-        if let Some(further) = requests.next() {
+        // Whether an origin without a section is asked may depend on who is quicker.
+        let is_expected = !golden.all(&receives).is_empty();
+        if let Some(further) = requests.next().filter(|_| is_expected) {
             return Err(format!("{name} got a request that no section expects: {further:?}"));
         }
     }
@@ -156,7 +158,9 @@ fn update(
         if is_expected(name) {
             content = content.split("\r\n").map(mask).collect::<Vec<_>>().join("\n");
             // `message` adds the line end that an empty section after a head cannot show.
-            content = content.strip_suffix("\n\n").map_or(content.clone(), |c| format!("{c}\n"));
+            if content.find("\n\n") == content.len().checked_sub(2) {
+                content.pop();
+            }
             for (name, origin) in origins {
                 content = content.replace(&origin.address.to_string(), &format!("@{name}@"));
             }

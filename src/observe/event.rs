@@ -1,0 +1,493 @@
+//! What operators are told: typed events, one clear line each, rate-limited by kind.
+//!
+//! Events are for a person at a terminal or a log collector (`Format::Json`); the path of a request never
+//! tells one at `info`. Texts from outside (an issuer's error, a kernel's) are bounded and lose their
+//! control characters, so that no event can forge a line. More than `EVENTS_PER_WINDOW_MAX` of a kind in a
+//! minute are counted instead of shown, and the next one shown says how many.
+//!
+//! An event never carries a secret: no variant has room for a key or a token.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::limits::{EVENT_TEXT_BYTES_MAX, EVENT_WINDOW_SECS, EVENTS_PER_WINDOW_MAX};
+use crate::base::time::{Instant, Wall};
+use crate::observe::line::Line;
+use crate::observe::names::field;
+
+/// Something that an operator should know.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the sentence of `Display` says what each field is")]
+pub enum Event<'a> {
+    /// Every worker runs and the listeners accept.
+    Started { version: &'a str, config: &'a str, workers: usize, driver: &'a str },
+    /// The process ends.
+    Stopped { requests: u64 },
+    /// A listener accepts.
+    ListenerBound { listener: &'a str, address: &'a str },
+    /// The admin listener accepts.
+    AdminBound { address: &'a str },
+    /// A new configuration is in force on every core.
+    ReloadInstalled { version: u64, routes: usize, took: Duration },
+    /// A new configuration was not good; the old one stays.
+    ReloadRefused { version: u64, errors: usize, first: &'a str },
+    /// A worker's thread ended by itself.
+    WorkerDied { worker: usize, why: &'a str },
+    /// A worker that had died runs again.
+    WorkerRestarted { worker: usize },
+    /// A connection was lost to a mistake of ours.
+    ExchangePanicked { worker: usize, why: &'a str },
+    /// The wanted driver cannot run here.
+    DriverFallback { wanted: &'a str, taken: &'a str, cause: &'a str, fix: &'a str },
+    /// A key set was fetched.
+    KeysFetched { set: &'a str, keys: usize },
+    /// A key set could not be fetched.
+    KeysFailed { set: &'a str, why: &'a str, kept: usize },
+    /// No new connections; the running requests finish.
+    DrainBegun { connections: u64, deadline: Duration },
+    /// The drain is over.
+    DrainOver { left: u64, took: Duration },
+    /// Lines of the access log are being lost.
+    LogFailing { target: &'a str, why: &'a str },
+    /// The access log is written again.
+    LogRecovered { target: &'a str, lines_lost: u64 },
+    /// Cores drop lines because the flush thread is behind.
+    LogPagesDropped { lines: u64 },
+    /// The access log was opened again.
+    LogReopened { target: &'a str },
+    /// A listener cannot accept for a moment.
+    AcceptBackingOff { listener: &'a str, why: &'a str, pause: Duration },
+    /// An endpoint is not tried for a while.
+    EndpointSetAside {
+        upstream: &'a str,
+        address: Option<SocketAddr>,
+        why: &'a str,
+        pause: Duration,
+    },
+    /// An endpoint that was set aside answers again.
+    EndpointBack { upstream: &'a str, address: Option<SocketAddr> },
+    /// A limit on keys of a rate limit forgets some of them early.
+    LimitCrowded { limit: &'a str },
+}
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// As it should be.
+    Info,
+    /// Something is worse than it should be and the gateway goes on.
+    Warn,
+    /// Something does not work.
+    Error,
+}
+
+impl Level {
+    /// The word in the line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// How many kinds of event there are.
+const KINDS: usize = 22;
+
+impl Event<'_> {
+    /// The event's word for machines, its level, and its number below `KINDS`.
+    fn kind(&self) -> (&'static str, Level, usize) {
+        use Level::{Error, Info, Warn};
+        match self {
+            Self::Started { .. } => ("started", Info, 0),
+            Self::Stopped { .. } => ("stopped", Info, 1),
+            Self::ListenerBound { .. } => ("listener_bound", Info, 2),
+            Self::AdminBound { .. } => ("admin_bound", Info, 3),
+            Self::ReloadInstalled { .. } => ("reload_installed", Info, 4),
+            Self::ReloadRefused { .. } => ("reload_refused", Error, 5),
+            Self::WorkerDied { .. } => ("worker_died", Error, 6),
+            Self::WorkerRestarted { .. } => ("worker_restarted", Warn, 7),
+            Self::ExchangePanicked { .. } => ("exchange_panicked", Error, 8),
+            Self::DriverFallback { .. } => ("driver_fallback", Warn, 9),
+            Self::KeysFetched { .. } => ("keys_fetched", Info, 10),
+            Self::KeysFailed { .. } => ("keys_failed", Error, 11),
+            Self::DrainBegun { .. } => ("drain_begun", Info, 12),
+            Self::DrainOver { .. } => ("drain_over", Info, 13),
+            Self::LogFailing { .. } => ("log_failing", Error, 14),
+            Self::LogRecovered { .. } => ("log_recovered", Warn, 15),
+            Self::LogPagesDropped { .. } => ("log_pages_dropped", Warn, 16),
+            Self::LogReopened { .. } => ("log_reopened", Info, 17),
+            Self::AcceptBackingOff { .. } => ("accept_backing_off", Warn, 18),
+            Self::EndpointSetAside { .. } => ("endpoint_set_aside", Warn, 19),
+            Self::EndpointBack { .. } => ("endpoint_back", Info, 20),
+            Self::LimitCrowded { .. } => ("limit_crowded", Warn, 21),
+        }
+    }
+
+    /// The event's word for machines.
+    pub fn name(&self) -> &'static str {
+        self.kind().0
+    }
+
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        self.kind().1
+    }
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { .. }
+            | Self::Stopped { .. }
+            | Self::ListenerBound { .. }
+            | Self::AdminBound { .. }
+            | Self::ReloadInstalled { .. }
+            | Self::ReloadRefused { .. }
+            | Self::DrainBegun { .. }
+            | Self::DrainOver { .. } => self.fmt_life(f),
+            Self::WorkerDied { .. }
+            | Self::WorkerRestarted { .. }
+            | Self::ExchangePanicked { .. }
+            | Self::DriverFallback { .. }
+            | Self::AcceptBackingOff { .. } => self.fmt_core(f),
+            _ => self.fmt_rest(f),
+        }
+    }
+}
+
+impl Event<'_> {
+    fn fmt_life(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Started { version, config, workers, driver } => {
+                let s = plural(workers as u64);
+                write!(f, "ringway {version} runs {config} on {workers} worker{s} ({driver})")
+            }
+            Self::Stopped { requests } => write!(f, "stopped after {requests} requests"),
+            Self::ListenerBound { listener, address } => {
+                write!(f, "listener {listener} accepts on {address}")
+            }
+            Self::AdminBound { address } => write!(f, "admin accepts on {address}"),
+            Self::ReloadInstalled { version, routes, took } => {
+                let took = Millis(took);
+                write!(f, "configuration {version} is in force: {routes} routes, after {took}")
+            }
+            Self::ReloadRefused { version, errors, first } => {
+                let s = plural(errors as u64);
+                write!(f, "the new configuration has {errors} error{s}, configuration {version} ")?;
+                write!(f, "stays in force: {first}")
+            }
+            Self::DrainBegun { connections, deadline } => {
+                let s = plural(connections);
+                write!(f, "draining {connections} connection{s}, at most {}", Millis(deadline))
+            }
+            Self::DrainOver { left: 0, took } => write!(f, "drained in {}", Millis(took)),
+            Self::DrainOver { left, took } => {
+                let s = plural(left);
+                write!(f, "{left} connection{s} cut off at the end of the drain, {}", Millis(took))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn fmt_core(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::WorkerDied { worker, why } => write!(f, "worker {worker} died: {why}"),
+            Self::WorkerRestarted { worker } => write!(f, "worker {worker} runs again"),
+            Self::ExchangePanicked { worker, why } => {
+                write!(f, "a mistake of ours cost a connection on worker {worker}: {why}")
+            }
+            Self::DriverFallback { wanted, taken, cause, fix } => {
+                write!(f, "{wanted} cannot be used here, {taken} is used instead: {cause}; {fix}")
+            }
+            Self::AcceptBackingOff { listener, why, pause } => {
+                write!(f, "listener {listener} pauses accepting for {}: {why}", Millis(pause))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn fmt_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::KeysFetched { set, keys } => {
+                write!(f, "{keys} key{} of {set} fetched", plural(keys as u64))
+            }
+            Self::KeysFailed { set, why, kept: 0 } => {
+                write!(f, "keys of {set} are not there, its routes answer 503: {why}")
+            }
+            Self::KeysFailed { set, why, kept } => {
+                let s = plural(kept as u64);
+                write!(f, "keys of {set} could not be fetched, the {kept} old key{s} stay: {why}")
+            }
+            Self::LogFailing { target, why } => {
+                write!(f, "access log {target} cannot be written, lines are lost: {why}")
+            }
+            Self::LogRecovered { target, lines_lost } => {
+                let s = plural(lines_lost);
+                write!(f, "access log {target} is written again after {lines_lost} lost line{s}")
+            }
+            Self::LogPagesDropped { lines } => {
+                let s = plural(lines);
+                write!(f, "{lines} line{s} of the access log lost: its target is too slow")
+            }
+            Self::LogReopened { target } => write!(f, "access log {target} opened again"),
+            Self::EndpointSetAside { upstream, address, why, pause } => {
+                let (address, pause) = (Address(address), Millis(pause));
+                write!(f, "endpoint {address} of {upstream} set aside for {pause}: {why}")
+            }
+            Self::EndpointBack { upstream, address } => {
+                write!(f, "endpoint {} of {upstream} is back", Address(address))
+            }
+            Self::LimitCrowded { limit } => {
+                write!(f, "limit {limit} has more keys than room and forgets idle ones early")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How events look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For a person: time, level, sentence.
+    #[default]
+    Plain,
+    /// For a collector: one JSON object a line.
+    Json,
+}
+
+/// Tells events, a bounded number of each kind in a minute.
+#[derive(Debug, Default)]
+pub struct EventLog {
+    format: Format,
+    gates: [Gate; KINDS],
+}
+
+/// How often a kind was told in its window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gate {
+    since: Option<Instant>,
+    told: u32,
+    suppressed: u64,
+}
+
+impl EventLog {
+    /// A log of this format.
+    pub fn new(format: Format) -> Self {
+        Self { format, ..Self::default() }
+    }
+
+    /// Writes the event's line to `to` (standard error), unless too many of its kind were told lately.
+    /// One write per line, so that threads' lines do not mix.
+    ///
+    /// # Errors
+    /// What `to` answers; the caller may ignore it, for there is nobody left to tell.
+    pub fn tell(
+        &mut self,
+        event: &Event<'_>,
+        now: Instant,
+        wall: Wall,
+        to: &mut impl Write,
+    ) -> io::Result<()> {
+        match self.line(event, now, wall) {
+            Some(line) => to.write_all(line.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// The event's line with its line feed; `None` when too many of its kind were told lately.
+    pub fn line(&mut self, event: &Event<'_>, now: Instant, wall: Wall) -> Option<String> {
+        let (name, level, number) = event.kind();
+        let suppressed = self.gates[number].pass(now)?;
+        let mut message = Bounded::default();
+        // A bounded text refuses what is too long; the sentence so far is kept.
+        let _ = write!(message, "{event}");
+        let message = message.text;
+        let time = time_text(wall);
+        Some(match self.format {
+            Format::Plain => {
+                let more = match suppressed {
+                    0 => String::new(),
+                    count => format!(" ({count} more like this not shown)"),
+                };
+                format!("{time} {:<5} {message}{more}\n", level.name())
+            }
+            Format::Json => {
+                let mut object = serde_json::Map::new();
+                object.insert(field::TIME.into(), time.into());
+                object.insert(field::LEVEL.into(), level.name().into());
+                object.insert(field::EVENT.into(), name.into());
+                object.insert(field::MESSAGE.into(), message.into());
+                object.insert(field::SUPPRESSED.into(), suppressed.into());
+                format!("{}\n", serde_json::Value::Object(object))
+            }
+        })
+    }
+}
+
+impl Gate {
+    /// How many were suppressed before this one, if it may be told.
+    fn pass(&mut self, now: Instant) -> Option<u64> {
+        let window = Duration::from_secs(EVENT_WINDOW_SECS);
+        let fresh = self.since.is_none_or(|since| now.since(since) >= window);
+        if fresh {
+            (self.since, self.told) = (Some(now), 0);
+        }
+        if self.told >= EVENTS_PER_WINDOW_MAX {
+            self.suppressed += 1;
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// A text without control characters, of at most `EVENT_TEXT_BYTES_MAX`.
+#[derive(Default)]
+struct Bounded {
+    text: String,
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            if self.text.len() + character.len_utf8() > EVENT_TEXT_BYTES_MAX {
+                return Err(fmt::Error);
+            }
+            self.text.push(if character.is_control() { ' ' } else { character });
+        }
+        Ok(())
+    }
+}
+
+struct Millis(Duration);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        if millis < 10_000 { write!(f, "{millis} ms") } else { write!(f, "{} s", millis / 1000) }
+    }
+}
+
+struct Address(Option<SocketAddr>);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("(unix socket)"),
+        }
+    }
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// The moment as the access log writes it.
+fn time_text(wall: Wall) -> String {
+    let mut room = [0; 64];
+    let mut line = Line::new(&mut room);
+    line.moment("", wall);
+    let len = line.finish().unwrap_or(0);
+    // `"":"2026-…Z"`: the member's name is empty.
+    let text = room[..len].strip_prefix(b"\"\":\"").and_then(|text| text.strip_suffix(b"\""));
+    text.map_or_else(String::new, |text| String::from_utf8_lossy(text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wall() -> Wall {
+        Wall::from_micros(1_764_000_000_123_456)
+    }
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_nanos(secs * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_person_reads_a_sentence() {
+        let mut log = EventLog::new(Format::Plain);
+        let event = Event::KeysFailed { set: "local", why: "connection refused", kept: 2 };
+        let line = log.line(&event, at(0), wall()).expect("the first is told");
+        assert_eq!(
+            line,
+            "2025-11-24T16:00:00.123456Z error keys of local could not be fetched, the 2 old keys \
+             stay: connection refused\n"
+        );
+    }
+
+    #[test]
+    fn a_collector_reads_json() {
+        let mut log = EventLog::new(Format::Json);
+        let event = Event::WorkerDied { worker: 3, why: "index \"7\"\nforged: line" };
+        let line = log.line(&event, at(0), wall()).expect("the first is told");
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(value[field::EVENT], "worker_died");
+        assert_eq!(value[field::LEVEL], "error");
+        assert_eq!(value[field::MESSAGE], "worker 3 died: index \"7\" forged: line");
+    }
+
+    #[test]
+    fn texts_from_outside_are_bounded_and_cannot_forge_a_line() {
+        let mut log = EventLog::new(Format::Plain);
+        let why = "\r\n\x1b[2J".repeat(10_000);
+        let event = Event::KeysFailed { set: "a", why: &why, kept: 0 };
+        let line = log.line(&event, at(0), wall()).expect("the first is told");
+        assert!(line.len() < EVENT_TEXT_BYTES_MAX + 100);
+        assert_eq!(line.chars().filter(|character| character.is_control()).count(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_is_counted_and_another_kind_still_passes() {
+        let mut log = EventLog::new(Format::Plain);
+        let noisy = Event::EndpointBack { upstream: "user", address: None };
+        let told = (0..100).filter(|_| log.line(&noisy, at(1), wall()).is_some()).count();
+        assert_eq!(told, EVENTS_PER_WINDOW_MAX as usize);
+        let quiet = Event::WorkerRestarted { worker: 0 };
+        assert!(log.line(&quiet, at(1), wall()).is_some());
+        let later = log.line(&noisy, at(62), wall()).expect("a new window");
+        assert!(later.ends_with("is back (80 more like this not shown)\n"), "{later}");
+    }
+
+    #[test]
+    fn every_kind_has_its_own_number_and_a_sentence() {
+        let (why, pause) = ("because", Duration::from_secs(30));
+        let address = Some(SocketAddr::from(([10, 0, 0, 1], 80)));
+        let all = [
+            Event::Started { version: "0.1", config: "a.toml", workers: 2, driver: "io_uring" },
+            Event::Stopped { requests: 1 },
+            Event::ListenerBound { listener: "main", address: ":80" },
+            Event::AdminBound { address: ":1" },
+            Event::ReloadInstalled { version: 2, routes: 3, took: pause },
+            Event::ReloadRefused { version: 2, errors: 1, first: why },
+            Event::WorkerDied { worker: 0, why },
+            Event::WorkerRestarted { worker: 0 },
+            Event::ExchangePanicked { worker: 0, why },
+            Event::DriverFallback { wanted: "io_uring", taken: "epoll", cause: why, fix: "x" },
+            Event::KeysFetched { set: "local", keys: 1 },
+            Event::KeysFailed { set: "local", why, kept: 0 },
+            Event::DrainBegun { connections: 2, deadline: pause },
+            Event::DrainOver { left: 0, took: pause },
+            Event::LogFailing { target: "stdout", why },
+            Event::LogRecovered { target: "stdout", lines_lost: 1 },
+            Event::LogPagesDropped { lines: 2 },
+            Event::LogReopened { target: "a.log" },
+            Event::AcceptBackingOff { listener: "main", why, pause },
+            Event::EndpointSetAside { upstream: "user", address, why, pause },
+            Event::EndpointBack { upstream: "user", address },
+            Event::LimitCrowded { limit: "per_client" },
+        ];
+        assert_eq!(all.len(), KINDS);
+        for (number, event) in all.iter().enumerate() {
+            assert_eq!(event.kind().2, number, "{event:?}");
+            assert!(event.to_string().len() > 8, "{event:?}");
+        }
+    }
+}

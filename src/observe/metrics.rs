@@ -1,0 +1,329 @@
+//! One core's counters, gauges and histograms: one writer each, read by the admin thread.
+//!
+//! Every number is an atomic word that only its own core writes, by a plain load and a plain store; there
+//! is never a read-modify-write instruction, a fence or a lock on the way. A reader sees each number whole
+//! and at most a moment old; sums across numbers may be off by the requests of that moment. A worker that
+//! is started again takes over its predecessor's block, so that counters go on.
+//!
+//! [`CoreMetrics::record`] is all that the end of an exchange costs here: it allocates only when a route
+//! answers a method with a status for the first time.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::base::limits::{ORIGIN_SERIES_MAX, REQUEST_SERIES_MAX, UPSTREAM_LABELS_MAX};
+use crate::base::time::Instant;
+use crate::exchange::Exchange;
+use crate::exchange::attempt::Attempt;
+use crate::exchange::fault::{FaultKind, Side};
+use crate::observe::plan::{Label, RecordPlan};
+use crate::observe::series::{Histogram, OVERHEAD_BUCKETS, Overhead, SeriesKey, SeriesTable};
+
+/// All that one core counts. Shared by `Arc` with the admin thread; written by its core only.
+#[repr(align(128))] // two cache lines: neighbours prefetched in pairs belong to one core
+#[derive(Debug)]
+pub struct CoreMetrics {
+    /// Requests by route, method and status, with their durations.
+    pub(crate) requests: SeriesTable,
+    /// Attempts by upstream and status, with their durations.
+    pub(crate) origins: SeriesTable,
+    /// Time of requests outside of attempts.
+    pub(crate) overhead: Overhead,
+    faults: [Counter; FAULTS],
+    upstreams: Chunks<UpstreamCounters>,
+    /// Requests finished.
+    pub(crate) finished: Counter,
+    /// Bytes read from clients.
+    pub(crate) bytes_in: Counter,
+    /// Bytes written to clients.
+    pub(crate) bytes_out: Counter,
+    /// Requests being served now; raised when a head is complete, lowered when it is recorded.
+    pub active_requests: Gauge,
+    /// Client connections accepted.
+    pub connections_accepted: Counter,
+    /// Client connections closed at once because a bound was reached.
+    pub connections_refused: Counter,
+    /// Client connections open now.
+    pub connections_open: Gauge,
+    /// Idle upstream connections kept; set at the core's tick.
+    pub pool_idle: Gauge,
+    /// Buffers in use; set at the core's tick.
+    pub buffers_in_use: Gauge,
+    /// Bearer tokens found among those verified before.
+    pub jwt_hits: Counter,
+    /// Bearer tokens whose signature had to be checked.
+    pub jwt_misses: Counter,
+    /// Connections lost to a mistake of ours.
+    pub panics: Counter,
+    /// Lines of the access log lost because every page of the core was on its way.
+    pub log_lines_dropped: Counter,
+}
+
+const SIDES: usize = 3;
+const FAULTS: usize = FaultKind::ALL.len() * SIDES;
+
+impl Default for CoreMetrics {
+    fn default() -> Self {
+        Self {
+            requests: SeriesTable::new(REQUEST_SERIES_MAX),
+            origins: SeriesTable::new(ORIGIN_SERIES_MAX),
+            overhead: Histogram::default(),
+            faults: [const { Counter::new() }; FAULTS],
+            upstreams: Chunks::new(UPSTREAM_LABELS_MAX),
+            finished: Counter::new(),
+            bytes_in: Counter::new(),
+            bytes_out: Counter::new(),
+            active_requests: Gauge::default(),
+            connections_accepted: Counter::new(),
+            connections_refused: Counter::new(),
+            connections_open: Gauge::default(),
+            pool_idle: Gauge::default(),
+            buffers_in_use: Gauge::default(),
+            jwt_hits: Counter::new(),
+            jwt_misses: Counter::new(),
+            panics: Counter::new(),
+            log_lines_dropped: Counter::new(),
+        }
+    }
+}
+
+impl CoreMetrics {
+    /// Counts an exchange that is over, however it ended. `now` stands in for the last byte's moment
+    /// where the exchange never got so far.
+    pub fn record(&self, x: &Exchange, plan: &RecordPlan, now: Instant) {
+        let spent = Spent::of(x, now);
+        let status = x.status.map_or(0, |status| status.0);
+        let key = SeriesKey::request(plan.route_label(x.route), x.head.method, status);
+        self.requests.record(key, spent.total);
+        self.overhead.record(&OVERHEAD_BUCKETS, spent.overhead);
+        self.finished.add(1);
+        self.bytes_in.add(x.bytes_in);
+        self.bytes_out.add(x.bytes_out);
+        if let Some(fault) = x.fault {
+            self.faults[fault_index(fault.kind, fault.side)].add(1);
+        }
+        self.record_attempts(&x.attempts, plan, now);
+    }
+
+    /// Forgets what a worker that died was holding; counters stay.
+    pub fn reset_gauges(&self) {
+        self.active_requests.set(0);
+        self.connections_open.set(0);
+        self.pool_idle.set(0);
+        self.buffers_in_use.set(0);
+    }
+
+    fn record_attempts(&self, attempts: &[Attempt], plan: &RecordPlan, now: Instant) {
+        let mut tried = 0_u64;
+        for attempt in attempts {
+            let label = plan.upstream_label(attempt.upstream);
+            // Parts are numbered below 32 (`PARTS_MAX`); a forwarded request takes the last bit.
+            let part = 1 << attempt.part.unwrap_or(63).min(63);
+            self.record_attempt(attempt, label, tried & part != 0, now);
+            tried |= part;
+        }
+    }
+
+    fn record_attempt(&self, attempt: &Attempt, label: Label, retry: bool, now: Instant) {
+        let status = attempt.status.map_or(0, |status| status.0);
+        let took = attempt.done.unwrap_or(now).since(attempt.begun);
+        self.origins.record(SeriesKey::origin(label, status), took);
+        let Some(counters) = self.upstreams.at(label.index()) else { return };
+        counters.attempts.add(1);
+        counters.bytes.add(attempt.bytes);
+        if retry {
+            counters.retries.add(1);
+        }
+        if attempt.reused {
+            counters.reused.add(1);
+        }
+        if attempt.fault.is_some() {
+            counters.failures.add(1);
+            if attempt.connected.is_none() {
+                counters.connect_failures.add(1);
+            }
+        }
+    }
+
+    /// How often requests ended with this fault.
+    pub(crate) fn faults(&self, kind: FaultKind, side: Side) -> u64 {
+        self.faults[fault_index(kind, side)].read()
+    }
+
+    /// The upstreams that were ever tried, by label.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = (Label, &UpstreamCounters)> {
+        let tried = self.upstreams.iter().filter(|(_, counters)| counters.attempts.read() > 0);
+        tried.map(|(index, counters)| (Label(index as u32), counters))
+    }
+}
+
+/// What one core counts of one upstream.
+#[derive(Debug, Default)]
+pub(crate) struct UpstreamCounters {
+    pub(crate) attempts: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) reused: Counter,
+    pub(crate) connect_failures: Counter,
+    pub(crate) failures: Counter,
+    pub(crate) bytes: Counter,
+}
+
+/// What the flush thread counts; it alone writes here.
+#[derive(Debug, Default)]
+pub struct FlushMetrics {
+    /// Lines written.
+    pub lines: Counter,
+    /// Bytes written.
+    pub bytes: Counter,
+    /// Lines lost because the file or pipe did not take them.
+    pub lines_dropped: Counter,
+}
+
+/// What the control thread counts; it alone writes here.
+#[derive(Debug, Default)]
+pub struct ControlMetrics {
+    /// Version of the Gateway in force.
+    pub config_version: Gauge,
+    /// Reloads that were installed.
+    pub reloads_installed: Counter,
+    /// Reloads that were refused.
+    pub reloads_refused: Counter,
+    /// Workers asked for.
+    pub workers_wanted: Gauge,
+    /// Workers at work.
+    pub workers_running: Gauge,
+    /// Workers that died and were started again.
+    pub worker_restarts: Counter,
+}
+
+/// Where the time of an exchange went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spent {
+    /// From the first byte in to the last byte out.
+    pub(crate) total: Duration,
+    /// The part of it in which no attempt at an origin was under way.
+    pub(crate) overhead: Duration,
+}
+
+impl Spent {
+    pub(crate) fn of(x: &Exchange, now: Instant) -> Self {
+        let begun = x.timeline.begun;
+        let end = x.timeline.done.unwrap_or(now);
+        let total = end.since(begun);
+        // Attempts stand in order of beginning, so one walk finds the time that any of them covers.
+        let mut covered = Duration::ZERO;
+        let mut frontier = begun;
+        for attempt in &x.attempts {
+            let from = attempt.begun.max(frontier);
+            let to = attempt.done.unwrap_or(end).min(end);
+            covered += to.since(from);
+            frontier = frontier.max(to);
+        }
+        Self { total, overhead: total.saturating_sub(covered) }
+    }
+}
+
+/// A number that only rises and has one writer. Also the words of which histograms are made.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Zero.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Adds `n`. Only the owner may call it: two writers would lose counts.
+    pub fn add(&self, n: u64) {
+        self.store(self.read().wrapping_add(n));
+    }
+
+    /// The number now.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn store(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// A number that rises and falls and has one writer.
+#[derive(Debug, Default)]
+pub struct Gauge(Counter);
+
+impl Gauge {
+    /// One more.
+    pub fn raise(&self) {
+        self.0.add(1);
+    }
+
+    /// One less; stays at zero.
+    pub fn lower(&self) {
+        self.0.store(self.0.read().saturating_sub(1));
+    }
+
+    /// Exactly `value`.
+    pub fn set(&self, value: u64) {
+        self.0.store(value);
+    }
+
+    /// The number now.
+    pub fn read(&self) -> u64 {
+        self.0.read()
+    }
+}
+
+/// A bounded list whose items come to be, 64 at a time, when first asked for. Only its writer asks by
+/// index; a reader sees what there is.
+#[derive(Debug)]
+pub(crate) struct Chunks<T> {
+    chunks: Box<[OnceLock<Box<[T]>>]>,
+}
+
+const CHUNK: usize = 64;
+
+impl<T: Default> Chunks<T> {
+    pub(crate) fn new(items_max: usize) -> Self {
+        Self { chunks: (0..items_max.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The item at `index`; `None` past the bound.
+    pub(crate) fn at(&self, index: usize) -> Option<&T> {
+        let chunk = self.chunks.get(index / CHUNK)?;
+        let fresh = || (0..CHUNK).map(|_| T::default()).collect();
+        chunk.get_or_init(fresh).get(index % CHUNK)
+    }
+
+    /// The items that there are, with their indices.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        let present = self.chunks.iter().enumerate();
+        present.filter_map(|(number, chunk)| Some((number, chunk.get()?))).flat_map(
+            |(number, chunk)| {
+                chunk.iter().enumerate().map(move |(place, item)| (number * CHUNK + place, item))
+            },
+        )
+    }
+}
+
+fn fault_index(kind: FaultKind, side: Side) -> usize {
+    let side = match side {
+        Side::Downstream => 0,
+        Side::Gateway => 1,
+        Side::Upstream => 2,
+    };
+    kind as usize * SIDES + side
+}
+
+// The kinds number themselves in the order of `ALL`; the table of faults relies on it.
+const _: () = {
+    let mut index = 0;
+    while index < FaultKind::ALL.len() {
+        assert!(FaultKind::ALL[index] as usize == index);
+        index += 1;
+    }
+};
+
+#[cfg(test)]
+mod tests;

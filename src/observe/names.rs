@@ -1,0 +1,291 @@
+//! Every metric, label and log field, once; `docs/operating.md` explains each.
+//!
+//! No other file may ever spell one of these words. Metrics of HTTP follow the OpenTelemetry semantic
+//! conventions (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/) as Prometheus spells
+//! them: dots become underscores, units come last, counters end in `_total`.
+
+/// How a metric is to be read (Prometheus text format 0.0.4, `# TYPE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises, while the process lives.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Cumulative buckets, a sum and a count.
+    Histogram,
+}
+
+impl Kind {
+    /// The word in the `# TYPE` line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric family: its name, how to read it, what it means.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// The name.
+    pub name: &'static str,
+    /// How to read it.
+    pub kind: Kind,
+    /// One line of explanation.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($konst:ident $kind:ident $name:literal $help:literal;)*) => {
+        /// The metric families, one constant each.
+        pub mod metric {
+            use super::{Kind, Metric};
+
+            $(
+                #[doc = $help]
+                pub const $konst: Metric =
+                    Metric { name: $name, kind: Kind::$kind, help: $help };
+            )*
+
+            /// All of them, in the order in which they are shown.
+            pub const ALL: &[Metric] = &[$($konst,)*];
+        }
+    };
+}
+
+metrics! {
+    REQUEST_DURATION Histogram "http_server_request_duration_seconds"
+        "Time from the first byte of a request to the last byte of its response.";
+    ACTIVE_REQUESTS Gauge "http_server_active_requests"
+        "Requests being served now.";
+    ORIGIN_DURATION Histogram "http_client_request_duration_seconds"
+        "Time of one attempt at an origin, from choosing an endpoint to the last byte of its response.";
+    OVERHEAD Histogram "ringway_overhead_duration_seconds"
+        "Time of a request during which no attempt at an origin was under way: our own share, and the client's.";
+    WORKER_REQUESTS Counter "ringway_worker_requests_total"
+        "Requests finished, by worker.";
+    FAULTS Counter "ringway_faults_total"
+        "Requests that ended with a fault, by what went wrong and whose side failed.";
+    BYTES Counter "ringway_client_bytes_total"
+        "Bytes read from and written to clients, heads included.";
+    CONNECTIONS_ACCEPTED Counter "ringway_connections_accepted_total"
+        "Client connections accepted, by worker.";
+    CONNECTIONS_REFUSED Counter "ringway_connections_refused_total"
+        "Client connections closed at once because a bound was reached.";
+    CONNECTIONS_OPEN Gauge "ringway_connections_open"
+        "Client connections open now, by worker.";
+    UPSTREAM_ATTEMPTS Counter "ringway_upstream_attempts_total"
+        "Attempts at an upstream, retries included.";
+    UPSTREAM_RETRIES Counter "ringway_upstream_retries_total"
+        "Attempts at an upstream behind the first one of the same request or part.";
+    UPSTREAM_REUSED Counter "ringway_upstream_reused_total"
+        "Attempts that were sent on a kept connection.";
+    UPSTREAM_CONNECT_FAILURES Counter "ringway_upstream_connect_failures_total"
+        "Attempts that failed before a connection was ready.";
+    UPSTREAM_FAILURES Counter "ringway_upstream_failures_total"
+        "Attempts that ended with a fault, failed connects included.";
+    UPSTREAM_BYTES Counter "ringway_upstream_bytes_total"
+        "Bytes received from an upstream, heads included.";
+    POOL_IDLE Gauge "ringway_upstream_idle_connections"
+        "Idle connections kept for reuse.";
+    BUFFERS_IN_USE Gauge "ringway_buffers_in_use"
+        "Buffers of 64 KiB in use now.";
+    LIMITED Counter "ringway_rate_limited_total"
+        "Requests refused by a rate limit.";
+    JWT_CACHE Counter "ringway_jwt_cache_total"
+        "Bearer tokens found among those verified before, or not.";
+    PANICS Counter "ringway_exchange_panics_total"
+        "Connections lost to a mistake of ours.";
+    LOG_LINES Counter "ringway_access_log_lines_total"
+        "Lines written to the access log.";
+    LOG_LINES_DROPPED Counter "ringway_access_log_lines_dropped_total"
+        "Lines of the access log that were lost, by reason.";
+    LOG_BYTES Counter "ringway_access_log_bytes_total"
+        "Bytes written to the access log.";
+    WORKERS Gauge "ringway_workers"
+        "Worker threads, by state.";
+    WORKER_RESTARTS Counter "ringway_worker_restarts_total"
+        "Workers that died and were started again.";
+    CONFIG_VERSION Gauge "ringway_config_version"
+        "Version of the configuration in force; rises by one with each reload.";
+    RELOADS Counter "ringway_config_reloads_total"
+        "Reloads of the configuration, by result.";
+    BUILD_INFO Gauge "ringway_build_info"
+        "Always 1; the label tells the version of the program.";
+    PROCESS_START Gauge "process_start_time_seconds"
+        "When the process started, in seconds since 1970-01-01 UTC.";
+    PROCESS_CPU Counter "process_cpu_seconds_total"
+        "Processor time spent in user and system mode.";
+    PROCESS_MEMORY Gauge "process_resident_memory_bytes"
+        "Resident memory.";
+    PROCESS_FDS Gauge "process_open_fds"
+        "Open file descriptors.";
+}
+
+/// Labels of metrics.
+pub mod label {
+    /// The method; `_OTHER` for one that the conventions do not know.
+    pub const METHOD: &str = "http_request_method";
+    /// The route's name; `_none` when no route matched, `_other` past the bound of labels.
+    pub const ROUTE: &str = "http_route";
+    /// The status sent; `0` when none could be sent.
+    pub const STATUS: &str = "http_response_status_code";
+    /// What went wrong (RFC 9209 words).
+    pub const ERROR: &str = "error_type";
+    /// Whose side failed.
+    pub const SIDE: &str = "side";
+    /// The upstream's name.
+    pub const UPSTREAM: &str = "upstream";
+    /// The worker's number.
+    pub const WORKER: &str = "worker";
+    /// `in` or `out`.
+    pub const DIRECTION: &str = "direction";
+    /// `hit` or `miss`, `installed` or `refused`.
+    pub const RESULT: &str = "result";
+    /// Why lines were lost.
+    pub const REASON: &str = "reason";
+    /// `wanted` or `running`.
+    pub const STATE: &str = "state";
+    /// The program's version.
+    pub const VERSION: &str = "version";
+    /// A bucket's upper bound (the format's own).
+    pub const LE: &str = "le";
+}
+
+/// Values of labels that are not names of something else.
+pub mod value {
+    /// Requests that no route matched.
+    pub const ROUTE_NONE: &str = "_none";
+    /// What came after the bound on labels or series.
+    pub const OTHER: &str = "_other";
+    /// A method that the conventions do not know (their spelling).
+    pub const METHOD_OTHER: &str = "_OTHER";
+    /// Towards us.
+    pub const IN: &str = "in";
+    /// From us.
+    pub const OUT: &str = "out";
+    /// Found.
+    pub const HIT: &str = "hit";
+    /// Not found.
+    pub const MISS: &str = "miss";
+    /// A configuration that is in force.
+    pub const INSTALLED: &str = "installed";
+    /// A configuration that was refused.
+    pub const REFUSED: &str = "refused";
+    /// Every page of the core was on its way.
+    pub const QUEUE_FULL: &str = "queue_full";
+    /// The file or pipe did not take the bytes.
+    pub const WRITE_FAILED: &str = "write_failed";
+    /// Asked for.
+    pub const WANTED: &str = "wanted";
+    /// At work.
+    pub const RUNNING: &str = "running";
+}
+
+/// Fields of a line of the access log, and of events in JSON.
+pub mod field {
+    /// When the request began, RFC 3339 in UTC with microseconds.
+    pub const TIME: &str = "time";
+    /// The request id.
+    pub const REQUEST_ID: &str = "request_id";
+    /// The W3C trace id.
+    pub const TRACE_ID: &str = "trace_id";
+    /// Our span in the trace.
+    pub const SPAN_ID: &str = "span_id";
+    /// The route's name.
+    pub const ROUTE: &str = "route";
+    /// The method.
+    pub const METHOD: &str = "method";
+    /// The effective host with its port.
+    pub const HOST: &str = "host";
+    /// The raw path.
+    pub const PATH: &str = "path";
+    /// The raw query; only when asked for.
+    pub const QUERY: &str = "query";
+    /// The status sent, or the attempt's status.
+    pub const STATUS: &str = "status";
+    /// What went wrong.
+    pub const FAULT: &str = "fault";
+    /// Whose side failed.
+    pub const FAULT_SIDE: &str = "fault_side";
+    /// Bytes read from the client.
+    pub const BYTES_IN: &str = "bytes_in";
+    /// Bytes written to the client.
+    pub const BYTES_OUT: &str = "bytes_out";
+    /// The client's address, as a trusted proxy tells it or the peer's.
+    pub const CLIENT: &str = "client";
+    /// The peer's address, when it is not the client's.
+    pub const PEER: &str = "peer";
+    /// Whole time. Unit: milliseconds.
+    pub const DURATION_MS: &str = "duration_ms";
+    /// Time in which no attempt was under way. Unit: milliseconds.
+    pub const OVERHEAD_MS: &str = "overhead_ms";
+    /// Moments of the stages since the beginning.
+    pub const STAGES_MS: &str = "stages_ms";
+    /// Stage: the head was parsed.
+    pub const STAGE_HEAD: &str = "head";
+    /// Stage: policies were done.
+    pub const STAGE_TARGET: &str = "target";
+    /// Stage: an upstream connection was ready.
+    pub const STAGE_CONNECTED: &str = "connected";
+    /// Stage: the upstream's head was here.
+    pub const STAGE_ANSWERED: &str = "answered";
+    /// The upstream's name.
+    pub const UPSTREAM: &str = "upstream";
+    /// The endpoint's address.
+    pub const ADDRESS: &str = "address";
+    /// Every try at an origin.
+    pub const ATTEMPTS: &str = "attempts";
+    /// The part's name in its merge.
+    pub const PART: &str = "part";
+    /// Whether a kept connection was used.
+    pub const REUSED: &str = "reused";
+    /// Beginning of the attempt since the beginning of the request. Unit: milliseconds.
+    pub const START_MS: &str = "start_ms";
+    /// From the attempt's beginning to a ready connection. Unit: milliseconds.
+    pub const CONNECT_MS: &str = "connect_ms";
+    /// From the attempt's beginning to its response head. Unit: milliseconds.
+    pub const FIRST_BYTE_MS: &str = "first_byte_ms";
+    /// Bytes received in the attempt.
+    pub const BYTES: &str = "bytes";
+    /// How many attempts did not fit the line.
+    pub const ATTEMPTS_OMITTED: &str = "attempts_omitted";
+    /// Names of the fields that were cut.
+    pub const CUT: &str = "cut";
+    /// An event's level.
+    pub const LEVEL: &str = "level";
+    /// An event's kind.
+    pub const EVENT: &str = "event";
+    /// An event in words.
+    pub const MESSAGE: &str = "message";
+    /// How many events of the kind were not shown before this one.
+    pub const SUPPRESSED: &str = "suppressed";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_the_rules_of_the_format() {
+        let mut seen = std::collections::BTreeSet::new();
+        for metric in metric::ALL {
+            assert!(seen.insert(metric.name), "{} is there twice", metric.name);
+            let fine =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            assert!(metric.name.bytes().all(fine), "{}", metric.name);
+            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"));
+            assert!(metric.help.ends_with('.') && !metric.help.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn every_metric_is_explained_to_operators() {
+        let page = include_str!("../../docs/operating.md");
+        for metric in metric::ALL {
+            assert!(page.contains(&format!("`{}`", metric.name)), "{} is missing", metric.name);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The labels of one Gateway, compiled: from ids to the words that metrics and the log show.
+//!
+//! Ids are numbered anew with every Gateway, but a counter must never go backwards. So names are entered
+//! once, for the life of the process, into a [`LabelBook`], whose numbers never change; a [`RecordPlan`]
+//! maps one Gateway's ids to these numbers. A route that vanishes keeps its totals, a name that comes
+//! back goes on counting where it stopped, and no core's memory depends on a reload. The choice refused
+//! was counters inside each Gateway: their totals would have to be carried over from every core.
+//!
+//! The book is locked by control and admin only; a core never sees it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::base::ids::{RouteId, UpstreamId};
+use crate::base::limits::{LOG_NAME_BYTES_MAX, ROUTE_LABELS_MAX, UPSTREAM_LABELS_MAX};
+use crate::base::name::Name;
+use crate::observe::line::escaped;
+use crate::observe::names::value;
+
+/// A name's number in the [`LabelBook`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(pub u32);
+
+impl Label {
+    /// A request that no route matched.
+    pub const NONE: Label = Label(0);
+    /// A name behind the bound.
+    pub const OTHER: Label = Label(1);
+
+    /// The label as an index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Every name of a route or upstream since the process started, numbered for good. Bounded: see
+/// `ROUTE_LABELS_MAX` and `UPSTREAM_LABELS_MAX`.
+#[derive(Debug)]
+pub struct LabelBook {
+    chapters: Mutex<Chapters>,
+}
+
+#[derive(Debug)]
+struct Chapters {
+    routes: Chapter,
+    upstreams: Chapter,
+}
+
+#[derive(Debug)]
+struct Chapter {
+    names: Vec<Name>,
+    numbers: HashMap<Name, Label>,
+    names_max: usize,
+}
+
+impl Default for LabelBook {
+    fn default() -> Self {
+        let chapters = Chapters {
+            routes: Chapter::new(ROUTE_LABELS_MAX),
+            upstreams: Chapter::new(UPSTREAM_LABELS_MAX),
+        };
+        Self { chapters: Mutex::new(chapters) }
+    }
+}
+
+impl LabelBook {
+    /// The names of routes by label.
+    pub fn routes(&self) -> Vec<Name> {
+        self.with(|chapters| chapters.routes.names.clone())
+    }
+
+    /// The names of upstreams by label.
+    pub fn upstreams(&self) -> Vec<Name> {
+        self.with(|chapters| chapters.upstreams.names.clone())
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Chapters) -> T) -> T {
+        // A panic elsewhere cannot leave a chapter half written: names are pushed whole.
+        look(&mut self.chapters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Chapter {
+    fn new(names_max: usize) -> Self {
+        let names = vec![Name::new(value::ROUTE_NONE), Name::new(value::OTHER)];
+        Self { names, numbers: HashMap::new(), names_max }
+    }
+
+    fn label(&mut self, name: &Name) -> Label {
+        if let Some(label) = self.numbers.get(name) {
+            return *label;
+        }
+        if self.names.len() >= self.names_max {
+            return Label::OTHER;
+        }
+        let label = Label(self.names.len() as u32);
+        self.names.push(name.clone());
+        self.numbers.insert(name.clone(), label);
+        label
+    }
+}
+
+/// What recording needs to know of one Gateway. Immutable; made when the Gateway is compiled.
+#[derive(Debug)]
+pub struct RecordPlan {
+    routes: Box<[RouteWords]>,
+    upstreams: Box<[Words]>,
+    query: bool,
+}
+
+/// A route as the configuration has it: its name and the names of its parts (none unless it merges).
+#[derive(Clone, Debug)]
+pub struct RouteNames {
+    /// The route's name.
+    pub name: Name,
+    /// Its parts' names, in plan order.
+    pub parts: Vec<Name>,
+}
+
+/// A label, and its name as it stands in a JSON string.
+#[derive(Debug)]
+pub(crate) struct Words {
+    pub(crate) label: Label,
+    pub(crate) json: Box<[u8]>,
+}
+
+#[derive(Debug)]
+struct RouteWords {
+    words: Words,
+    parts: Box<[Box<[u8]>]>,
+}
+
+impl RecordPlan {
+    /// The plan of a Gateway whose `routes` and `upstreams` stand in the order of their ids. `query`
+    /// says whether queries are written to the access log; the default is no, because they often hold
+    /// what should not be kept: tokens, addresses, names.
+    pub fn new(
+        book: &LabelBook,
+        routes: &[RouteNames],
+        upstreams: &[Name],
+        query: bool,
+    ) -> RecordPlan {
+        book.with(|chapters| RecordPlan {
+            routes: routes
+                .iter()
+                .map(|route| RouteWords::new(&mut chapters.routes, route))
+                .collect(),
+            upstreams: upstreams
+                .iter()
+                .map(|name| Words::new(&mut chapters.upstreams, name))
+                .collect(),
+            query,
+        })
+    }
+
+    /// The label of a route; `Label::NONE` without one.
+    pub(crate) fn route_label(&self, route: Option<RouteId>) -> Label {
+        let Some(route) = route else { return Label::NONE };
+        self.routes.get(route.index()).map_or(Label::OTHER, |route| route.words.label)
+    }
+
+    /// The route's name as it stands in a JSON string.
+    pub(crate) fn route_json(&self, route: RouteId) -> &[u8] {
+        self.routes.get(route.index()).map_or(b"", |route| &route.words.json)
+    }
+
+    /// The name of a route's part as it stands in a JSON string.
+    pub(crate) fn part_json(&self, route: Option<RouteId>, part: u16) -> &[u8] {
+        let route = route.and_then(|route| self.routes.get(route.index()));
+        route.and_then(|route| route.parts.get(usize::from(part))).map_or(b"", |json| json)
+    }
+
+    /// The label of an upstream.
+    pub(crate) fn upstream_label(&self, upstream: UpstreamId) -> Label {
+        self.upstreams.get(upstream.index()).map_or(Label::OTHER, |words| words.label)
+    }
+
+    /// The upstream's name as it stands in a JSON string.
+    pub(crate) fn upstream_json(&self, upstream: UpstreamId) -> &[u8] {
+        self.upstreams.get(upstream.index()).map_or(b"", |words| &words.json)
+    }
+
+    /// Whether queries are written to the access log.
+    pub(crate) fn query(&self) -> bool {
+        self.query
+    }
+}
+
+impl Words {
+    fn new(chapter: &mut Chapter, name: &Name) -> Self {
+        Self { label: chapter.label(name), json: json_of(name) }
+    }
+}
+
+impl RouteWords {
+    fn new(chapter: &mut Chapter, route: &RouteNames) -> Self {
+        let parts = route.parts.iter().map(json_of).collect();
+        Self { words: Words::new(chapter, &route.name), parts }
+    }
+}
+
+fn json_of(name: &Name) -> Box<[u8]> {
+    escaped(name.as_str(), LOG_NAME_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(name: &str) -> RouteNames {
+        RouteNames { name: Name::new(name), parts: Vec::new() }
+    }
+
+    #[test]
+    fn a_name_keeps_its_label_across_reloads() {
+        let book = LabelBook::default();
+        let before = RecordPlan::new(&book, &[route("a"), route("b")], &[], false);
+        let after = RecordPlan::new(&book, &[route("c"), route("b")], &[], false);
+        let label = |plan: &RecordPlan, id| plan.route_label(Some(RouteId(id)));
+        assert_eq!(label(&before, 1), label(&after, 1));
+        assert_ne!(label(&before, 0), label(&after, 0));
+        assert_eq!(book.routes().len(), 5);
+    }
+
+    #[test]
+    fn names_behind_the_bound_share_a_label() {
+        let mut chapter = Chapter::new(3);
+        assert_eq!(chapter.label(&Name::new("a")), Label(2));
+        assert_eq!(chapter.label(&Name::new("b")), Label::OTHER);
+        assert_eq!(chapter.label(&Name::new("a")), Label(2));
+    }
+
+    #[test]
+    fn an_id_of_another_gateway_is_never_out_of_bounds() {
+        let plan = RecordPlan::new(&LabelBook::default(), &[], &[], false);
+        assert_eq!(plan.route_label(Some(RouteId(9))), Label::OTHER);
+        assert_eq!(plan.upstream_label(UpstreamId(9)), Label::OTHER);
+        assert!(plan.part_json(Some(RouteId(9)), 3).is_empty());
+    }
+}

@@ -1,0 +1,263 @@
+//! A snapshot as text: the Prometheus exposition format 0.0.4
+//! (https://prometheus.io/docs/instrumenting/exposition_formats/).
+//!
+//! Each family stands once, with `# HELP` and `# TYPE` before its samples; label values are escaped,
+//! buckets are cumulative and end in `+Inf`, durations are seconds. It never shows a value that a client
+//! chose: labels are names from the configuration and words from closed sets.
+
+use std::fmt::{self, Write};
+
+use crate::base::name::Name;
+use crate::exchange::fault::FaultKind;
+use crate::observe::names::{Metric, label, metric, value};
+use crate::observe::plan::Label;
+use crate::observe::series::{DURATION_BUCKETS, HistogramSum, OVERHEAD_BUCKETS};
+use crate::observe::snapshot::{Snapshot, UpstreamSum, WorkerSum};
+
+/// The media type of what [`render`] makes.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The snapshot's text.
+pub fn render(snapshot: &Snapshot) -> String {
+    let mut page = Page { text: String::with_capacity(64 * 1024) };
+    page.requests(snapshot);
+    page.traffic(snapshot);
+    page.upstreams(snapshot);
+    page.core(snapshot);
+    page.process(snapshot);
+    page.text
+}
+
+/// Appends a family with one sample and no labels, for values that others find out (the process's own).
+pub fn append(text: &mut String, metric: Metric, sample: f64) {
+    let mut page = Page { text: std::mem::take(text) };
+    page.head(metric);
+    page.sample(metric.name, "", &[], Value::Float(sample));
+    *text = page.text;
+}
+
+struct Page {
+    text: String,
+}
+
+/// A sample's value.
+#[derive(Clone, Copy)]
+enum Value {
+    Whole(u64),
+    Float(f64),
+    /// Nanoseconds, shown in seconds without rounding.
+    Nanos(u64),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(whole) => write!(f, "{whole}"),
+            Self::Float(float) => write!(f, "{float}"),
+            Self::Nanos(nanos) => {
+                write!(f, "{}", nanos / 1_000_000_000)?;
+                let fraction = nanos % 1_000_000_000;
+                if fraction == 0 {
+                    return Ok(());
+                }
+                let digits = format!("{fraction:09}");
+                write!(f, ".{}", digits.trim_end_matches('0'))
+            }
+        }
+    }
+}
+
+impl Page {
+    fn requests(&mut self, snapshot: &Snapshot) {
+        self.head(metric::REQUEST_DURATION);
+        for (key, sum) in &snapshot.requests {
+            let labels = [
+                (label::METHOD, key.method()),
+                (label::ROUTE, named(&snapshot.routes, key.label())),
+                (label::STATUS, &key.status().to_string()),
+            ];
+            self.histogram(metric::REQUEST_DURATION, &labels, &DURATION_BUCKETS, sum);
+        }
+        self.one(metric::ACTIVE_REQUESTS, snapshot.active_requests);
+        self.head(metric::OVERHEAD);
+        self.histogram(metric::OVERHEAD, &[], &OVERHEAD_BUCKETS, &snapshot.overhead);
+        self.head(metric::FAULTS);
+        for ((kind, side), count) in &snapshot.faults {
+            let kind = FaultKind::ALL.get(*kind).map_or("", |kind| kind.name());
+            self.count(metric::FAULTS, &[(label::ERROR, kind), (label::SIDE, side)], *count);
+        }
+        self.one(metric::LIMITED, snapshot.limited);
+        self.pair(
+            metric::JWT_CACHE,
+            label::RESULT,
+            [(value::HIT, snapshot.jwt_hits), (value::MISS, snapshot.jwt_misses)],
+        );
+    }
+
+    fn traffic(&mut self, snapshot: &Snapshot) {
+        self.pair(
+            metric::BYTES,
+            label::DIRECTION,
+            [(value::IN, snapshot.bytes_in), (value::OUT, snapshot.bytes_out)],
+        );
+        self.by_worker(metric::WORKER_REQUESTS, snapshot, |worker| worker.requests);
+        self.by_worker(metric::CONNECTIONS_ACCEPTED, snapshot, |worker| worker.accepted);
+        self.by_worker(metric::CONNECTIONS_OPEN, snapshot, |worker| worker.open);
+        self.one(metric::CONNECTIONS_REFUSED, snapshot.connections_refused);
+    }
+
+    fn upstreams(&mut self, snapshot: &Snapshot) {
+        self.head(metric::ORIGIN_DURATION);
+        for (key, sum) in &snapshot.origins {
+            let labels = [
+                (label::STATUS, &*key.status().to_string()),
+                (label::UPSTREAM, named(&snapshot.upstream_names, key.label())),
+            ];
+            self.histogram(metric::ORIGIN_DURATION, &labels, &DURATION_BUCKETS, sum);
+        }
+        self.by_upstream(metric::UPSTREAM_ATTEMPTS, snapshot, |sum| sum.attempts);
+        self.by_upstream(metric::UPSTREAM_RETRIES, snapshot, |sum| sum.retries);
+        self.by_upstream(metric::UPSTREAM_REUSED, snapshot, |sum| sum.reused);
+        self.by_upstream(metric::UPSTREAM_CONNECT_FAILURES, snapshot, |sum| sum.connect_failures);
+        self.by_upstream(metric::UPSTREAM_FAILURES, snapshot, |sum| sum.failures);
+        self.by_upstream(metric::UPSTREAM_BYTES, snapshot, |sum| sum.bytes);
+        self.one(metric::POOL_IDLE, snapshot.pool_idle);
+    }
+
+    fn core(&mut self, snapshot: &Snapshot) {
+        self.one(metric::BUFFERS_IN_USE, snapshot.buffers_in_use);
+        self.one(metric::PANICS, snapshot.panics);
+        self.one(metric::LOG_LINES, snapshot.log_lines);
+        self.pair(
+            metric::LOG_LINES_DROPPED,
+            label::REASON,
+            [
+                (value::QUEUE_FULL, snapshot.log_lines_unqueued),
+                (value::WRITE_FAILED, snapshot.log_lines_unwritten),
+            ],
+        );
+        self.one(metric::LOG_BYTES, snapshot.log_bytes);
+    }
+
+    fn process(&mut self, snapshot: &Snapshot) {
+        self.pair(
+            metric::WORKERS,
+            label::STATE,
+            [(value::WANTED, snapshot.workers_wanted), (value::RUNNING, snapshot.workers_running)],
+        );
+        self.one(metric::WORKER_RESTARTS, snapshot.worker_restarts);
+        self.one(metric::CONFIG_VERSION, snapshot.config_version);
+        self.pair(
+            metric::RELOADS,
+            label::RESULT,
+            [
+                (value::INSTALLED, snapshot.reloads_installed),
+                (value::REFUSED, snapshot.reloads_refused),
+            ],
+        );
+        self.head(metric::BUILD_INFO);
+        self.count(metric::BUILD_INFO, &[(label::VERSION, snapshot.version)], 1);
+        self.head(metric::PROCESS_START);
+        let started = Value::Nanos(snapshot.started.as_micros().saturating_mul(1000));
+        self.sample(metric::PROCESS_START.name, "", &[], started);
+    }
+
+    fn head(&mut self, metric: Metric) {
+        let kind = metric.kind.name();
+        for piece in ["# HELP ", metric.name, " ", metric.help, "\n"] {
+            self.text.push_str(piece);
+        }
+        for piece in ["# TYPE ", metric.name, " ", kind, "\n"] {
+            self.text.push_str(piece);
+        }
+    }
+
+    fn one(&mut self, metric: Metric, sample: u64) {
+        self.head(metric);
+        self.count(metric, &[], sample);
+    }
+
+    fn pair(&mut self, metric: Metric, label: &str, samples: [(&str, u64); 2]) {
+        self.head(metric);
+        for (word, sample) in samples {
+            self.count(metric, &[(label, word)], sample);
+        }
+    }
+
+    fn by_worker(&mut self, metric: Metric, snapshot: &Snapshot, of: fn(&WorkerSum) -> u64) {
+        self.head(metric);
+        for (number, worker) in snapshot.workers.iter().enumerate() {
+            self.count(metric, &[(label::WORKER, &number.to_string())], of(worker));
+        }
+    }
+
+    fn by_upstream(&mut self, metric: Metric, snapshot: &Snapshot, of: fn(&UpstreamSum) -> u64) {
+        self.head(metric);
+        for (upstream, sum) in &snapshot.upstreams {
+            let name = named(&snapshot.upstream_names, *upstream);
+            self.count(metric, &[(label::UPSTREAM, name)], of(sum));
+        }
+    }
+
+    fn histogram(
+        &mut self,
+        metric: Metric,
+        labels: &[(&str, &str)],
+        bounds: &[u64],
+        sum: &HistogramSum,
+    ) {
+        let mut cumulated = 0;
+        for (index, bound) in bounds.iter().enumerate() {
+            cumulated += sum.counts.get(index).copied().unwrap_or(0);
+            self.bucket(metric, labels, &Value::Nanos(*bound).to_string(), cumulated);
+        }
+        let count = Value::Whole(sum.count());
+        self.bucket(metric, labels, "+Inf", sum.count());
+        self.sample(metric.name, "_sum", labels, Value::Nanos(sum.sum_nanos));
+        self.sample(metric.name, "_count", labels, count);
+    }
+
+    fn bucket(&mut self, metric: Metric, labels: &[(&str, &str)], bound: &str, count: u64) {
+        let labels = [labels, &[(label::LE, bound)]].concat();
+        self.sample(metric.name, "_bucket", &labels, Value::Whole(count));
+    }
+
+    fn count(&mut self, metric: Metric, labels: &[(&str, &str)], sample: u64) {
+        self.sample(metric.name, "", labels, Value::Whole(sample));
+    }
+
+    fn sample(&mut self, name: &str, suffix: &str, labels: &[(&str, &str)], sample: Value) {
+        self.text.push_str(name);
+        self.text.push_str(suffix);
+        for (index, (label, word)) in labels.iter().enumerate() {
+            self.text.push(if index == 0 { '{' } else { ',' });
+            self.text.push_str(label);
+            self.text.push_str("=\"");
+            self.escape(word);
+            self.text.push('"');
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, " {sample}");
+    }
+
+    fn escape(&mut self, word: &str) {
+        for character in word.chars() {
+            match character {
+                '\\' => self.text.push_str("\\\\"),
+                '"' => self.text.push_str("\\\""),
+                '\n' => self.text.push_str("\\n"),
+                _ => self.text.push(character),
+            }
+        }
+    }
+}
+
+fn named(names: &[Name], label: Label) -> &str {
+    names.get(label.index()).map_or(value::OTHER, Name::as_str)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! All cores' numbers at one moment, summed: what the admin thread renders.
+//!
+//! Reading never disturbs a core: it loads words. A snapshot is a moment's view, whose numbers may differ
+//! by the requests that ended while it was taken; none of them ever goes backwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::name::Name;
+use crate::base::time::Wall;
+use crate::exchange::fault::{FaultKind, Side};
+use crate::observe::metrics::{ControlMetrics, CoreMetrics, FlushMetrics};
+use crate::observe::plan::{Label, LabelBook};
+use crate::observe::series::{HistogramSum, SeriesKey, SeriesTable};
+
+/// Everything that the process counts, for reading. Made once by control and handed to the admin thread.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    /// One block per worker, by worker id.
+    pub cores: Vec<Arc<CoreMetrics>>,
+    /// The names behind labels.
+    pub book: Arc<LabelBook>,
+    /// The flush thread's numbers.
+    pub flush: Arc<FlushMetrics>,
+    /// The control thread's numbers.
+    pub control: Arc<ControlMetrics>,
+    /// When the process started.
+    pub started: Wall,
+    /// The program's version.
+    pub version: &'static str,
+}
+
+impl Registry {
+    /// A registry for `workers` cores with everything at zero.
+    pub fn new(workers: usize, book: Arc<LabelBook>, started: Wall, version: &'static str) -> Self {
+        let cores = (0..workers).map(|_| Arc::new(CoreMetrics::default())).collect();
+        let (flush, control) = (Arc::default(), Arc::default());
+        Self { cores, book, flush, control, started, version }
+    }
+
+    /// The numbers now.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut sum = Snapshot {
+            started: self.started,
+            version: self.version,
+            config_version: self.control.config_version.read(),
+            reloads_installed: self.control.reloads_installed.read(),
+            reloads_refused: self.control.reloads_refused.read(),
+            workers_wanted: self.control.workers_wanted.read(),
+            workers_running: self.control.workers_running.read(),
+            worker_restarts: self.control.worker_restarts.read(),
+            log_lines: self.flush.lines.read(),
+            log_bytes: self.flush.bytes.read(),
+            log_lines_unwritten: self.flush.lines_dropped.read(),
+            ..Snapshot::default()
+        };
+        for core in &self.cores {
+            sum.add(core);
+        }
+        // Last, so that every label just read has its name.
+        sum.routes = self.book.routes();
+        sum.upstream_names = self.book.upstreams();
+        sum
+    }
+}
+
+/// The numbers of a moment, summed over cores where a number is not a worker's own.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub(crate) routes: Vec<Name>,
+    pub(crate) upstream_names: Vec<Name>,
+    pub(crate) started: Wall,
+    pub(crate) version: &'static str,
+    pub(crate) config_version: u64,
+    pub(crate) reloads_installed: u64,
+    pub(crate) reloads_refused: u64,
+    pub(crate) workers_wanted: u64,
+    pub(crate) workers_running: u64,
+    pub(crate) worker_restarts: u64,
+    pub(crate) log_lines: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) log_lines_unwritten: u64,
+    pub(crate) log_lines_unqueued: u64,
+    pub(crate) requests: BTreeMap<SeriesKey, HistogramSum>,
+    pub(crate) origins: BTreeMap<SeriesKey, HistogramSum>,
+    pub(crate) overhead: HistogramSum,
+    pub(crate) faults: BTreeMap<(usize, &'static str), u64>,
+    pub(crate) upstreams: BTreeMap<Label, UpstreamSum>,
+    pub(crate) workers: Vec<WorkerSum>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) active_requests: u64,
+    pub(crate) connections_refused: u64,
+    pub(crate) pool_idle: u64,
+    pub(crate) buffers_in_use: u64,
+    pub(crate) jwt_hits: u64,
+    pub(crate) jwt_misses: u64,
+    pub(crate) panics: u64,
+    pub(crate) limited: u64,
+}
+
+/// One upstream over all cores.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UpstreamSum {
+    pub(crate) attempts: u64,
+    pub(crate) retries: u64,
+    pub(crate) reused: u64,
+    pub(crate) connect_failures: u64,
+    pub(crate) failures: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What is shown by worker: how evenly the kernel spreads connections can be seen here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WorkerSum {
+    pub(crate) requests: u64,
+    pub(crate) accepted: u64,
+    pub(crate) open: u64,
+}
+
+const SIDES: [Side; 3] = [Side::Downstream, Side::Gateway, Side::Upstream];
+
+impl Snapshot {
+    /// Requests finished since the process started.
+    pub fn requests_finished(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.requests).sum()
+    }
+
+    fn add(&mut self, core: &CoreMetrics) {
+        add_series(&mut self.requests, &core.requests);
+        add_series(&mut self.origins, &core.origins);
+        core.overhead.add_to(&mut self.overhead);
+        self.add_faults(core);
+        self.add_upstreams(core);
+        self.workers.push(WorkerSum {
+            requests: core.finished.read(),
+            accepted: core.connections_accepted.read(),
+            open: core.connections_open.read(),
+        });
+        self.bytes_in += core.bytes_in.read();
+        self.bytes_out += core.bytes_out.read();
+        self.active_requests += core.active_requests.read();
+        self.connections_refused += core.connections_refused.read();
+        self.pool_idle += core.pool_idle.read();
+        self.buffers_in_use += core.buffers_in_use.read();
+        self.jwt_hits += core.jwt_hits.read();
+        self.jwt_misses += core.jwt_misses.read();
+        self.panics += core.panics.read();
+        self.log_lines_unqueued += core.log_lines_dropped.read();
+    }
+
+    fn add_faults(&mut self, core: &CoreMetrics) {
+        for (index, kind) in FaultKind::ALL.iter().enumerate() {
+            for side in SIDES {
+                let count = core.faults(*kind, side);
+                if count > 0 {
+                    *self.faults.entry((index, side.name())).or_default() += count;
+                }
+                if *kind == FaultKind::RateLimited {
+                    self.limited += count;
+                }
+            }
+        }
+    }
+
+    fn add_upstreams(&mut self, core: &CoreMetrics) {
+        for (label, counters) in core.upstreams() {
+            let sum = self.upstreams.entry(label).or_default();
+            sum.attempts += counters.attempts.read();
+            sum.retries += counters.retries.read();
+            sum.reused += counters.reused.read();
+            sum.connect_failures += counters.connect_failures.read();
+            sum.failures += counters.failures.read();
+            sum.bytes += counters.bytes.read();
+        }
+    }
+}
+
+fn add_series(sums: &mut BTreeMap<SeriesKey, HistogramSum>, table: &SeriesTable) {
+    for (key, series) in table.iter() {
+        series.add_to(sums.entry(key).or_default());
+    }
+}
