@@ -94,7 +94,7 @@ pub(crate) fn at(micros: u64) -> Instant {
 }
 
 /// Two routes and two upstreams.
-pub(crate) fn plan(book: &LabelBook, query: bool) -> RecordPlan {
+pub(crate) fn plan(book: &mut LabelBook, query: bool) -> RecordPlan {
     let parts = vec![Name::new("profile"), Name::new("orders")];
     let routes = [
         RouteNames { name: Name::new("users"), parts: Vec::new() },

@@ -130,7 +130,7 @@ pub mod label {
     pub const METHOD: &str = "http_request_method";
     /// The route's name; `_none` when no route matched, `_other` past the bound of labels.
     pub const ROUTE: &str = "http_route";
-    /// The status sent; `0` when none could be sent.
+    /// The status sent, or the fault's where none could be sent; `0` without either.
     pub const STATUS: &str = "http_response_status_code";
     /// What went wrong (RFC 9209 words).
     pub const ERROR: &str = "error_type";
