@@ -95,9 +95,8 @@ fn find_route<'i, R: Runtime>(
 ) -> Result<&'i Route, Fault> {
     let mut params = std::mem::take(&mut x.params);
     let router = &installed.gateway.router;
-    let found = core.shard(|shard| {
-        router.find(x.request(), &listener.spelling, &mut params, &mut shard.path)
-    });
+    let found = core
+        .shard(|shard| router.find(x.request(), &listener.spelling, &mut params, &mut shard.path));
     x.params = params;
     let kind = match found {
         Found::Route(id) => {
