@@ -2,5 +2,5 @@
 //!
 //! It must never be waited for by a core.
 
-pub mod keys;
 pub mod flush;
+pub mod keys;
