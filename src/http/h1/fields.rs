@@ -59,15 +59,17 @@ pub(super) fn read(
 #[inline]
 fn line(raw: &[u8], at: usize, sender: Sender) -> Result<Option<(Field, usize)>, HeadError> {
     let mut classes = chars::PLAIN;
-    let mut colon = at;
-    while let Some(&byte) = raw.get(colon) {
+    let mut length = 0;
+    let rest = &raw[at..];
+    for &byte in rest {
         let class = chars::class(byte);
         if class & chars::TCHAR == 0 {
             break;
         }
         classes &= class;
-        colon += 1;
+        length += 1;
     }
+    let colon = at + length;
     match raw.get(colon) {
         None => return Ok(None),
         Some(b':') if colon > at => {}
