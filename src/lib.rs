@@ -14,6 +14,8 @@ pub mod policy;
 pub mod route;
 pub mod upstream;
 
+pub mod gateway;
+
 pub mod config;
 
 pub mod compile;
@@ -21,6 +23,10 @@ pub mod compile;
 pub mod runtime;
 
 pub mod net;
+
+pub mod serve;
+
+pub mod worker;
 
 pub mod control;
 

@@ -1,5 +1,17 @@
-//! One request, several answers, one document (CONFIG.md rules 4 and 5). Pure: no I/O, no clock.
+//! One request, several answers, one document (CONFIG.md rules 4 and 5).
 //!
-//! Never the fan-out itself: `serve/fan_out.rs` sends and waits.
+//! A [`Plan`] is what a `merge` was compiled to; the conductor (`serve/fan_out.rs`) asks the parts, all at
+//! once, and this room says what to ask ([`request`]), what an answer is worth ([`Part::judge`]), how the
+//! failed ones are told ([`partial`]) and what the document is ([`merge`]). It never performs I/O, never
+//! waits, never decodes a part and never lets the order of arrival show: keys stand in plan order and the
+//! bytes of a part are the origin's.
 
 pub mod json;
+pub mod merge;
+pub mod partial;
+pub mod plan;
+pub mod request;
+
+pub use crate::aggregate::merge::{Merged, merge};
+pub use crate::aggregate::partial::PartFault;
+pub use crate::aggregate::plan::{Part, PartOutcome, Pass, Plan, Taken};

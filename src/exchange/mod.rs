@@ -54,6 +54,8 @@ pub struct Exchange {
     pub began: Wall,
     /// What went wrong, if anything did.
     pub fault: Option<Fault>,
+    /// Why a policy refused, in one word of its closed set, for the log; empty when none did.
+    pub reason: &'static str,
     /// Every attempt at an origin, in order of beginning; at most `ATTEMPTS_RECORDED_MAX`.
     pub attempts: Vec<Attempt>,
     /// The status sent to the client, once sent.
@@ -80,6 +82,7 @@ impl Default for Exchange {
             timeline: Timeline::default(),
             began: Wall::default(),
             fault: None,
+            reason: "",
             attempts: Vec::with_capacity(4),
             status: None,
             bytes_in: 0,

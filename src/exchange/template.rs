@@ -30,6 +30,7 @@ use crate::exchange::params::Params;
 use crate::exchange::template::encode::{Dots, Text};
 use crate::http::head::Request;
 
+pub use crate::exchange::template::encode::query_pairs;
 pub use crate::exchange::template::parse::{SOURCES, TemplateError, TemplateErrorKind};
 
 /// Text with placeholders, compiled.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::base::ids::{ListenerId, RouteId, UpstreamId};
 use crate::gateway::listener::Listener;
 use crate::gateway::route::Route;
+use crate::observe::plan::RecordPlan;
 use crate::route::Router;
 use crate::upstream::Upstream;
 
@@ -26,6 +27,8 @@ pub struct Gateway {
     pub routes: Box<[Route]>,
     /// Indexed by `UpstreamId`; an unchanged one is shared with the version before.
     pub upstreams: Box<[Arc<Upstream>]>,
+    /// Labels of metrics and words of the access log.
+    pub record: RecordPlan,
 }
 
 impl Gateway {

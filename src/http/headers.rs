@@ -64,7 +64,7 @@ impl Fields {
         &'s self,
         id: FieldName,
         raw: &'r [u8],
-    ) -> impl Iterator<Item = &'r [u8]> + 's {
+    ) -> impl DoubleEndedIterator<Item = &'r [u8]> + 's {
         self.list.iter().filter(move |field| field.id == id).map(move |field| field.value.of(raw))
     }
 

@@ -21,7 +21,7 @@ use crate::exchange::attempt::Attempt;
 use crate::exchange::timeline::Timeline;
 use crate::exchange::{Exchange, RequestId};
 use crate::observe::line::Line;
-use crate::observe::metrics::{CoreMetrics, Spent};
+use crate::observe::metrics::{CoreMetrics, Spent, outcome};
 use crate::observe::names::field;
 use crate::observe::plan::RecordPlan;
 
@@ -185,7 +185,7 @@ fn write_request(line: &mut Line<'_>, x: &Exchange, with_query: bool) -> Cut {
 }
 
 fn write_outcome(line: &mut Line<'_>, x: &Exchange) {
-    if let Some(status) = x.status {
+    if let Some(status) = outcome(x) {
         line.number(field::STATUS, u64::from(status.0));
     }
     if let Some(fault) = x.fault {

@@ -14,6 +14,8 @@ use crate::http::head::RequestHead;
 use crate::http::headers::Field;
 use crate::http::names::FieldName;
 use crate::http::{Method, Status, Target, TargetForm};
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::CoreMetrics;
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 
 /// An exchange whose request has this method, target, host and fields.
@@ -94,11 +96,19 @@ pub(crate) fn at(micros: u64) -> Instant {
 }
 
 /// Two routes and two upstreams.
-pub(crate) fn plan(book: &LabelBook, query: bool) -> RecordPlan {
+pub(crate) fn plan(book: &mut LabelBook, query: bool) -> RecordPlan {
     let parts = vec![Name::new("profile"), Name::new("orders")];
     let routes = [
         RouteNames { name: Name::new("users"), parts: Vec::new() },
         RouteNames { name: Name::new("dash\"board"), parts },
     ];
     RecordPlan::new(book, &routes, &[Name::new("user"), Name::new("order")], query)
+}
+
+/// Hands over a page with one line.
+pub(crate) fn page_of_one_line(log: &mut AccessLog) {
+    let metrics = CoreMetrics::default();
+    log.record(&forwarded(), &plan(&mut LabelBook::default(), false), at(0), &metrics);
+    log.hand_over(&metrics);
+    assert_eq!(metrics.log_lines_dropped.read(), 0, "the queue is full");
 }

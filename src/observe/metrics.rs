@@ -17,6 +17,7 @@ use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{FaultKind, Side};
+use crate::http::Status;
 use crate::observe::plan::{Label, RecordPlan};
 use crate::observe::series::{Histogram, OVERHEAD_BUCKETS, Overhead, SeriesKey, SeriesTable};
 
@@ -93,7 +94,7 @@ impl CoreMetrics {
     /// where the exchange never got so far.
     pub fn record(&self, x: &Exchange, plan: &RecordPlan, now: Instant) {
         let spent = Spent::of(x, now);
-        let status = x.status.map_or(0, |status| status.0);
+        let status = outcome(x).map_or(0, |status| status.0);
         let key = SeriesKey::request(plan.route_label(x.route), x.head.method, status);
         self.requests.record(key, spent.total);
         self.overhead.record(&OVERHEAD_BUCKETS, spent.overhead);
@@ -104,6 +105,17 @@ impl CoreMetrics {
             self.faults[fault_index(fault.kind, fault.side)].add(1);
         }
         self.record_attempts(&x.attempts, plan, now);
+    }
+
+    /// A client's connection was accepted and is served.
+    pub fn connection_opened(&self) {
+        self.connections_accepted.add(1);
+        self.connections_open.raise();
+    }
+
+    /// A client's connection is gone.
+    pub fn connection_closed(&self) {
+        self.connections_open.lower();
     }
 
     /// Forgets what a worker that died was holding; counters stay.
@@ -195,6 +207,12 @@ pub struct ControlMetrics {
     pub workers_running: Gauge,
     /// Workers that died and were started again.
     pub worker_restarts: Counter,
+}
+
+/// The status that an exchange ended with: the one sent, or that of its fault where none could be sent
+/// (499 when the client was gone: nginx's word, never on the wire).
+pub(crate) fn outcome(x: &Exchange) -> Option<Status> {
+    x.status.or_else(|| x.fault.map(|fault| fault.kind.status()))
 }
 
 /// Where the time of an exchange went.

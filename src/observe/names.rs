@@ -1,6 +1,6 @@
 //! Every metric, label and log field, once; `docs/operating.md` explains each.
 //!
-//! No other file may ever spell one of these words. Metrics of HTTP follow the OpenTelemetry semantic
+//! One of these words must never be spelt in another file. Metrics of HTTP follow the OpenTelemetry semantic
 //! conventions (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/) as Prometheus spells
 //! them: dots become underscores, units come last, counters end in `_total`.
 
@@ -130,7 +130,7 @@ pub mod label {
     pub const METHOD: &str = "http_request_method";
     /// The route's name; `_none` when no route matched, `_other` past the bound of labels.
     pub const ROUTE: &str = "http_route";
-    /// The status sent; `0` when none could be sent.
+    /// The status sent, or the fault's where none could be sent; `0` without either.
     pub const STATUS: &str = "http_response_status_code";
     /// What went wrong (RFC 9209 words).
     pub const ERROR: &str = "error_type";

@@ -6,10 +6,9 @@
 //! back goes on counting where it stopped, and no core's memory depends on a reload. The choice refused
 //! was counters inside each Gateway: their totals would have to be carried over from every core.
 //!
-//! The book is locked by control and admin only; a core never sees it.
+//! The book belongs to control, which shows it to admin; a core never sees it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use crate::base::ids::{RouteId, UpstreamId};
 use crate::base::limits::{LOG_NAME_BYTES_MAX, ROUTE_LABELS_MAX, UPSTREAM_LABELS_MAX};
@@ -35,18 +34,13 @@ impl Label {
 
 /// Every name of a route or upstream since the process started, numbered for good. Bounded: see
 /// `ROUTE_LABELS_MAX` and `UPSTREAM_LABELS_MAX`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LabelBook {
-    chapters: Mutex<Chapters>,
-}
-
-#[derive(Debug)]
-struct Chapters {
     routes: Chapter,
     upstreams: Chapter,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Chapter {
     names: Vec<Name>,
     numbers: HashMap<Name, Label>,
@@ -55,28 +49,21 @@ struct Chapter {
 
 impl Default for LabelBook {
     fn default() -> Self {
-        let chapters = Chapters {
-            routes: Chapter::new(ROUTE_LABELS_MAX),
-            upstreams: Chapter::new(UPSTREAM_LABELS_MAX),
-        };
-        Self { chapters: Mutex::new(chapters) }
+        let (routes, upstreams) =
+            (Chapter::new(ROUTE_LABELS_MAX), Chapter::new(UPSTREAM_LABELS_MAX));
+        Self { routes, upstreams }
     }
 }
 
 impl LabelBook {
     /// The names of routes by label.
-    pub fn routes(&self) -> Vec<Name> {
-        self.with(|chapters| chapters.routes.names.clone())
+    pub fn routes(&self) -> &[Name] {
+        &self.routes.names
     }
 
     /// The names of upstreams by label.
-    pub fn upstreams(&self) -> Vec<Name> {
-        self.with(|chapters| chapters.upstreams.names.clone())
-    }
-
-    fn with<T>(&self, look: impl FnOnce(&mut Chapters) -> T) -> T {
-        // A panic elsewhere cannot leave a chapter half written: names are pushed whole.
-        look(&mut self.chapters.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn upstreams(&self) -> &[Name] {
+        &self.upstreams.names
     }
 }
 
@@ -135,22 +122,14 @@ impl RecordPlan {
     /// says whether queries are written to the access log; the default is no, because they often hold
     /// what should not be kept: tokens, addresses, names.
     pub fn new(
-        book: &LabelBook,
+        book: &mut LabelBook,
         routes: &[RouteNames],
         upstreams: &[Name],
         query: bool,
     ) -> RecordPlan {
-        book.with(|chapters| RecordPlan {
-            routes: routes
-                .iter()
-                .map(|route| RouteWords::new(&mut chapters.routes, route))
-                .collect(),
-            upstreams: upstreams
-                .iter()
-                .map(|name| Words::new(&mut chapters.upstreams, name))
-                .collect(),
-            query,
-        })
+        let routes = routes.iter().map(|route| RouteWords::new(&mut book.routes, route));
+        let upstreams = upstreams.iter().map(|name| Words::new(&mut book.upstreams, name));
+        RecordPlan { routes: routes.collect(), upstreams: upstreams.collect(), query }
     }
 
     /// The label of a route; `Label::NONE` without one.
@@ -213,9 +192,9 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_label_across_reloads() {
-        let book = LabelBook::default();
-        let before = RecordPlan::new(&book, &[route("a"), route("b")], &[], false);
-        let after = RecordPlan::new(&book, &[route("c"), route("b")], &[], false);
+        let mut book = LabelBook::default();
+        let before = RecordPlan::new(&mut book, &[route("a"), route("b")], &[], false);
+        let after = RecordPlan::new(&mut book, &[route("c"), route("b")], &[], false);
         let label = |plan: &RecordPlan, id| plan.route_label(Some(RouteId(id)));
         assert_eq!(label(&before, 1), label(&after, 1));
         assert_ne!(label(&before, 0), label(&after, 0));
@@ -232,7 +211,7 @@ mod tests {
 
     #[test]
     fn an_id_of_another_gateway_is_never_out_of_bounds() {
-        let plan = RecordPlan::new(&LabelBook::default(), &[], &[], false);
+        let plan = RecordPlan::new(&mut LabelBook::default(), &[], &[], false);
         assert_eq!(plan.route_label(Some(RouteId(9))), Label::OTHER);
         assert_eq!(plan.upstream_label(UpstreamId(9)), Label::OTHER);
         assert!(plan.part_json(Some(RouteId(9)), 3).is_empty());

@@ -18,8 +18,6 @@ use crate::observe::series::{HistogramSum, SeriesKey, SeriesTable};
 pub struct Registry {
     /// One block per worker, by worker id.
     pub cores: Vec<Arc<CoreMetrics>>,
-    /// The names behind labels.
-    pub book: Arc<LabelBook>,
     /// The flush thread's numbers.
     pub flush: Arc<FlushMetrics>,
     /// The control thread's numbers.
@@ -32,14 +30,15 @@ pub struct Registry {
 
 impl Registry {
     /// A registry for `workers` cores with everything at zero.
-    pub fn new(workers: usize, book: Arc<LabelBook>, started: Wall, version: &'static str) -> Self {
+    pub fn new(workers: usize, started: Wall, version: &'static str) -> Self {
         let cores = (0..workers).map(|_| Arc::new(CoreMetrics::default())).collect();
         let (flush, control) = (Arc::default(), Arc::default());
-        Self { cores, book, flush, control, started, version }
+        Self { cores, flush, control, started, version }
     }
 
-    /// The numbers now.
-    pub fn snapshot(&self) -> Snapshot {
+    /// The numbers now, under the names of `book`. A name entered since the book was copied is shown as
+    /// `_other` until the next reading.
+    pub fn snapshot(&self, book: &LabelBook) -> Snapshot {
         let mut sum = Snapshot {
             started: self.started,
             version: self.version,
@@ -52,14 +51,13 @@ impl Registry {
             log_lines: self.flush.lines.read(),
             log_bytes: self.flush.bytes.read(),
             log_lines_unwritten: self.flush.lines_dropped.read(),
+            routes: book.routes().to_vec(),
+            upstream_names: book.upstreams().to_vec(),
             ..Snapshot::default()
         };
         for core in &self.cores {
             sum.add(core);
         }
-        // Last, so that every label just read has its name.
-        sum.routes = self.book.routes();
-        sum.upstream_names = self.book.upstreams();
         sum
     }
 }

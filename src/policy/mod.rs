@@ -1,1 +1,83 @@
-//! Not built yet.
+//! May this exchange pass? One file per policy; each decides from values and says a [`Verdict`].
+//!
+//! A policy never performs I/O, never reads a clock and never knows another policy. The order of the
+//! variants of [`Policy`] is the order of execution: a limit whose key needs no proven identity stands
+//! before authentication, so that a flood of bad tokens is refused before a signature is checked.
+
+pub mod jose;
+pub mod jwks;
+pub mod jwt;
+pub mod key_cell;
+pub mod rate_limit;
+pub mod slots;
+
+use crate::base::random::Rng;
+use crate::base::time::{Instant, Wall};
+use crate::exchange::Exchange;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::policy::jwt::Jwt;
+use crate::policy::rate_limit::RateLimit;
+use crate::policy::slots::Slots;
+
+/// What may stop an exchange. The order of variants is the order of execution.
+#[derive(Debug)]
+pub enum Policy {
+    /// A rate limit whose key needs no claim.
+    ClientLimit(RateLimit),
+    /// Bearer tokens.
+    Jwt(Jwt),
+    /// A rate limit whose key holds a claim.
+    RateLimit(RateLimit),
+}
+
+/// What a policy says on the way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// Stop; what the client shall know besides stands in `Exchange::reply_fields`.
+    Refuse(Fault),
+    /// Ask me again in a few milliseconds, until the exchange's deadline.
+    Wait,
+}
+
+/// What a policy may use besides the exchange: this moment, this core's dice, this core's memory.
+pub struct Env<'a> {
+    /// The monotonic clock.
+    pub now: Instant,
+    /// The wall clock, for tokens.
+    pub wall: Wall,
+    /// Randomness that nobody gains by guessing.
+    pub rng: &'a mut Rng,
+    /// What policies remember on this core.
+    pub slots: &'a mut Slots,
+}
+
+impl Policy {
+    /// A limit, in the variant where it belongs.
+    pub fn limit(limit: RateLimit) -> Policy {
+        if limit.needs_identity() { Self::RateLimit(limit) } else { Self::ClientLimit(limit) }
+    }
+
+    /// The policy's place in the order of execution; equal ones keep the order they were written in.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::ClientLimit(_) => 0,
+            Self::Jwt(_) => 1,
+            Self::RateLimit(_) => 2,
+        }
+    }
+
+    /// Decides about a request.
+    pub fn on_request(&self, x: &mut Exchange, env: &mut Env<'_>) -> Verdict {
+        match self {
+            Self::ClientLimit(limit) | Self::RateLimit(limit) => limit.on_request(x, env),
+            Self::Jwt(jwt) => jwt.on_request(x, env),
+        }
+    }
+}
+
+/// The refusal of a policy for a reason that lies with the client.
+fn refuse(kind: FaultKind) -> Verdict {
+    Verdict::Refuse(Fault { kind, side: Side::Downstream, again: Again::Never })
+}

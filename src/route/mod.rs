@@ -15,7 +15,7 @@ mod tree;
 
 use std::collections::HashMap;
 
-use foldhash::quality::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::base::ids::RouteId;
 use crate::exchange::params::Params;
@@ -28,8 +28,8 @@ use crate::route::tree::{Search, Tree};
 /// Finds routes. Compiled, immutable, shared by all cores.
 #[derive(Debug)]
 pub struct Router {
-    exact: HashMap<Box<[u8]>, Tree, RandomState>,
-    wildcards: HashMap<Box<[u8]>, Tree, RandomState>,
+    exact: HashMap<Box<[u8]>, Tree, FixedState>,
+    wildcards: HashMap<Box<[u8]>, Tree, FixedState>,
     any: Tree,
     patterns: Box<[Pattern]>,
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use foldhash::quality::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::base::ids::RouteId;
 use crate::base::span::Span;
@@ -20,7 +20,7 @@ use crate::route::spelling::PathScratch;
 /// The routes of one host.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    literals: HashMap<Box<[u8]>, Tree, RandomState>,
+    literals: HashMap<Box<[u8]>, Tree, FixedState>,
     param: Option<Box<Tree>>,
     ends: Vec<End>,
     rests: Vec<End>,

@@ -23,23 +23,34 @@ pub async fn fault<R: Runtime>(
     fault: Fault,
     outgoing: &mut Outgoing<'_, R>,
 ) {
-    x.fault = Some(fault);
     if outgoing.begun || fault.kind == FaultKind::ClientGone {
+        x.fault = Some(fault);
         outgoing.keep_alive = false;
         return;
     }
     if closes(fault.kind) {
         outgoing.keep_alive = false;
     }
+    part_fault(core, x, fault, fault.kind.status(), outgoing).await;
+}
+
+/// Answers a fault with a status of its own: that of a required part (CONFIG.md rule 5).
+pub async fn part_fault<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    fault: Fault,
+    status: Status,
+    outgoing: &mut Outgoing<'_, R>,
+) {
+    x.fault = Some(fault);
     let mut body = Vec::with_capacity(256);
-    problem(&mut body, x, fault.kind);
+    problem(&mut body, x, fault.kind, status);
     let mut fields = Vec::with_capacity(64);
     fields.extend_from_slice(b"cache-control: no-store\r\nproxy-status: ");
     fields.extend_from_slice(PROXY_NAME.as_bytes());
     fields.extend_from_slice(b"; error=");
     fields.extend_from_slice(fault.kind.name().as_bytes());
     fields.extend_from_slice(b"\r\n");
-    let status = fault.kind.status();
     send(core, x, Local { status, fields: &fields, kind: "application/problem+json", body: &body }, outgoing)
         .await;
 }
@@ -183,8 +194,7 @@ fn closes(kind: FaultKind) -> bool {
 }
 
 /// The body of an error: RFC 9457 members, and the request id to ask about.
-fn problem(body: &mut Vec<u8>, x: &Exchange, kind: FaultKind) {
-    let status = kind.status();
+fn problem(body: &mut Vec<u8>, x: &Exchange, kind: FaultKind, status: Status) {
     body.extend_from_slice(b"{\"type\":\"about:blank\",\"title\":\"");
     body.extend_from_slice(status.reason().as_bytes());
     body.extend_from_slice(b"\",\"status\":");

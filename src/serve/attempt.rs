@@ -43,9 +43,9 @@ impl<R: Runtime> Lease<R> {
     /// Returns the connection to its pool: the exchange ended exactly and both sides want it kept.
     pub fn give_back(mut self, now: Instant) {
         if let Some(connection) = self.connection.take() {
-            let Connection { made_at, requests, .. } = connection;
+            let made_at = connection.made_at;
             let refused =
-                self.origins.pools.borrow_mut().put(self.endpoint, connection, now, made_at, requests);
+                self.origins.pools.borrow_mut().put(self.endpoint, connection, made_at, now);
             drop(refused);
         }
     }
@@ -145,7 +145,7 @@ pub async fn connect<R: Runtime>(
     let stream = dial(core, upstream, asked, slot, &lease).await?;
     let now = core.runtime.now();
     record.connected = Some(now);
-    lease.connection = Some(Connection { stream, made_at: now, requests: 1 });
+    lease.connection = Some(Connection { stream, made_at: now });
     Ok(lease)
 }
 
@@ -158,9 +158,7 @@ fn kept<R: Runtime>(
     let mut pools = origins.pools.borrow_mut();
     while let Some(kept) = pools.take(endpoint, now) {
         if kept.connection.stream.is_quiet() {
-            let mut connection = kept.connection;
-            connection.requests += 1;
-            return Some(connection);
+            return Some(kept.connection);
         }
     }
     None

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
+use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked::{self, Decoder};
@@ -127,6 +128,14 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
     /// # Errors
     /// The peer closed, paused too long, broke the framing, or sent more than it may.
     pub async fn next(&mut self) -> Result<Option<Buf>, Fault> {
+        self.next_by(Instant::NEVER).await
+    }
+
+    /// The next piece, by `deadline` at the latest.
+    ///
+    /// # Errors
+    /// As [`BodyReader::next`].
+    pub async fn next_by(&mut self, deadline: Instant) -> Result<Option<Buf>, Fault> {
         loop {
             if let Some(piece) = self.next_arrived()? {
                 return Ok(Some(piece));
@@ -142,7 +151,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             };
             // Room for the end of a frame is left behind the data.
             let wanted = wanted.min(buf.spare() - FRAME_END_BYTES);
-            let until = self.core.runtime.now() + self.pause_max;
+            let until = deadline.min(self.core.runtime.now() + self.pause_max);
             let read = self.slot.within(until, self.stream.read(buf, wanted)).await;
             let Ok((result, buf)) = read else { return Err(self.fault_of_pause()) };
             match result {
@@ -178,10 +187,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
         }
         self.bytes += buf.len() as u64;
         if self.bytes > self.bytes_max {
-            let kind = match self.side {
-                Side::Upstream => FaultKind::HttpProtocolError,
-                Side::Downstream | Side::Gateway => FaultKind::BodyTooLarge,
-            };
+            let kind = FaultKind::BodyTooLarge;
             return Err(Fault { kind, side: self.side, again: Again::Never });
         }
         Ok(if buf.is_empty() { None } else { Some(buf) })

@@ -58,7 +58,8 @@ struct Open<R: Runtime>(Rc<Core<R>>);
 impl<R: Runtime> Open<R> {
     fn new(core: &Rc<Core<R>>) -> Self {
         core.connections.set(core.connections.get() + 1);
-        core.metrics.connection_opened();
+        core.metrics.connections_accepted.add(1);
+        core.metrics.connections_open.raise();
         Self(core.clone())
     }
 }
@@ -66,7 +67,7 @@ impl<R: Runtime> Open<R> {
 impl<R: Runtime> Drop for Open<R> {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
-        self.0.metrics.connection_closed();
+        self.0.metrics.connections_open.lower();
     }
 }
 

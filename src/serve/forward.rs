@@ -91,11 +91,10 @@ pub async fn run<R: Runtime>(
             && !outgoing.begun
             && attempts <= passage.upstream().rules.retries
             && retry::may_retry(&fault, x.head.method)
-            && origins.state.borrow_mut().retry_budget.take(record.begun);
+            && origins.state.borrow_mut().retry_budget.take();
         if !again {
             return Err(fault);
         }
-        core.metrics.retried(to.upstream);
         // Where one kept connection closed under us its siblings may have, too: the next try dials.
         asked.may_reuse = fault.again == Again::Always;
     }

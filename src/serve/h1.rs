@@ -3,18 +3,20 @@
 //! Requests of one connection are answered one after the other, in order (RFC 9112 §9.3.2). A
 //! connection whose framing is in doubt is never used for another request.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
-use crate::exchange::client::Client;
+use crate::exchange::client::{Client, behind_proxies};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::listener::Listener;
 use crate::http::Method;
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, Parsed};
+use crate::http::names::FieldName;
 use crate::observe::trace;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
@@ -23,7 +25,7 @@ use crate::serve::connection::Downstream;
 use crate::serve::exchange::{self, Strands};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::work::Work;
-use crate::serve::{Core, Installed, answer, record};
+use crate::serve::{Core, answer, record};
 
 /// What becomes of a connection that is not busy any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,18 +97,19 @@ async fn serve_one<R: Runtime>(
         Ok(buf) => buf,
         Err(Unread::Gone) => return Next::Close,
         Err(Unread::Refused(fault)) => {
+            x.head.clear();
             answer::fault(core, x, fault, &mut outgoing).await;
             record::finish(core, &installed, x, 0, outgoing.bytes);
             linger(core, connection, down).await;
             return Next::Close;
         }
     };
-    begin(core, listener, x);
     let (arrived, bytes) = match split_body(core, x, buf) {
         Ok(parts) => parts,
         Err(_) => return Next::Close,
     };
     x.bytes = Some(bytes);
+    begin(core, listener, x);
     outgoing.version = x.head.version;
     outgoing.head_only = x.head.method == Method::Head;
     outgoing.keep_alive = x.head.keep_alive && !core.draining.get();
@@ -118,11 +121,11 @@ async fn serve_one<R: Runtime>(
     let length = x.head.body;
     let mut incoming =
         BodyReader::new(core, &connection.stream, up, chunks, length, arrived, rules);
-    core.exchange_begun();
+    let in_flight = core.exchange();
     let strands = Strands { up, down };
     exchange::run(core, &installed, listener, strands, x, response, &mut incoming, &mut outgoing)
         .await;
-    core.exchange_ended();
+    drop(in_flight);
     let whole = incoming.is_done();
     let body_bytes = incoming.wire_bytes();
     let keep_alive = outgoing.keep_alive;
@@ -191,8 +194,23 @@ async fn read_head<R: Runtime>(
 /// Who asks, under which id, in which trace.
 fn begin<R: Runtime>(core: &Core<R>, listener: &Listener, x: &mut Exchange) {
     let peer = x.client.peer;
-    x.client.trusted = listener.trusted.iter().any(|network| network.contains(peer));
-    let _ = core;
+    let trusts = |address: IpAddr| listener.trusted.iter().any(|network| network.contains(address));
+    let trusted = trusts(peer);
+    x.client.trusted = trusted;
+    x.client.address = peer;
+    if trusted {
+        let request = x.request();
+        let fields = &request.head.fields;
+        let forwarded = fields.all(FieldName::XForwardedFor, request.raw);
+        let address = behind_proxies(peer, forwarded, trusts);
+        let proto = request.field(FieldName::XForwardedProto);
+        let tls = proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
+        x.client.address = address;
+        x.client.tls = tls;
+    }
+    let (id, trace) = core.shard(|shard| trace::begin(x.request(), true, &mut shard.rng));
+    x.id = id;
+    x.trace = trace;
 }
 
 /// Takes what came of the body out of the head's buffer, so that the head stays as it is.

@@ -14,6 +14,8 @@ pub mod forward;
 pub mod h1;
 pub mod join;
 pub mod outgoing;
+pub mod record;
+pub mod request_head;
 pub mod shard;
 pub mod work;
 
@@ -23,13 +25,14 @@ use std::sync::Arc;
 
 use crate::base::buffer::{Buf, BufferPool};
 use crate::base::ids::{UpstreamId, WorkerId};
+use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::Gateway;
 use crate::observe::metrics::CoreMetrics;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Stream};
 use crate::runtime::deadline::Deadlines;
 use crate::serve::shard::{Origins, Shard};
-use crate::serve::work::Work;
+use crate::serve::work::{ResponseScratch, Work};
 
 /// All that one core owns.
 pub struct Core<R: Runtime> {
@@ -50,6 +53,8 @@ pub struct Core<R: Runtime> {
     installed: RefCell<Rc<Installed<R>>>,
     shard: RefCell<Shard>,
     spare_work: RefCell<Vec<Box<Work>>>,
+    spare_scratch: RefCell<Vec<Box<ResponseScratch>>>,
+    exchanges: Cell<usize>,
 }
 
 /// One version of the gateway as it lives on one core: the map, and what this core knows of the origins.
@@ -61,6 +66,13 @@ pub struct Installed<R: Runtime> {
 }
 
 impl<R: Runtime> Installed<R> {
+    /// Closes idle connections that are too old or whose origin has closed; says how many are left.
+    pub fn sweep(&self, now: Instant) -> usize {
+        let alive = |connection: &shard::Connection<R>| connection.stream.is_quiet();
+        let swept = self.origins.iter().map(|origins| origins.pools.borrow_mut().sweep(now, alive));
+        swept.sum()
+    }
+
     /// What this core knows of an upstream.
     pub fn origins(&self, id: UpstreamId) -> &Rc<Origins<R>> {
         &self.origins[id.index()]
@@ -91,6 +103,8 @@ impl<R: Runtime> Core<R> {
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),
             spare_work: RefCell::new(Vec::with_capacity(WORK_KEPT_MAX)),
+            spare_scratch: RefCell::new(Vec::with_capacity(WORK_KEPT_MAX)),
+            exchanges: Cell::new(0),
         }
     }
 
@@ -120,6 +134,32 @@ impl<R: Runtime> Core<R> {
         self.buffers.take().ok_or(Fault { kind, side: Side::Gateway, again: Again::Never })
     }
 
+    /// Exchanges in flight.
+    pub fn busy(&self) -> usize {
+        self.exchanges.get()
+    }
+
+    /// Counts an exchange until the guard is dropped.
+    pub fn exchange(&self) -> InFlight<'_> {
+        self.exchanges.set(self.exchanges.get() + 1);
+        self.metrics.active_requests.raise();
+        InFlight { exchanges: &self.exchanges, metrics: &self.metrics }
+    }
+
+    /// What reading one more response takes, recycled.
+    pub fn take_scratch(&self) -> Box<ResponseScratch> {
+        self.spare_scratch.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives it back.
+    pub fn keep_scratch(&self, mut scratch: Box<ResponseScratch>) {
+        scratch.chunks.reset();
+        let mut spare = self.spare_scratch.borrow_mut();
+        if spare.len() < WORK_KEPT_MAX {
+            spare.push(scratch);
+        }
+    }
+
     /// What an exchange works with, recycled.
     pub fn take_work(&self) -> Box<Work> {
         self.spare_work.borrow_mut().pop().unwrap_or_default()
@@ -132,5 +172,18 @@ impl<R: Runtime> Core<R> {
         if spare.len() < WORK_KEPT_MAX {
             spare.push(work);
         }
+    }
+}
+
+/// An exchange in flight, counted as long as it lasts, however it ends.
+pub struct InFlight<'a> {
+    exchanges: &'a Cell<usize>,
+    metrics: &'a CoreMetrics,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.exchanges.set(self.exchanges.get() - 1);
+        self.metrics.active_requests.lower();
     }
 }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use crate::base::random::Rng;
 use crate::base::time::Instant;
 use crate::gateway::Gateway;
-use crate::observe::access_log::LogWriter;
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::CoreMetrics;
 use crate::policy::slots::Slots;
+use crate::route::spelling::PathScratch;
 use crate::runtime::Runtime;
 use crate::serve::Installed;
 use crate::upstream::pool::Pools;
@@ -23,7 +25,18 @@ pub struct Shard {
     /// Per-core state of policies.
     pub slots: Slots,
     /// The page that access log lines are written to; `None` when the log is off.
-    pub log: Option<LogWriter>,
+    pub log: Option<AccessLog>,
+    /// Where the segments of the path at hand are.
+    pub path: PathScratch,
+}
+
+impl Shard {
+    /// Hands the log page over, at the core's tick.
+    pub fn hand_over(&mut self, metrics: &CoreMetrics) {
+        if let Some(log) = &mut self.log {
+            log.hand_over(metrics);
+        }
+    }
 }
 
 /// What a core knows of one upstream: balancing state and idle connections.
@@ -41,8 +54,6 @@ pub struct Connection<R: Runtime> {
     pub stream: R::Stream,
     /// When it was made.
     pub made_at: Instant,
-    /// Requests sent on it.
-    pub requests: u32,
 }
 
 /// Builds the next version on this core; what did not change is carried over.

@@ -44,6 +44,8 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// Where it listens.
     pub address: Address,
+    /// What the request of a merge's part says in Host: the address as text; `localhost` for a Unix socket.
+    pub host: Box<str>,
     /// Its share of requests among the endpoints of its upstream. Range: 1–1000. Default: 1.
     pub weight: u16,
 }

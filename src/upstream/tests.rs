@@ -12,6 +12,7 @@ fn upstream(weights: &[u16], balance: Balance) -> Upstream {
     let endpoint = |(index, weight): (usize, &u16)| Endpoint {
         id: EndpointId(index as u32),
         address: "127.0.0.1:1".parse().expect("an address"),
+        host: "127.0.0.1:1".into(),
         weight: *weight,
     };
     Upstream {

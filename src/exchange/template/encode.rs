@@ -101,12 +101,20 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// The raw value of the first pair of `query` whose decoded name is `name`; empty for a name alone.
 pub(super) fn pair<'a>(query: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    query.split(|byte| *byte == b'&').find_map(|pair| {
-        let cut = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-        let decoded = Decoded { raw: &pair[..cut], coded: true, plus: true };
-        let same = decoded.eq(name.iter().copied()) && !pair.is_empty();
-        same.then(|| pair.get(cut + 1..).unwrap_or(&[]))
+    query_pairs(query, name).next().map(|pair| pair.get(cut(pair) + 1..).unwrap_or(&[]))
+}
+
+/// The pairs of a raw `query` (`name=value`, as received) whose decoded name is `name`.
+pub fn query_pairs<'q>(query: &'q [u8], name: &[u8]) -> impl Iterator<Item = &'q [u8]> {
+    query.split(|byte| *byte == b'&').filter(move |pair| {
+        let decoded = Decoded { raw: &pair[..cut(pair)], coded: true, plus: true };
+        decoded.eq(name.iter().copied()) && !pair.is_empty()
     })
+}
+
+/// Where the name of a pair ends.
+fn cut(pair: &[u8]) -> usize {
+    pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len())
 }
 
 /// Watches the path of a target for dot segments that a value had a hand in (RFC 3986 §3.3), in every

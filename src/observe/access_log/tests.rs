@@ -1,3 +1,5 @@
+//! Lines of the access log, byte by byte, and what becomes of pages.
+
 use crossbeam::channel::bounded;
 use serde_json::Value;
 
@@ -9,7 +11,7 @@ use crate::observe::plan::LabelBook;
 
 fn line_of(x: &Exchange, query: bool) -> (String, Value) {
     let mut room = vec![0; LOG_LINE_BYTES_MAX];
-    let plan = plan(&LabelBook::default(), query);
+    let plan = plan(&mut LabelBook::default(), query);
     let len = write_line(&mut room, x, &plan, at(9000)).expect("every line fits");
     let text = String::from_utf8(room[..len].to_vec()).expect("UTF-8");
     let value = serde_json::from_str(&text).expect("JSON");
@@ -105,7 +107,7 @@ fn the_longest_line_fits_and_counts_the_attempts_it_leaves_out() {
 fn full_pages_go_to_the_queue_and_come_back() {
     let (full, pages) = bounded(8);
     let (mut log, metrics) = (AccessLog::new(full), CoreMetrics::default());
-    let plan = plan(&LabelBook::default(), false);
+    let plan = plan(&mut LabelBook::default(), false);
     let mut lines = 0;
     for _ in 0..1000 {
         log.record(&forwarded(), &plan, at(0), &metrics);
@@ -131,7 +133,7 @@ fn full_pages_go_to_the_queue_and_come_back() {
 fn lines_without_room_are_dropped_and_counted() {
     let (full, pages) = bounded(2);
     let (mut log, metrics) = (AccessLog::new(full), CoreMetrics::default());
-    let plan = plan(&LabelBook::default(), false);
+    let plan = plan(&mut LabelBook::default(), false);
     for _ in 0..5000 {
         log.record(&forwarded(), &plan, at(0), &metrics);
     }
@@ -145,7 +147,7 @@ fn lines_without_room_are_dropped_and_counted() {
 fn pages_that_are_all_away_drop_lines_and_return_later() {
     let (full, pages) = bounded(1000);
     let (mut log, metrics) = (AccessLog::new(full), CoreMetrics::default());
-    let plan = plan(&LabelBook::default(), false);
+    let plan = plan(&mut LabelBook::default(), false);
     let mut recorded = 0;
     while metrics.log_lines_dropped.read() == 0 {
         log.record(&forwarded(), &plan, at(0), &metrics);

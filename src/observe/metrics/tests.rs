@@ -1,3 +1,5 @@
+//! Counting: every exchange once, in every place where it belongs.
+
 use std::time::Duration;
 
 use super::*;
@@ -37,14 +39,14 @@ fn an_exchange_cut_short_is_measured_up_to_now() {
 
 #[test]
 fn an_exchange_is_counted_once_in_every_place() {
-    let (core, book) = (CoreMetrics::default(), LabelBook::default());
+    let (core, mut book) = (CoreMetrics::default(), LabelBook::default());
     let mut x = forwarded();
     x.fault = Some(Fault {
         kind: FaultKind::HttpResponseIncomplete,
         side: Side::Upstream,
         again: Again::Never,
     });
-    core.record(&x, &plan(&book, false), at(0));
+    core.record(&x, &plan(&mut book, false), at(0));
     assert_eq!((core.finished.read(), core.bytes_in.read(), core.bytes_out.read()), (1, 200, 1200));
     assert_eq!(core.faults(FaultKind::HttpResponseIncomplete, Side::Upstream), 1);
     assert_eq!(core.faults(FaultKind::HttpResponseIncomplete, Side::Gateway), 0);
@@ -57,7 +59,7 @@ fn an_exchange_is_counted_once_in_every_place() {
 
 #[test]
 fn a_second_try_of_the_same_part_is_a_retry_and_another_part_is_not() {
-    let (core, book) = (CoreMetrics::default(), LabelBook::default());
+    let (core, mut book) = (CoreMetrics::default(), LabelBook::default());
     let mut x = exchange("GET", "/", "a", &[]);
     let mut failed = attempt(Some(1), 0, 10);
     failed.upstream = UpstreamId(1);
@@ -66,7 +68,7 @@ fn a_second_try_of_the_same_part_is_a_retry_and_another_part_is_not() {
     let mut again = attempt(Some(1), 20, 30);
     again.upstream = UpstreamId(1);
     x.attempts = vec![attempt(Some(0), 0, 10), failed, again];
-    core.record(&x, &plan(&book, false), at(100));
+    core.record(&x, &plan(&mut book, false), at(100));
     let upstreams: Vec<_> = core.upstreams().map(|(_, counters)| counters).collect();
     let [user, order] = upstreams[..] else { panic!("two upstreams, not {}", upstreams.len()) };
     assert_eq!((user.attempts.read(), user.retries.read(), user.failures.read()), (1, 0, 0));
@@ -77,10 +79,10 @@ fn a_second_try_of_the_same_part_is_a_retry_and_another_part_is_not() {
 
 #[test]
 fn totals_of_a_vanished_route_stay() {
-    let (core, book) = (CoreMetrics::default(), LabelBook::default());
+    let (core, mut book) = (CoreMetrics::default(), LabelBook::default());
     let mut x = forwarded();
-    core.record(&x, &plan(&book, false), at(0));
-    let without = RecordPlan::new(&book, &[], &[], false);
+    core.record(&x, &plan(&mut book, false), at(0));
+    let without = RecordPlan::new(&mut book, &[], &[], false);
     (x.route, x.status) = (None, Some(Status(404)));
     core.record(&x, &without, at(0));
     let mut statuses: Vec<_> = core.requests.iter().map(|(key, _)| key.status()).collect();

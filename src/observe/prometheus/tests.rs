@@ -1,6 +1,7 @@
+//! The page of metrics: as agreed, and by the rules of its format.
+
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::*;
 use crate::base::time::Wall;
@@ -10,10 +11,10 @@ use crate::observe::fixture::{at, exchange, forwarded, plan};
 use crate::observe::plan::LabelBook;
 use crate::observe::snapshot::Registry;
 
-fn registry() -> Registry {
+fn registry() -> (Registry, LabelBook) {
     let started = Wall::from_micros(1_764_000_000_250_000);
-    let registry = Registry::new(2, Arc::new(LabelBook::default()), started, "0.1.0");
-    let plan = plan(&registry.book, false);
+    let (registry, mut book) = (Registry::new(2, started, "0.1.0"), LabelBook::default());
+    let plan = plan(&mut book, false);
     for core in &registry.cores {
         core.record(&forwarded(), &plan, at(0));
         core.connections_accepted.add(3);
@@ -27,12 +28,17 @@ fn registry() -> Registry {
     registry.cores[1].log_lines_dropped.add(5);
     registry.flush.lines.add(7);
     registry.control.reloads_refused.add(1);
-    registry
+    (registry, book)
+}
+
+fn page() -> String {
+    let (registry, book) = registry();
+    render(&registry.snapshot(&book))
 }
 
 #[test]
 fn the_page_is_as_agreed() {
-    let text = render(&registry().snapshot());
+    let text = page();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/metrics/two_workers.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &text).expect("the golden file can be written");
@@ -44,7 +50,7 @@ fn the_page_is_as_agreed() {
 /// The rules of the format, and of `promtool check metrics` as far as they can be seen in the text.
 #[test]
 fn the_page_keeps_the_rules_of_the_format() {
-    let mut text = render(&registry().snapshot());
+    let mut text = page();
     append(&mut text, metric::PROCESS_CPU, 1.25);
     let (mut families, mut samples) = (BTreeSet::new(), BTreeSet::new());
     let mut family = String::new();
@@ -67,11 +73,11 @@ fn the_page_keeps_the_rules_of_the_format() {
 
 #[test]
 fn names_with_quotes_cannot_break_out_of_their_label() {
-    let registry = registry();
+    let (registry, mut book) = registry();
     let mut x = forwarded();
     x.route = Some(crate::base::ids::RouteId(1));
-    registry.cores[0].record(&x, &plan(&registry.book, false), at(0));
-    let text = render(&registry.snapshot());
+    registry.cores[0].record(&x, &plan(&mut book, false), at(0));
+    let text = render(&registry.snapshot(&book));
     assert!(text.contains(r#"http_route="dash\"board""#));
 }
 

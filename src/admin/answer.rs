@@ -1,0 +1,203 @@
+//! One connection of the admin listener: a request in, an answer out, both bounded.
+//!
+//! It never reads a body and never keeps a connection: what is not a well-formed GET or HEAD of a known
+//! path gets its status (RFC 9110 §15) and a close.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use crate::admin::process::append_process;
+use crate::admin::seats::{Seat, Socket};
+use crate::admin::{Readiness, State};
+use crate::base::limits::{ADMIN_FIELDS_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_TIMEOUT_SECS};
+use crate::base::time::Instant;
+use crate::http::Status;
+use crate::observe::prometheus;
+use crate::runtime::clock;
+
+const TIMEOUT: Duration = Duration::from_secs(ADMIN_TIMEOUT_SECS);
+/// How long, and how much, is read after the answer, so that it is not lost to a reset (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES_MAX: usize = 64 * 1024;
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Serves one connection to its end.
+pub(super) fn serve<S: State>(mut socket: Socket, seat: &Seat, state: &S) {
+    let asked = read_request(&mut socket);
+    seat.asked();
+    let answer = match asked {
+        Ok(Asked { path, head_only }) => Answer { head_only, ..answer_to(&path, state) },
+        Err(Some(answer)) => answer,
+        Err(None) => return,
+    };
+    // A client that does not take its answer has lost it.
+    let _ = write_answer(&mut socket, &answer).and_then(|()| linger(&mut socket));
+}
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    path: String,
+    head_only: bool,
+}
+
+/// What is answered.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    status: Status,
+    content_type: &'static str,
+    body: String,
+    head_only: bool,
+}
+
+impl Answer {
+    fn text(status: u16, body: impl Into<String>) -> Self {
+        let (status, body) = (Status(status), body.into());
+        Self { status, content_type: PLAIN, body, head_only: false }
+    }
+}
+
+fn answer_to<S: State>(path: &str, state: &S) -> Answer {
+    match path {
+        "/livez" => Answer::text(200, "alive\n"),
+        "/readyz" => match state.readiness() {
+            Readiness::Ready => Answer::text(200, "ready\n"),
+            Readiness::NotReady(why) => Answer::text(503, format!("not ready: {why}\n")),
+        },
+        "/metrics" => {
+            let mut page = state.metrics();
+            append_process(&mut page);
+            Answer { content_type: prometheus::CONTENT_TYPE, ..Answer::text(200, page) }
+        }
+        _ => Answer::text(404, "here are /livez, /readyz and /metrics\n"),
+    }
+}
+
+/// Reads one head; an error is answered, or, when there is nobody left to answer, not.
+fn read_request(socket: &mut Socket) -> Result<Asked, Option<Answer>> {
+    let deadline = clock::now() + TIMEOUT;
+    let mut head = [0; ADMIN_HEAD_BYTES_MAX];
+    let mut filled = 0;
+    loop {
+        if filled == head.len() {
+            return Err(Some(Answer::text(431, "the request head is too large\n")));
+        }
+        match read_before(socket, &mut head[filled..], deadline) {
+            Ok(0) => return Err(None),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if is_timeout(&error) => {
+                let late = Answer::text(408, "the request did not arrive in time\n");
+                return Err(Some(late));
+            }
+            Err(_) => return Err(None),
+        }
+        if let Some(result) = parse(&head[..filled]) {
+            return result.map_err(Some);
+        }
+    }
+}
+
+/// The request in `bytes`; `None` while it is not whole.
+fn parse(bytes: &[u8]) -> Option<Result<Asked, Answer>> {
+    let mut fields = [httparse::EMPTY_HEADER; ADMIN_FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Partial) => return None,
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => {
+            return Some(Err(Answer::text(431, "the request has too many fields\n")));
+        }
+        Err(_) => return Some(Err(Answer::text(400, "the request is malformed\n"))),
+    }
+    let head_only = request.method == Some("HEAD");
+    if !head_only && request.method != Some("GET") {
+        return Some(Err(Answer::text(405, "only GET and HEAD\n")));
+    }
+    let target = request.path.unwrap_or_default();
+    let path = target.split('?').next().unwrap_or_default().to_owned();
+    Some(Ok(Asked { path, head_only }))
+}
+
+fn write_answer(socket: &mut Socket, answer: &Answer) -> io::Result<()> {
+    let deadline = clock::now() + TIMEOUT;
+    let Answer { status, content_type, body, head_only } = answer;
+    let allow = if status.0 == 405 { "Allow: GET, HEAD\r\n" } else { "" };
+    let mut message = format!(
+        "HTTP/1.1 {} {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+        status.0,
+        status.reason(),
+        body.len(),
+    );
+    if !head_only {
+        message.push_str(body);
+    }
+    let mut rest = message.as_bytes();
+    while !rest.is_empty() {
+        socket.wait_at_most(left(deadline)?)?;
+        match socket.write(rest) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what the client still sends, for a moment, before the socket closes.
+fn linger(socket: &mut Socket) -> io::Result<()> {
+    socket.shutdown(Shutdown::Write)?;
+    let deadline = clock::now() + LINGER;
+    let (mut room, mut read) = ([0; 4096], 0);
+    while read < LINGER_BYTES_MAX {
+        match read_before(socket, &mut room, deadline)? {
+            0 => break,
+            count => read += count,
+        }
+    }
+    Ok(())
+}
+
+fn read_before(socket: &mut Socket, room: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    socket.wait_at_most(left(deadline)?)?;
+    socket.read(room)
+}
+
+/// Time up to the deadline; the error of a deadline that has passed.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.since(clock::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// A socket's timeout shows as one or the other.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(bytes: &[u8]) -> u16 {
+        parse(bytes).expect("whole").expect_err("refused").status.0
+    }
+
+    #[test]
+    fn a_head_is_read_however_it_is_cut() {
+        let whole = b"GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert!((0..whole.len()).all(|end| parse(&whole[..end]).is_none()));
+        let asked = Asked { path: "/metrics".into(), head_only: false };
+        assert_eq!(parse(whole), Some(Ok(asked)));
+    }
+
+    #[test]
+    fn what_is_not_a_get_or_head_is_refused() {
+        assert_eq!(status(b"POST /livez HTTP/1.1\r\n\r\n"), 405);
+        assert_eq!(status(b"\x16\x03\x01\x02\r\n\r\n"), 400);
+        let fields = "a: b\r\n".repeat(ADMIN_FIELDS_MAX + 1);
+        assert_eq!(status(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes()), 431);
+    }
+}

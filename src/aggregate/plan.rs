@@ -1,0 +1,186 @@
+//! What a `merge` was compiled to: its parts in the order of the answer's keys.
+//!
+//! A plan is immutable and shared by all exchanges of a core; it never holds a value of any of them. All
+//! text that does not depend on the request is written once, when the plan is made: keys with their
+//! punctuation, the names that `gateway-partial` uses, constant request fields.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::aggregate::json::{self, Pick};
+use crate::aggregate::partial::{self, PartFault};
+use crate::aggregate::request;
+use crate::base::ids::UpstreamId;
+use crate::base::limits::{PART_BYTES_MAX, PARTS_MAX};
+use crate::base::name::Name;
+use crate::base::span::Span;
+use crate::exchange::template::Template;
+use crate::http::{Method, Status};
+
+/// How one request becomes several and several answers become one.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In the order of the answer's keys; 1 to `PARTS_MAX`.
+    pub parts: Box<[Part]>,
+    /// What of the client's request goes to every part.
+    pub pass: Pass,
+}
+
+/// What of the client's request goes inward: nothing that is not named (CONFIG.md rule 8).
+#[derive(Clone, Debug, Default)]
+pub struct Pass {
+    /// Field names; compared without case. Those of [`request::RESERVED`] are ignored.
+    pub headers: Box<[Box<str>]>,
+    /// Names of query parameters, decoded.
+    pub query: Box<[Box<str>]>,
+}
+
+/// One call, and what becomes of its answer.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The key in the answer.
+    pub name: Name,
+    /// The upstream asked.
+    pub upstream: UpstreamId,
+    /// The call's method: GET, POST, PUT or PATCH.
+    pub method: Method,
+    /// Its target.
+    pub target: Template,
+    /// Fields sent with it. Those of [`request::RESERVED`] are ignored.
+    pub headers: Box<[(Box<str>, Template)]>,
+    /// The JSON sent with it.
+    pub body: Option<Template>,
+    /// How long it may take, inside of the route's own deadline.
+    pub timeout: Duration,
+    /// Largest body of its answer. Unit: bytes. Default: `PART_BYTES_MAX`.
+    pub bytes_max: u32,
+    /// What stands in when it fails, as JSON (`else`); `None`: the part is required.
+    pub otherwise: Option<Box<[u8]>>,
+    /// The value that is taken from its answer; `None`: all of it.
+    pub pick: Option<Pick>,
+    /// Fields of its answer that go to the client.
+    pub reply_headers: Box<[Box<str>]>,
+    /// `{"name":` for the first part, `,"name":` for the others.
+    pub(super) key_text: Box<[u8]>,
+    /// The name as `gateway-partial` spells it.
+    pub(super) label: Box<[u8]>,
+    /// Field lines that do not depend on the request.
+    pub(super) constant_fields: Box<[u8]>,
+}
+
+/// How one part ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartOutcome<'a> {
+    /// Its JSON value, checked: what [`Part::judge`] found.
+    Value(&'a [u8]),
+    /// It answered that there is nothing (204, or an empty body).
+    Empty,
+    /// It failed.
+    Failed(PartFault),
+}
+
+/// What an answer is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// This span of the body is the part's value.
+    Value(Span),
+    /// There is nothing.
+    Empty,
+}
+
+impl Plan {
+    /// A plan of these parts; at most `PARTS_MAX`, which the reader of the configuration sees to.
+    pub fn new(parts: Vec<Part>, pass: Pass) -> Self {
+        debug_assert!(parts.len() <= PARTS_MAX);
+        let mut plan = Self { parts: parts.into(), pass };
+        for (index, part) in plan.parts.iter_mut().enumerate() {
+            let mut key = vec![if index == 0 { b'{' } else { b',' }];
+            key.extend_from_slice(Value::from(part.name.as_str()).to_string().as_bytes());
+            key.push(b':');
+            part.key_text = key.into();
+            part.label = partial::label(part.name.as_str());
+            part.constant_fields = request::constant_fields(part, &plan.pass);
+        }
+        plan
+    }
+
+    /// Whether some part's request names a claim, so that the route must prove an identity first.
+    pub fn needs_identity(&self) -> bool {
+        self.parts.iter().any(|part| part.templates().any(Template::needs_identity))
+    }
+}
+
+impl Part {
+    /// A required GET of all that `target` answers, for at most `timeout`; the other fields are public.
+    pub fn new(name: Name, upstream: UpstreamId, target: Template, timeout: Duration) -> Self {
+        Self {
+            name,
+            upstream,
+            method: Method::Get,
+            target,
+            headers: Box::default(),
+            body: None,
+            timeout,
+            bytes_max: PART_BYTES_MAX as u32,
+            otherwise: None,
+            pick: None,
+            reply_headers: Box::default(),
+            key_text: Box::default(),
+            label: Box::default(),
+            constant_fields: Box::default(),
+        }
+    }
+
+    /// Whether its failure is the whole answer's.
+    pub fn is_required(&self) -> bool {
+        self.otherwise.is_none()
+    }
+
+    /// Every template of its request.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        let fields = self.headers.iter().map(|(_, value)| value);
+        std::iter::once(&self.target).chain(fields).chain(&self.body)
+    }
+
+    /// Whether an answer with this status is worth reading: 2xx. Known as soon as its head is.
+    ///
+    /// # Errors
+    /// The status is the part's failure.
+    pub fn judge_status(&self, status: Status) -> Result<(), PartFault> {
+        if (200..300).contains(&status.0) { Ok(()) } else { Err(PartFault::Status(status)) }
+    }
+
+    /// What a whole answer is worth: one JSON value, or what `pick` names in it.
+    ///
+    /// # Errors
+    /// The reason why the answer is none.
+    pub fn judge(&self, status: Status, body: &[u8]) -> Result<Taken, PartFault> {
+        self.judge_status(status)?;
+        if body.is_empty() || matches!(status.0, 204 | 205) {
+            return Ok(Taken::Empty);
+        }
+        if body.len() > self.bytes_max as usize {
+            return Err(PartFault::TooLarge);
+        }
+        let span = match json::check(body) {
+            Ok(span) => span,
+            Err(json::JsonFault::Empty) => return Ok(Taken::Empty),
+            Err(fault) => return Err(fault.into()),
+        };
+        let Some(pick) = &self.pick else {
+            return Ok(Taken::Value(span));
+        };
+        pick.find(body).map(Taken::Value).ok_or(PartFault::Pick)
+    }
+
+    /// The bytes that stand for the part in the document.
+    pub(super) fn text<'a>(&'a self, outcome: PartOutcome<'a>) -> &'a [u8] {
+        match outcome {
+            PartOutcome::Value(text) => text,
+            PartOutcome::Empty | PartOutcome::Failed(_) => {
+                self.otherwise.as_deref().unwrap_or(b"null")
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Writes pages of the access log to standard output or a file, on a thread of its own.
+//!
+//! Cores hand pages over through a bounded queue and never wait: when this thread is behind, they drop
+//! lines and count them. When the target does not take bytes (a full disk, a closed pipe), pages are
+//! dropped and counted here, the operator is told once, and writing begins again by itself as soon as the
+//! target takes bytes; a line torn by a partial write is closed with a line feed first, so that the next
+//! one stands whole. A log file is never truncated and is created for its owner and group only, because
+//! it holds clients' addresses.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded, select_biased};
+
+use crate::base::limits::{LOG_BUSY_PAUSES_MAX, LOG_PAGES_QUEUED_MAX};
+use crate::config;
+use crate::observe::access_log::LogPage;
+use crate::observe::event::Event;
+use crate::observe::metrics::FlushMetrics;
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to; created with mode 0640 when it is not there.
+    File(PathBuf),
+}
+
+/// The flush thread. One for the life of the process: the target may change, the queue stays.
+#[derive(Debug)]
+pub struct Flush {
+    pages: Sender<LogPage>,
+    orders: Sender<Order>,
+    over: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What the flush thread is told besides pages.
+enum Order {
+    /// Open this target, or the present one again.
+    Open(Option<Opened>),
+    /// Write what is queued and end.
+    Stop,
+}
+
+struct Opened {
+    target: LogTarget,
+    file: File,
+}
+
+impl Flush {
+    /// Opens `target` and starts the thread. `tell` is called from it, rarely, with what the operator
+    /// should know.
+    ///
+    /// # Errors
+    /// The target cannot be opened, or no thread can be started.
+    pub fn start(
+        target: LogTarget,
+        metrics: Arc<FlushMetrics>,
+        tell: impl Fn(&Event<'_>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let opened = Opened::open(target)?;
+        let (pages, queue) = bounded(LOG_PAGES_QUEUED_MAX);
+        let (orders, told) = bounded(8);
+        let (over_tx, over) = bounded::<()>(1);
+        let thread = thread::Builder::new().name("ringway-log".into()).spawn(move || {
+            let _ends_with_the_thread = over_tx;
+            Flusher { opened, metrics, tell, torn: false, lost: None }.run(&queue, &told);
+        })?;
+        Ok(Self { pages, orders, over, thread })
+    }
+
+    /// The queue that cores hand their pages to (`AccessLog::new`).
+    pub fn pages(&self) -> Sender<LogPage> {
+        self.pages.clone()
+    }
+
+    /// Opens the file again, for log rotation; if that fails the old one stays. For SIGUSR1 and SIGHUP.
+    pub fn reopen(&self) {
+        // A full queue of orders means that this very order waits there already.
+        let _ = self.orders.try_send(Order::Open(None));
+    }
+
+    /// Goes on with another target, which a reload may name.
+    ///
+    /// # Errors
+    /// It cannot be opened; the present one stays.
+    pub fn retarget(&self, target: LogTarget) -> io::Result<()> {
+        let opened = Opened::open(target)?;
+        self.orders
+            .try_send(Order::Open(Some(opened)))
+            .map_err(|_| io::Error::new(ErrorKind::ResourceBusy, "the log thread does not answer"))
+    }
+
+    /// Writes what is queued and ends the thread; `false` when it did not end within `wait` (its target
+    /// blocks), in which case it is left behind.
+    pub fn stop(self, wait: Duration) -> bool {
+        if self.orders.send_timeout(Order::Stop, wait).is_err() {
+            return false;
+        }
+        // Nothing is ever sent here: the thread's end closes the channel.
+        let ended =
+            self.over.recv_timeout(wait) == Err(crossbeam::channel::RecvTimeoutError::Disconnected);
+        if ended {
+            // Its panic, if any, was printed by the panic hook.
+            let _ = self.thread.join();
+        }
+        ended
+    }
+}
+
+impl LogTarget {
+    /// What the configuration asks for; `None` when the log is off.
+    pub fn of(written: &config::LogTarget) -> Option<Self> {
+        match written {
+            config::LogTarget::Off => None,
+            config::LogTarget::Stdout => Some(Self::Stdout),
+            config::LogTarget::Stderr => Some(Self::Stderr),
+            config::LogTarget::File(path) => Some(Self::File(path.clone())),
+        }
+    }
+
+    fn name(&self) -> &Path {
+        match self {
+            Self::Stdout => Path::new("stdout"),
+            Self::Stderr => Path::new("stderr"),
+            Self::File(path) => path,
+        }
+    }
+}
+
+impl Opened {
+    fn open(target: LogTarget) -> io::Result<Self> {
+        let file = match &target {
+            // A descriptor of our own: the standard library's handle would split pages at line ends.
+            LogTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
+            LogTarget::Stderr => File::from(io::stderr().as_fd().try_clone_to_owned()?),
+            LogTarget::File(path) => {
+                OpenOptions::new().append(true).create(true).mode(0o640).open(path)?
+            }
+        };
+        Ok(Self { target, file })
+    }
+}
+
+/// What the thread holds.
+struct Flusher<T> {
+    opened: Opened,
+    metrics: Arc<FlushMetrics>,
+    tell: T,
+    /// Whether the last byte written stands in the middle of a line.
+    torn: bool,
+    /// Lines lost since writing began to fail; `None` while all is well.
+    lost: Option<u64>,
+}
+
+impl<T: Fn(&Event<'_>)> Flusher<T> {
+    fn run(&mut self, pages: &Receiver<LogPage>, orders: &Receiver<Order>) {
+        loop {
+            // Orders first: under load there is always a page.
+            select_biased! {
+                recv(orders) -> order => match order {
+                    Ok(Order::Open(opened)) => self.open(opened),
+                    Ok(Order::Stop) | Err(_) => break,
+                },
+                recv(pages) -> page => match page {
+                    Ok(page) => self.write_page(page),
+                    Err(_) => break,
+                },
+            }
+        }
+        while let Ok(page) = pages.try_recv() {
+            self.write_page(page);
+        }
+    }
+
+    fn open(&mut self, opened: Option<Opened>) {
+        let opened = match opened {
+            Some(opened) => Ok(opened),
+            None => Opened::open(self.opened.target.clone()),
+        };
+        let name = self.opened.target.name().to_string_lossy().into_owned();
+        match opened {
+            Ok(opened) => {
+                self.opened = opened;
+                self.torn = false;
+                let name = self.opened.target.name().to_string_lossy();
+                (self.tell)(&Event::LogReopened { target: &name });
+            }
+            Err(error) => {
+                (self.tell)(&Event::LogFailing { target: &name, why: &error.to_string() });
+            }
+        }
+    }
+
+    fn write_page(&mut self, page: LogPage) {
+        match self.write(page.bytes()) {
+            (_, Ok(())) => self.recovered(),
+            (whole_lines, Err(error)) => self.failed(&error, page.lines() - whole_lines),
+        }
+        page.give_back();
+    }
+
+    /// How many whole lines of `bytes` were written, and what stopped the rest.
+    fn write(&mut self, bytes: &[u8]) -> (u64, io::Result<()>) {
+        if self.torn {
+            let (_, result) = write_as_far_as_possible(&mut self.opened.file, b"\n");
+            if result.is_err() {
+                return (0, result);
+            }
+            self.torn = false;
+        }
+        let (written, result) = write_as_far_as_possible(&mut self.opened.file, bytes);
+        let done = &bytes[..written];
+        self.torn = done.last().is_some_and(|byte| *byte != b'\n');
+        let whole_lines = memchr::memchr_iter(b'\n', done).count() as u64;
+        self.metrics.lines.add(whole_lines);
+        self.metrics.bytes.add(written as u64);
+        (whole_lines, result)
+    }
+
+    fn failed(&mut self, error: &io::Error, lines: u64) {
+        self.metrics.lines_dropped.add(lines);
+        if self.lost.is_none() {
+            let name = self.opened.target.name().to_string_lossy();
+            (self.tell)(&Event::LogFailing { target: &name, why: &error.to_string() });
+        }
+        self.lost = Some(self.lost.unwrap_or(0) + lines);
+    }
+
+    fn recovered(&mut self) {
+        if let Some(lines_lost) = self.lost.take() {
+            let name = self.opened.target.name().to_string_lossy();
+            (self.tell)(&Event::LogRecovered { target: &name, lines_lost });
+        }
+    }
+}
+
+/// How many bytes went out, and what stopped the rest. A target that is busy without blocking (a pipe
+/// set so by somebody else) is tried again for a bounded time.
+fn write_as_far_as_possible(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    let mut pauses = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && pauses < LOG_BUSY_PAUSES_MAX => {
+                pauses += 1;
+                thread::park_timeout(Duration::from_millis(5));
+            }
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+#[cfg(test)]
+mod tests;

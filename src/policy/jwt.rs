@@ -1,0 +1,355 @@
+//! Bearer tokens: accept or refuse, and keep the claims (RFC 6750, 7519; RFC 8725 and 9068 as profile).
+//!
+//! A token is verified once per core: its text is then remembered with its claims until it expires or
+//! the keys change, compared in full each time. Nothing is ever accepted because something is missing:
+//! no keys yet is 503, no `exp` is a refusal, an unknown key id is asked for once and then refused.
+//! The reason stands in the log; the client is told no more than RFC 6750 §3 asks for. No text of a
+//! token ever stands in a field, an error or the log.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::base::limits::{TOKEN_BYTES_MAX, TOKEN_EXP_MAX};
+use crate::base::name::Name;
+use crate::base::shared::unique;
+use crate::exchange::Exchange;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::exchange::identity::Identity;
+use crate::http::head::Request;
+use crate::http::names::FieldName;
+use crate::policy::jose::{Token, TokenError};
+use crate::policy::jwks::Checked;
+use crate::policy::key_cell::KeyCell;
+use crate::policy::slots::{Remembered, Slots};
+use crate::policy::{Env, Verdict};
+
+/// What the tokens of one issuer must say, and where its keys are.
+#[derive(Clone, Debug)]
+pub struct JwtRules {
+    /// The issuer's name in the configuration.
+    pub name: Name,
+    /// Its keys.
+    pub keys: Arc<KeyCell>,
+    /// `iss` must be one of these; empty: not looked at.
+    pub issuers: Vec<String>,
+    /// `aud` must name one of these; empty: not looked at.
+    pub audiences: Vec<String>,
+    /// How far clocks may differ for `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+    /// Claims that must be there, by path with dots; `exp` always must.
+    pub required: Vec<String>,
+}
+
+/// The compiled policy. Clones share what they remember.
+#[derive(Clone)]
+pub struct Jwt {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rules: JwtRules,
+    required: Vec<Vec<String>>,
+    /// What this policy remembers is apart from what others remember.
+    space: u64,
+}
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jwt").field("rules", &self.inner.rules).finish()
+    }
+}
+
+/// Why a request is refused. The names stand in the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No bearer token was sent.
+    TokenMissing,
+    /// More than one Authorization field, or one that is no `Bearer` with one token.
+    CredentialsMalformed,
+    /// The token cannot be taken apart, or brings what no token may bring.
+    Token(TokenError),
+    /// The key set has no key of the token's id.
+    KeyUnknown,
+    /// No key verifies the signature, or the key is for another algorithm.
+    Signature,
+    /// `exp`, `nbf`, `iat`, `iss`, `sub` or `aud` has a wrong type or a senseless value.
+    ClaimMalformed,
+    /// `exp` or a required claim is not there.
+    ClaimMissing,
+    /// `exp` is past.
+    Expired,
+    /// `nbf` is yet to come.
+    NotYetValid,
+    /// `iat` is yet to come.
+    IssuedAhead,
+    /// `iss` is another.
+    Issuer,
+    /// `aud` names others only.
+    Audience,
+    /// There are no keys yet.
+    KeysUnavailable,
+}
+
+impl Refusal {
+    /// The word in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TokenMissing => "token_missing",
+            Self::CredentialsMalformed => "credentials_malformed",
+            Self::Token(TokenError::TooLong) => "token_too_long",
+            Self::Token(TokenError::NotThreeParts) => "token_not_three_parts",
+            Self::Token(TokenError::Base64) => "token_base64",
+            Self::Token(TokenError::Header) => "token_header",
+            Self::Token(TokenError::Algorithm) => "token_algorithm",
+            Self::Token(TokenError::HeaderMember) => "token_header_member",
+            Self::Token(TokenError::Type) => "token_type",
+            Self::Token(TokenError::Payload) => "token_payload",
+            Self::KeyUnknown => "key_unknown",
+            Self::Signature => "signature",
+            Self::ClaimMalformed => "claim_malformed",
+            Self::ClaimMissing => "claim_missing",
+            Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+            Self::IssuedAhead => "token_issued_ahead",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::KeysUnavailable => "keys_unavailable",
+        }
+    }
+
+    /// The challenge (RFC 6750 §3); `None` when the client could not do better.
+    fn challenge(self) -> Option<&'static [u8]> {
+        macro_rules! invalid {
+            ($why:literal) => {
+                concat!("Bearer error=\"invalid_token\", error_description=\"", $why, "\"")
+            };
+        }
+        let challenge = match self {
+            Self::KeysUnavailable => return None,
+            Self::TokenMissing => "Bearer",
+            Self::CredentialsMalformed => {
+                "Bearer error=\"invalid_request\", error_description=\"one bearer token is expected\""
+            }
+            Self::Token(_) | Self::ClaimMalformed => invalid!("the token is malformed"),
+            Self::KeyUnknown | Self::Signature => invalid!("the token could not be verified"),
+            Self::ClaimMissing => invalid!("a claim is missing"),
+            Self::Expired => invalid!("the token has expired"),
+            Self::NotYetValid | Self::IssuedAhead => invalid!("the token is not valid yet"),
+            Self::Issuer => invalid!("the issuer is not accepted"),
+            Self::Audience => invalid!("the audience is not accepted"),
+        };
+        Some(challenge.as_bytes())
+    }
+
+    /// The fault: 400 for a malformed request (RFC 6750 §3.1), 503 without keys, else 401.
+    fn fault(self) -> Fault {
+        let (kind, side) = match self {
+            Self::KeysUnavailable => (FaultKind::KeysUnavailable, Side::Gateway),
+            Self::CredentialsMalformed => (FaultKind::HttpRequestError, Side::Downstream),
+            _ => (FaultKind::Unauthorized, Side::Downstream),
+        };
+        Fault { kind, side, again: Again::Never }
+    }
+}
+
+/// What a look at one request came to.
+enum Outcome {
+    Proven(Rc<Value>),
+    Refused(Refusal),
+    Wait,
+}
+
+impl Jwt {
+    /// Compiles the rules.
+    pub fn new(rules: JwtRules) -> Jwt {
+        let split = |path: &String| path.split('.').map(str::to_owned).collect();
+        let required = rules.required.iter().map(split).collect();
+        Jwt { inner: Arc::new(Inner { rules, required, space: unique() }) }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &JwtRules {
+        &self.inner.rules
+    }
+
+    /// Decides about a request.
+    pub fn on_request(&self, x: &mut Exchange, env: &mut Env<'_>) -> Verdict {
+        let outcome = match bearer(&x.request()) {
+            Ok(token) => self.look(token, env),
+            Err(refusal) => Outcome::Refused(refusal),
+        };
+        match outcome {
+            Outcome::Proven(claims) => {
+                x.identity = Some(Identity::from_verified(claims));
+                Verdict::Continue
+            }
+            Outcome::Wait => Verdict::Wait,
+            Outcome::Refused(refusal) => {
+                x.reason = refusal.name();
+                if let Some(challenge) = refusal.challenge() {
+                    x.reply_fields.add("www-authenticate", challenge);
+                }
+                Verdict::Refuse(refusal.fault())
+            }
+        }
+    }
+
+    /// Looks the token up, or verifies it and remembers it.
+    fn look(&self, token: &[u8], env: &mut Env<'_>) -> Outcome {
+        let generation = self.inner.rules.keys.generation();
+        if generation == 0 {
+            return Outcome::Refused(Refusal::KeysUnavailable);
+        }
+        let now = env.wall.as_secs();
+        if let Some(known) = env.slots.tokens.find(self.inner.space, token) {
+            let valid = (known.valid_from..known.valid_until).contains(&now);
+            if valid && known.generation == generation {
+                return Outcome::Proven(known.claims.clone());
+            }
+            env.slots.tokens.remove(self.inner.space, token);
+        }
+        match self.verify(token, now) {
+            Ok(fresh) => {
+                let claims = fresh.claims.clone();
+                self.remember(env.slots, token, fresh);
+                Outcome::Proven(claims)
+            }
+            Err(Refusal::KeyUnknown) if self.inner.rules.keys.request_refresh(env.now) => {
+                Outcome::Wait
+            }
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    fn remember(&self, slots: &mut Slots, token: &[u8], fresh: Remembered) {
+        // Parsed claims weigh about twice their text, and the text is most of the token.
+        let weight = token.len() * 3 + 256;
+        slots.tokens.insert(self.inner.space, token, fresh, weight);
+    }
+
+    /// Checks signature and claims at `now`, in seconds since 1970.
+    fn verify(&self, text: &[u8], now: u64) -> Result<Remembered, Refusal> {
+        let token = Token::parse(text).map_err(Refusal::Token)?;
+        let keys = self.inner.rules.keys.current().ok_or(Refusal::KeysUnavailable)?;
+        match keys.check(&token) {
+            Checked::Verified => {}
+            Checked::Refused => return Err(Refusal::Signature),
+            Checked::KeyUnknown => return Err(Refusal::KeyUnknown),
+        }
+        let claims = token.claims().map_err(Refusal::Token)?;
+        let Value::Object(members) = &claims else {
+            return Err(Refusal::Token(TokenError::Payload));
+        };
+        let (valid_from, valid_until) = self.judge(members, now)?;
+        let generation = keys.generation();
+        Ok(Remembered { generation, valid_from, valid_until, claims: Rc::new(claims) })
+    }
+
+    /// Judges the claims; the seconds from and until which they hold.
+    fn judge(&self, claims: &Map<String, Value>, now: u64) -> Result<(u64, u64), Refusal> {
+        let rules = &self.inner.rules;
+        let leeway = rules.leeway.as_secs();
+        let exp = seconds(claims, "exp", f64::floor)?.ok_or(Refusal::ClaimMissing)?;
+        let nbf = seconds(claims, "nbf", f64::ceil)?.unwrap_or(0);
+        let iat = seconds(claims, "iat", f64::floor)?.unwrap_or(0);
+        let (valid_from, valid_until) = (nbf.saturating_sub(leeway), exp + leeway);
+        if now >= valid_until {
+            return Err(Refusal::Expired);
+        }
+        if now < valid_from {
+            return Err(Refusal::NotYetValid);
+        }
+        if iat > now + leeway {
+            return Err(Refusal::IssuedAhead);
+        }
+        let issuer = text(claims, "iss")?;
+        let one_of = |wanted: &[String], had: &str| wanted.iter().any(|one| one == had);
+        if !rules.issuers.is_empty() && !issuer.is_some_and(|had| one_of(&rules.issuers, had)) {
+            return Err(Refusal::Issuer);
+        }
+        text(claims, "sub")?;
+        let audiences = texts(claims, "aud")?;
+        let wanted = &rules.audiences;
+        if !wanted.is_empty() && !audiences.iter().any(|had| one_of(wanted, had)) {
+            return Err(Refusal::Audience);
+        }
+        let there = |path: &[String]| {
+            let (first, rest) = path.split_first()?;
+            rest.iter().try_fold(claims.get(first)?, |value, name| value.get(name))
+        };
+        let missing = |path: &&Vec<String>| there(path).is_none_or(Value::is_null);
+        if self.inner.required.iter().find(missing).is_some() {
+            return Err(Refusal::ClaimMissing);
+        }
+        Ok((valid_from, valid_until))
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1, RFC 9110 §11.4).
+fn bearer<'a>(request: &Request<'a>) -> Result<&'a [u8], Refusal> {
+    let mut fields = request.head.fields.all(FieldName::Authorization, request.raw);
+    let Some(value) = fields.next() else {
+        return Err(Refusal::TokenMissing);
+    };
+    if fields.next().is_some() {
+        return Err(Refusal::CredentialsMalformed);
+    }
+    let scheme = value.split(|byte| *byte == b' ').next().unwrap_or(value);
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(Refusal::TokenMissing);
+    }
+    let token = value[scheme.len()..].trim_ascii_start();
+    let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(Refusal::Token(TokenError::TooLong));
+    }
+    if token.is_empty() || !token.iter().all(fine) {
+        return Err(Refusal::CredentialsMalformed);
+    }
+    Ok(token)
+}
+
+/// A NumericDate (RFC 7519 §2) in whole seconds, rounded against the token.
+fn seconds(
+    claims: &Map<String, Value>,
+    name: &str,
+    round: fn(f64) -> f64,
+) -> Result<Option<u64>, Refusal> {
+    let Some(value) = claims.get(name) else {
+        return Ok(None);
+    };
+    let whole = value.as_u64().or_else(|| {
+        let fraction = round(value.as_f64()?);
+        (0.0..=TOKEN_EXP_MAX as f64).contains(&fraction).then_some(fraction as u64)
+    });
+    whole.filter(|whole| *whole <= TOKEN_EXP_MAX).map(Some).ok_or(Refusal::ClaimMalformed)
+}
+
+/// A claim that is text, if it is there.
+fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<Option<&'c str>, Refusal> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Refusal::ClaimMalformed),
+    }
+}
+
+/// A claim that is text or a list of texts.
+fn texts<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<Vec<&'c str>, Refusal> {
+    match claims.get(name) {
+        None => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![text]),
+        Some(Value::Array(list)) => {
+            let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+            texts.ok_or(Refusal::ClaimMalformed)
+        }
+        Some(_) => Err(Refusal::ClaimMalformed),
+    }
+}
+
+#[cfg(test)]
+mod tests;

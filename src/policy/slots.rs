@@ -1,0 +1,49 @@
+//! What policies remember on one core: the tokens that were verified.
+//!
+//! Slots belong to one core and are never shared; they survive a reload, and what a reload made stale is
+//! known by its space (`Jwt::space`), not by emptying them. Bounded in entries and in bytes.
+
+use std::fmt;
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use crate::base::limits::{TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX};
+use crate::base::lru::Lru;
+
+/// The memory of one core's policies.
+pub struct Slots {
+    /// Verified tokens; the space is the policy that verified them.
+    pub(crate) tokens: Lru<Remembered>,
+}
+
+/// What is remembered of a verified token besides its text.
+#[derive(Clone)]
+pub(crate) struct Remembered {
+    /// The generation of the key set that verified it.
+    pub generation: u64,
+    /// First second at which it is valid.
+    pub valid_from: u64,
+    /// First second at which it is not valid any more.
+    pub valid_until: u64,
+    /// Its claims.
+    pub claims: Rc<Value>,
+}
+
+impl Slots {
+    /// Empty memory. `seed` must be random: it keeps clients from choosing tokens that fall together.
+    pub fn new(seed: u64) -> Slots {
+        Slots { tokens: Lru::new(TOKENS_REMEMBERED_MAX, TOKENS_REMEMBERED_BYTES_MAX, seed) }
+    }
+
+    /// How many verified tokens are remembered.
+    pub fn tokens_remembered(&self) -> usize {
+        self.tokens.len()
+    }
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("tokens", &self.tokens.len()).finish()
+    }
+}

@@ -1,0 +1,327 @@
+//! The parts of a merge, asked all at once on the client's core, and the one answer made of theirs.
+//!
+//! The order in which parts answer never shows. A required part that fails ends the others at once; an
+//! optional one never delays the answer beyond its own deadline. Bodies are collected within the bound
+//! of their part and spliced, never re-encoded.
+
+use std::cell::Cell;
+use std::pin::Pin;
+
+use crate::aggregate::{PartFault, PartOutcome, Plan, Taken, merge, partial, request};
+use crate::base::buffer::Buf;
+use crate::base::time::Instant;
+use crate::exchange::Exchange;
+use crate::exchange::attempt::Attempt;
+use crate::exchange::fault::{Again, Fault, Side};
+use crate::exchange::template::RenderError;
+use crate::http::framing::BodyLength;
+use crate::http::head::Response;
+use crate::http::names::FieldName;
+use crate::http::{Method, Status};
+use crate::observe::trace::TraceLines;
+use crate::runtime::Runtime;
+use crate::runtime::deadline::Slot;
+use crate::serve::answer::{self, Local};
+use crate::serve::attempt::{self, Asked, Lease};
+use crate::serve::body::{BodyReader, BodyRules};
+use crate::serve::outgoing::Outgoing;
+use crate::serve::work::ResponseScratch;
+use crate::serve::{Core, Installed, join};
+use crate::upstream::retry;
+
+/// How one part ended, and every attempt made for it.
+struct End {
+    result: Result<Answer, Failure>,
+    attempts: Vec<Attempt>,
+}
+
+/// A whole answer that was found good.
+struct Answer {
+    body: Body,
+    taken: Taken,
+}
+
+/// Why a part has no answer.
+enum Failure {
+    /// The origin's side.
+    Part(PartFault),
+    /// The client's request does not hold what the part's request needs.
+    Request(Fault),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Part(fault.into())
+    }
+}
+
+impl From<RenderError> for Failure {
+    fn from(error: RenderError) -> Self {
+        Self::Request(error.fault())
+    }
+}
+
+/// A body in one place.
+enum Body {
+    Empty,
+    /// All of it came in one piece and stays where it was received.
+    Buffer(Buf),
+    /// It was put together.
+    Collected(Vec<u8>),
+}
+
+impl Body {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Empty => &[],
+            Self::Buffer(buf) => buf.data(),
+            Self::Collected(bytes) => bytes,
+        }
+    }
+}
+
+/// Asks all parts and sends the merged answer.
+///
+/// # Errors
+/// A value that a part needs is missing from the request, or the client is gone.
+pub async fn run<R: Runtime>(
+    core: &Core<R>,
+    installed: &Installed<R>,
+    plan: &Plan,
+    x: &mut Exchange,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    let mut ends = ask_all(core, installed, plan, x).await;
+    for end in ends.iter_mut().flatten() {
+        for record in end.attempts.drain(..) {
+            x.timeline.answered = x.timeline.answered.max(record.done);
+            x.record(record);
+        }
+    }
+    let mut outcomes = Vec::with_capacity(plan.parts.len());
+    for end in &ends {
+        outcomes.push(match end.as_ref().map(|end| &end.result) {
+            Some(Ok(answer)) => match answer.taken {
+                Taken::Value(span) => PartOutcome::Value(span.of(answer.body.bytes())),
+                Taken::Empty => PartOutcome::Empty,
+            },
+            Some(Err(Failure::Part(fault))) => PartOutcome::Failed(*fault),
+            Some(Err(Failure::Request(fault))) => return Err(*fault),
+            // Cancelled because a required part failed, which `verdict` finds.
+            None => PartOutcome::Empty,
+        });
+    }
+    if let Err((_, fault)) = partial::verdict(plan, &outcomes) {
+        answer::part_fault(core, x, fault.fault(), fault.status(), outgoing).await;
+        return Ok(());
+    }
+    let mut fields = Vec::new();
+    if partial::is_partial(&outcomes) {
+        fields.extend_from_slice(b"gateway-partial: ");
+        let fits = partial::write(plan, &outcomes, &mut fields);
+        debug_assert!(fits, "a vector grows");
+        fields.extend_from_slice(b"\r\ncache-control: no-store\r\n");
+    }
+    let document = merge(plan, &outcomes);
+    let local = Local { status: Status(200), fields: &fields, kind: "application/json", body: &[] };
+    answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
+}
+
+/// Asks all parts at once; those that were cancelled have no end.
+async fn ask_all<R: Runtime>(
+    core: &Core<R>,
+    installed: &Installed<R>,
+    plan: &Plan,
+    x: &Exchange,
+) -> Vec<Option<End>> {
+    let mut ends: Vec<Option<End>> = Vec::with_capacity(plan.parts.len());
+    ends.resize_with(plan.parts.len(), || None);
+    let part = |index| Some(Box::pin(ask(core, installed, plan, index, x)));
+    let mut asked: Vec<Option<Pin<Box<_>>>> = (0..plan.parts.len()).map(part).collect();
+    join::all(&mut asked, |index, end| {
+        let go_on = match &end.result {
+            Ok(_) => true,
+            Err(Failure::Part(_)) => !plan.parts[index].is_required(),
+            Err(Failure::Request(_)) => false,
+        };
+        ends[index] = Some(end);
+        go_on
+    })
+    .await;
+    ends
+}
+
+/// Asks one part, again where the standard allows it.
+async fn ask<R: Runtime>(
+    core: &Core<R>,
+    installed: &Installed<R>,
+    plan: &Plan,
+    index: usize,
+    x: &Exchange,
+) -> End {
+    let part = &plan.parts[index];
+    let slot = core.deadlines.slot();
+    let begun = core.runtime.now();
+    let mut asked = Asked::of(part.upstream, x.deadline.min(begun + part.timeout));
+    asked.part = Some(index as u16);
+    let upstream = installed.gateway.upstream(part.upstream);
+    let origins = installed.origins(part.upstream);
+    origins.state.borrow_mut().request_begun();
+    let mut scratch = core.take_scratch();
+    let mut attempts = Vec::with_capacity(1);
+    let result = loop {
+        let mut record = attempt::begin(&asked, core.runtime.now());
+        let call = Call { core, installed, plan, index, x, slot: &slot };
+        let mut again = Again::Never;
+        let tried = once(&call, &mut asked, &mut record, &mut scratch, &mut again).await;
+        record.done = Some(core.runtime.now());
+        if let Err(Failure::Part(fault)) = &tried {
+            record.fault = Some(fault.fault().kind);
+        }
+        attempts.push(record);
+        let fault = Fault { again, ..PartFault::Reset.fault() };
+        let retried = tried.is_err()
+            && attempts.len() <= upstream.rules.retries as usize
+            && retry::may_retry(&fault, part.method)
+            && origins.state.borrow_mut().retry_budget.take();
+        if !retried {
+            break tried;
+        }
+        asked.may_reuse = again == Again::Always;
+    };
+    core.keep_scratch(scratch);
+    End { result, attempts }
+}
+
+/// What all steps of one call share.
+struct Call<'a, R: Runtime> {
+    core: &'a Core<R>,
+    installed: &'a Installed<R>,
+    plan: &'a Plan,
+    index: usize,
+    x: &'a Exchange,
+    slot: &'a Slot,
+}
+
+async fn once<R: Runtime>(
+    call: &Call<'_, R>,
+    asked: &mut Asked,
+    record: &mut Attempt,
+    scratch: &mut ResponseScratch,
+    again: &mut Again,
+) -> Result<Answer, Failure> {
+    let Call { core, installed, plan, index, x, slot } = *call;
+    let part = &plan.parts[index];
+    let mut note = |fault: Fault| {
+        *again = fault.again;
+        Failure::from(fault)
+    };
+    let lease = attempt::connect(core, installed, asked, slot, record).await.map_err(&mut note)?;
+    let mut buf = core.buffer()?;
+    let upstream = installed.gateway.upstream(part.upstream);
+    let trace = TraceLines::of(&x.id, &x.trace);
+    let envelope = request::Envelope {
+        host: upstream.endpoints[lease.endpoint.index()].host.as_bytes(),
+        left: asked.deadline.since(core.runtime.now()),
+        added: trace.as_bytes(),
+    };
+    request::write(plan, part, x, &envelope, &mut buf)?;
+    let mut buf = attempt::send(&lease, slot, asked.deadline, buf).await.map_err(&mut note)?;
+    attempt::ready_for_response(&mut buf);
+    let first_byte = core.runtime.now() + upstream.rules.first_byte_timeout;
+    let until = Cell::new(asked.deadline.min(first_byte));
+    let head = read_final_head(&lease, slot, &until, part.method, buf, scratch).await;
+    let buf = head.map_err(&mut note)?;
+    record.answered = Some(core.runtime.now());
+    record.status = Some(scratch.head.status);
+    record.bytes = u64::from(scratch.head.bytes);
+    collect(call, lease, asked.deadline, record, scratch, buf).await
+}
+
+/// Reads heads until the final one; interim ones are of no use to a merge.
+async fn read_final_head<R: Runtime>(
+    lease: &Lease<R>,
+    slot: &Slot,
+    until: &Cell<Instant>,
+    method: Method,
+    mut buf: Buf,
+    scratch: &mut ResponseScratch,
+) -> Result<Buf, Fault> {
+    let mut interims = 0;
+    loop {
+        buf = attempt::read_head(lease, slot, until, method, buf, &mut scratch.head).await?;
+        if !scratch.head.status.is_interim() {
+            return Ok(buf);
+        }
+        attempt::count_interim(&scratch.head, &mut interims)?;
+        buf.consume(scratch.head.bytes as usize);
+    }
+}
+
+/// Collects the body and judges the answer; the connection goes back if its message ended exactly.
+async fn collect<R: Runtime>(
+    call: &Call<'_, R>,
+    lease: Lease<R>,
+    deadline: Instant,
+    record: &mut Attempt,
+    scratch: &mut ResponseScratch,
+    mut buf: Buf,
+) -> Result<Answer, Failure> {
+    let Call { core, plan, index, slot, .. } = *call;
+    let part = &plan.parts[index];
+    let ResponseScratch { head, chunks } = scratch;
+    let coding = Response { head, raw: buf.data() }.field(FieldName::ContentEncoding);
+    if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Failure::Part(PartFault::Protocol));
+    }
+    let bytes_max = u64::from(part.bytes_max);
+    if matches!(head.body, BodyLength::Exact(bytes) if bytes > bytes_max) {
+        return Err(Failure::Part(PartFault::TooLarge));
+    }
+    buf.consume(head.bytes as usize);
+    let now = core.runtime.now();
+    let rules = BodyRules { side: Side::Upstream, pause_max: deadline.since(now), bytes_max };
+    let mut reader =
+        BodyReader::new(core, lease.stream(), slot, chunks, head.body, Some(buf), rules);
+    let good = part.judge_status(head.status);
+    // The body of a failure is of no use but for its connection, and only if it is here already.
+    let body = if good.is_ok() {
+        whole(&mut reader, deadline, head.body).await?
+    } else {
+        reader.next_arrived()?.map_or(Body::Empty, Body::Buffer)
+    };
+    record.bytes += reader.wire_bytes();
+    let kept = head.keep_alive && head.body != BodyLength::UntilClose && reader.ended_cleanly();
+    drop(reader);
+    if kept {
+        lease.give_back(core.runtime.now());
+    }
+    good.map_err(Failure::Part)?;
+    let taken = part.judge(head.status, body.bytes()).map_err(Failure::Part)?;
+    Ok(Answer { body, taken })
+}
+
+/// The whole body: where it was received if it came in one piece, else put together.
+async fn whole<R: Runtime>(
+    reader: &mut BodyReader<'_, R>,
+    deadline: Instant,
+    length: BodyLength,
+) -> Result<Body, Fault> {
+    let first = reader.next_by(deadline).await?;
+    let Some(first) = first else { return Ok(Body::Empty) };
+    if reader.is_done() {
+        return Ok(Body::Buffer(first));
+    }
+    let capacity = match length {
+        // Bounded by the part's `bytes_max`, which the length was compared with before.
+        BodyLength::Exact(bytes) => usize::try_from(bytes).unwrap_or(0),
+        _ => 2 * first.len(),
+    };
+    let mut bytes = Vec::with_capacity(capacity);
+    bytes.extend_from_slice(first.data());
+    drop(first);
+    while let Some(piece) = reader.next_by(deadline).await? {
+        bytes.extend_from_slice(piece.data());
+    }
+    Ok(Body::Collected(bytes))
+}
