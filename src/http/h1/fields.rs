@@ -1,6 +1,6 @@
 //! Field lines, and what they say about the message as a whole (RFC 9112 §5, RFC 9110 §5).
 //!
-//! Each line is found, checked and recorded in one pass. Nothing is ever unfolded, trimmed of odd bytes,
+//! Each line is found, checked and recorded in one pass. A line is never unfolded, trimmed of odd bytes,
 //! or merged: a line that is not exactly `name ":" OWS value OWS CRLF` is refused.
 
 use crate::base::limits::CONNECTION_OPTIONS_MAX;
