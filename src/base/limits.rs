@@ -189,6 +189,7 @@ pub const TOKEN_EXP_MAX: u64 = 253_402_300_799;
 
 const _: () = assert!(TOKEN_BYTES_MAX < HEAD_BYTES_MAX, "a token must fit a head");
 const _: () = assert!(TOKENS_REMEMBERED_BYTES_MAX > 64 * TOKEN_BYTES_MAX, "large tokens must fit");
+
 // ---- aggregate -----------------------------------------------------------------------------------
 
 /// Steps of one `pick` path. Deeper than any API is written by hand.

@@ -1,7 +1,7 @@
 //! `[limit.NAME]`: a rate limit, exact for the whole machine.
 //!
-//! A limit always says what it counts apart (`key`): a limit that silently counted all clients together
-//! would let one of them lock out the others, so there is no default. The key's template is compiled, and
+//! A limit always says what it counts apart (`key`), and never gets one by default: a limit that silently
+//! counted all clients together would let one of them lock out the others. The key's template is compiled, and
 //! its names are checked, in `compile`.
 
 use crate::config::codes;

@@ -8,6 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::base::address::Address;
+pub use crate::base::network::Network;
+
 /// Units of durations, in milliseconds.
 const TIMES: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -35,44 +38,23 @@ pub struct Rate {
     pub per: Duration,
 }
 
-/// A network: an address and the length of its prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// The address; bits behind the prefix are zero.
-    pub address: IpAddr,
-    /// Leading bits that count: 0–32 or 0–128.
-    pub prefix: u8,
-}
-
-/// Where a socket listens or connects.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// IP address and TCP port.
-    Tcp(SocketAddr),
-    /// Path of a Unix stream socket.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
+/// Advice about durations.
+const ADVICE: &str = "write a number and a unit: `250ms`, `15s`, `5m`, `1h`";
 
 /// A duration: one or several numbers with units, `"1m30s"`. The error is advice.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let mut total: u64 = 0;
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Err("write a number and a unit: `250ms`, `15s`, `5m`, `1h`".into());
+        return Err(ADVICE.into());
     }
     while !rest.is_empty() {
         let (number, unit, behind) = number_and_unit(rest);
         let Some(number) = number else {
-            return Err("write whole numbers: `500ms` rather than `0.5s`".into());
+            let fraction = unit.starts_with('.');
+            let advice =
+                if fraction { "write whole numbers: `500ms` rather than `0.5s`" } else { ADVICE };
+            return Err(advice.into());
         };
         let Some(scale) = scale(&TIMES, unit) else {
             return Err(bad_unit(unit, number, "a duration", "ms, s, m, h, d", "s"));
@@ -111,21 +93,15 @@ pub fn rate(text: &str) -> Result<Rate, String> {
 /// A network, or a single address. The error is advice.
 pub fn network(text: &str) -> Result<Network, String> {
     let advice = "write a network or an address: `10.0.0.0/8`, `192.0.2.7`, `fd00::/8`";
-    let (address, prefix) = match text.trim().split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (text.trim(), None),
-    };
+    let text = text.trim();
+    let network: Network = text.parse().map_err(|_| advice)?;
+    let Some((address, prefix)) = text.split_once('/') else { return Ok(network) };
     let address: IpAddr = address.parse().map_err(|_| advice)?;
-    let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
-    let prefix: u8 = prefix.map_or(Ok(bits), str::parse).map_err(|_| advice)?;
-    if prefix > bits {
-        return Err(format!("a prefix of this address has at most {bits} bits"));
-    }
-    let network = Network { address: masked(address, prefix), prefix };
-    if network.address == address {
+    let first = masked(address, prefix.parse().map_err(|_| advice)?);
+    if first == address {
         Ok(network)
     } else {
-        Err(format!("bits behind the prefix are set: write `{}/{prefix}`", network.address))
+        Err(format!("bits behind the prefix are set: write `{first}/{prefix}`"))
     }
 }
 
@@ -167,7 +143,7 @@ fn unix(path: &str) -> Result<Address, String> {
     if path.contains('\0') {
         return Err("a path cannot hold a zero byte".into());
     }
-    Ok(Address::Unix(PathBuf::from(path)))
+    Ok(Address::Unix(PathBuf::from(path).into_boxed_path()))
 }
 
 /// The leading digits as a number, the letters behind them, and what follows.
@@ -198,11 +174,12 @@ fn bad_unit(unit: &str, number: u64, what: &str, valid: &str, usual: &str) -> St
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(prefix))).unwrap_or(0);
             IpAddr::from((u32::from(v4) & mask).to_be_bytes())
         }
         IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            let mask =
+                u128::MAX.checked_shl(128_u32.saturating_sub(u32::from(prefix))).unwrap_or(0);
             IpAddr::from((u128::from(v6) & mask).to_be_bytes())
         }
     }
@@ -253,9 +230,9 @@ mod tests {
 
     #[test]
     fn networks_have_no_bits_behind_the_prefix() {
-        assert_eq!(network("10.0.0.0/8").map(|n| n.prefix), Ok(8));
-        assert_eq!(network("192.0.2.7").map(|n| n.prefix), Ok(32));
-        assert_eq!(network("::/0").map(|n| n.prefix), Ok(0));
+        for good in ["10.0.0.0/8", "192.0.2.7", "::/0", "0.0.0.0/0", "fd00::/8"] {
+            assert!(network(good).is_ok(), "{good}");
+        }
         assert!(network("10.1.2.3/8").is_err_and(|advice| advice.contains("`10.0.0.0/8`")));
         for bad in ["", "10.0.0.0/33", "::/129", "host", "10.0.0.0/x"] {
             assert!(network(bad).is_err(), "{bad}");
@@ -265,7 +242,7 @@ mod tests {
     #[test]
     fn addresses_are_tcp_or_unix() {
         assert!(address("127.0.0.1:80").is_ok() && address("[::1]:80").is_ok());
-        assert_eq!(address("unix:/a"), Ok(Address::Unix("/a".into())));
+        assert_eq!(address("unix:/a").map(|a| a.to_string()), Ok("unix:/a".into()));
         assert!(address(":8080").is_err_and(|advice| advice.contains("`0.0.0.0:8080`")));
         assert!(address("10.0.0.1").is_err_and(|advice| advice.contains("`10.0.0.1:8080`")));
         for bad in ["", "8080", "localhost:1", "unix:a", "1.2.3.4:99999"] {

@@ -7,7 +7,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::compile::{self, Compiled};
 use crate::config::{self, Config, Diagnostics, Surroundings};
+use crate::observe::plan::LabelBook;
 
 /// The machine's own files and environment.
 pub struct Machine;
@@ -53,4 +55,20 @@ pub fn path(given: Option<&Path>) -> PathBuf {
 /// Reads the configuration at `path`.
 pub fn read(path: &Path) -> (Config, Diagnostics) {
     config::load(path, &Machine)
+}
+
+/// A configuration that was read: compiled if it is good, and all that is to be said about it.
+pub struct Loaded {
+    /// The configuration, if it has no errors.
+    pub compiled: Option<Compiled>,
+    /// Errors and warnings, rendered; empty when there are none.
+    pub diagnostics: String,
+}
+
+/// Reads and compiles the configuration at `path`; what did not change is shared with `last`.
+pub fn compile(path: &Path, book: &LabelBook, last: Option<&Compiled>) -> Loaded {
+    let (config, diagnostics) = read(path);
+    let (compiled, diagnostics) = compile::compile(&config, diagnostics, &Machine, book, last);
+    let text = if diagnostics.is_empty() { String::new() } else { diagnostics.render() };
+    Loaded { compiled, diagnostics: text }
 }

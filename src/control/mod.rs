@@ -1,5 +1,7 @@
-//! The slow side: loads configurations, reloads them, and writes the log, on threads of its own.
-//!
-//! It must never be waited for by a core.
+//! The slow side; it never is on a request's path.
 
+pub mod keys;
 pub mod flush;
+pub mod signal;
+pub mod sockets;
+pub mod tell;

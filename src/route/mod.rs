@@ -7,6 +7,7 @@
 //! for the host and one for each segment. The tree is a tree: no node is visited twice.
 
 pub mod explain;
+pub mod fuzz;
 pub mod matcher;
 pub mod pattern;
 pub mod rank;
@@ -15,7 +16,7 @@ mod tree;
 
 use std::collections::HashMap;
 
-use foldhash::quality::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::base::ids::RouteId;
 use crate::exchange::params::Params;
@@ -28,8 +29,8 @@ use crate::route::tree::{Search, Tree};
 /// Finds routes. Compiled, immutable, shared by all cores.
 #[derive(Debug)]
 pub struct Router {
-    exact: HashMap<Box<[u8]>, Tree, RandomState>,
-    wildcards: HashMap<Box<[u8]>, Tree, RandomState>,
+    exact: HashMap<Box<[u8]>, Tree, FixedState>,
+    wildcards: HashMap<Box<[u8]>, Tree, FixedState>,
     any: Tree,
     patterns: Box<[Pattern]>,
 }

@@ -360,7 +360,7 @@ impl PathSpelling {
 }
 
 /// RFC 3986 §5.2.4 and merging of slashes over `path`, in place; returns the new length.
-fn rewrite(path: &mut [u8], resolve: bool, merge: bool) -> usize {
+pub(super) fn rewrite(path: &mut [u8], resolve: bool, merge: bool) -> usize {
     let mut written = 0;
     let mut start = 1;
     while start <= path.len() {

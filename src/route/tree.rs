@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use foldhash::quality::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::base::ids::RouteId;
 use crate::base::span::Span;
@@ -20,9 +20,9 @@ use crate::route::spelling::{self, PathScratch};
 /// The routes of one host.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    literals: HashMap<Box<[u8]>, Tree, RandomState>,
+    literals: HashMap<Box<[u8]>, Tree, FixedState>,
     /// The literals as careless origins read them; `None` where several read alike.
-    folded: HashMap<Box<[u8]>, Option<Box<[u8]>>, RandomState>,
+    folded: HashMap<Box<[u8]>, Option<Box<[u8]>>, FixedState>,
     /// Whether some literal is not its own folded text.
     has_odd: bool,
     param: Option<Box<Tree>>,

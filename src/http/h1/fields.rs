@@ -151,29 +151,26 @@ impl Marks {
         match field.id {
             FieldName::ContentLength => {
                 let length = framing::content_length(value)?;
-                if self.framing.content_length.replace(length).is_some() {
-                    return Err(HeadError::Malformed(Why::SeveralContentLengths));
-                }
+                once(&mut self.framing.content_length, length, Why::SeveralContentLengths)
             }
             FieldName::TransferEncoding => {
                 if std::mem::replace(&mut self.framing.chunked, true) {
                     return Err(HeadError::Malformed(Why::SeveralTransferEncodings));
                 }
-                framing::transfer_encoding(value)?;
+                Ok(framing::transfer_encoding(value)?)
             }
             FieldName::Host if sender == Sender::Client => {
-                if self.host.replace(field.value).is_some() {
-                    return Err(HeadError::Malformed(Why::SeveralHosts));
-                }
+                once(&mut self.host, field.value, Why::SeveralHosts)
             }
-            FieldName::Connection => return self.note_connection(value),
-            FieldName::Expect if value.eq_ignore_ascii_case(b"100-continue") => {
-                self.continue_expected = true;
+            FieldName::Connection => self.note_connection(value),
+            FieldName::Expect => {
+                let known = value.eq_ignore_ascii_case(b"100-continue");
+                self.continue_expected |= known;
+                self.unknown_expectation |= !known;
+                Ok(())
             }
-            FieldName::Expect => self.unknown_expectation = true,
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn note_connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
@@ -186,6 +183,14 @@ impl Marks {
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
         Ok(())
+    }
+}
+
+/// Fills the slot, or refuses the second field of its kind.
+fn once<T>(slot: &mut Option<T>, value: T, why: Why) -> Result<(), HeadError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(HeadError::Malformed(why)),
     }
 }
 
