@@ -1,6 +1,8 @@
 //! Routing: the search agrees with a naive list, and no path that is taken by default reads as another
 //! route to an origin, however that origin decodes, cuts, resolves or folds it. Never a socket.
 
+use std::path::Path;
+
 use proptest::prelude::*;
 
 use ringway::base::ids::RouteId;
@@ -141,6 +143,16 @@ fn an_asked() -> impl Strategy<Value = Asked> {
             Asked { method, host, path, beta }
         },
     )
+}
+
+#[test]
+fn the_fuzz_corpus_breaks_no_promise() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/path");
+    let files: Vec<_> = std::fs::read_dir(folder).expect("a corpus").collect();
+    assert!(!files.is_empty());
+    for file in files {
+        fuzz::path(&std::fs::read(file.expect("a file").path()).expect("readable"));
+    }
 }
 
 proptest! {
