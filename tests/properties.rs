@@ -10,3 +10,5 @@ mod aggregate;
 mod http;
 #[path = "properties/observe.rs"]
 mod observe;
+#[path = "properties/route.rs"]
+mod route;

@@ -93,6 +93,9 @@ fn find_route<'i, R: Runtime>(
     listener: &Listener,
     x: &mut Exchange,
 ) -> Result<&'i Route, Fault> {
+    if let Some(bytes) = &mut x.bytes {
+        listener.spelling.normalise(&mut x.head, bytes.data_mut());
+    }
     let mut params = std::mem::take(&mut x.params);
     let router = &installed.gateway.router;
     let found = core
