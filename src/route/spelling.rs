@@ -347,15 +347,23 @@ impl PathSpelling {
         if length == end - start {
             return;
         }
-        let whole_end = head.target.whole.end as usize;
-        raw.copy_within(end..whole_end, start + length);
-        let removed = (end - start - length) as u32;
-        head.target.path.end -= removed;
-        head.target.whole.end -= removed;
-        if let Some(query) = &mut head.target.query {
-            query.start -= removed;
-            query.end -= removed;
+        // What stands before the end of the path moves right, so that the version and the fields still
+        // follow the target directly.
+        let removed = end - start - length;
+        let line = head.method_text.start as usize;
+        raw.copy_within(line..start + length, line + removed);
+        let removed = removed as u32;
+        let target = head.target.whole;
+        for span in [&mut head.host, &mut head.authority] {
+            if span.start >= target.start && span.end <= path.start {
+                span.start += removed;
+                span.end += removed;
+            }
         }
+        head.method_text.start += removed;
+        head.method_text.end += removed;
+        head.target.whole.start += removed;
+        head.target.path.start += removed;
     }
 }
 

@@ -32,6 +32,12 @@ pub fn write<R: Runtime>(
         Some(template) => {
             let mut target = core.buffer()?;
             template.render(x, &mut target).map_err(RenderError::fault)?;
+            // A rewritten path keeps the client's query unless the template has one of its own.
+            if let Some(query) = x.request().query().filter(|_| !template.has_query())
+                && !(target.put(b"?") && target.put(query))
+            {
+                return Err(RenderError::Full.fault());
+            }
             Some(target)
         }
         None => None,
