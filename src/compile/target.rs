@@ -134,7 +134,16 @@ impl Compiler<'_> {
         route: &config::Route,
         proves: bool,
     ) -> Option<Template> {
-        let template = match Template::parse(&text.value, kind, params) {
+        // The template has to know which parameter is a rest, whose slashes are its own.
+        let rest = match route.matches.segments.last() {
+            Some(config::Segment::Rest(name)) => Some(format!("*{}", name.value)),
+            _ => None,
+        };
+        let mut starred = params.to_vec();
+        if let (Some(last), Some(rest)) = (starred.last_mut(), &rest) {
+            *last = rest;
+        }
+        let template = match Template::parse(&text.value, kind, &starred) {
             Ok(template) => template,
             Err(error) => {
                 let range = error.offset..error.offset + error.len;
