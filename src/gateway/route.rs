@@ -26,6 +26,8 @@ pub struct Route {
     pub idle_timeout: Duration,
     /// Largest request body. Unit: bytes.
     pub body_bytes_max: u64,
+    /// Further attempts after the first; `None`: as the upstream says.
+    pub retries: Option<u32>,
 }
 
 /// What a route leads to.

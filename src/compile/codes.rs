@@ -1,0 +1,31 @@
+//! The codes of everything that can be wrong between the parts of a configuration.
+//!
+//! They go on where `config/codes.rs` ends, and as there a code is never used for two things and never
+//! given a new meaning.
+
+/// A name that no table has.
+pub const UNKNOWN_NAME: &str = "E0200";
+/// Two routes that can never be told apart.
+pub const CLASH: &str = "E0201";
+/// A template that cannot be read.
+pub const BAD_TEMPLATE: &str = "E0202";
+/// A claim is asked for where no token is.
+pub const CLAIM_WITHOUT_JWT: &str = "E0203";
+/// Keys that cannot be used.
+pub const BAD_KEYS: &str = "E0204";
+/// A file that the configuration names cannot be read.
+pub const ASSET_UNREADABLE: &str = "E0205";
+/// Two sockets that cannot both be there.
+pub const ADDRESS_TAKEN: &str = "E0206";
+/// A path in JSON that cannot be read.
+pub const BAD_PICK: &str = "E0207";
+/// A header field that a part or `pass` may not set.
+pub const RESERVED_FIELD: &str = "E0208";
+/// A limit whose numbers are beyond what can be counted.
+pub const BAD_LIMIT: &str = "E0209";
+/// A table that nothing names.
+pub const UNUSED: &str = "W0200";
+/// A route that is never reached.
+pub const SHADOWED: &str = "W0201";
+/// A key of a key set that is not used.
+pub const KEY_LEFT_OUT: &str = "W0202";

@@ -1,0 +1,221 @@
+//! Routes: patterns for the router, targets, policies; clashes and shadows reported.
+//!
+//! A route never compiles in part. Ids are places in the file, so they are the same whether or not
+//! another route failed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::base::ids::{RouteId, UpstreamId};
+use crate::base::name::Name;
+use crate::compile::aggregate;
+use crate::compile::codes;
+use crate::compile::policy::Stock;
+use crate::compile::report::{Names, Report};
+use crate::compile::template::Scope;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::{self, Config, Host, Text};
+use crate::exchange::reply::{Reply, ReplyText};
+use crate::exchange::template::TemplateKind;
+use crate::gateway::route::{Forward, Redirect, Route, Target};
+use crate::http::Status;
+use crate::route::Router;
+use crate::route::matcher::{Condition, Place, Test};
+use crate::route::pattern::{HostPattern, MethodName, Pattern, Segment};
+use crate::route::rank::Clash;
+
+/// The tables that routes name things of.
+pub struct Tables<'a> {
+    /// `[upstream.NAME]`
+    pub upstreams: Names<'a>,
+    /// `[jwt.NAME]`
+    pub issuers: Names<'a>,
+    /// `[limit.NAME]`
+    pub limits: Names<'a>,
+    /// Ids of upstreams by name.
+    pub ids: HashMap<&'a str, UpstreamId>,
+}
+
+/// All routes, in the order of the file; `None` after an error in any.
+pub fn compile(
+    config: &Config,
+    tables: &Tables<'_>,
+    stock: &Stock<'_>,
+    report: &Report,
+) -> Option<Box<[Route]>> {
+    let default_jwt = config.default.jwt.as_ref();
+    let routes: Vec<Option<Route>> = config
+        .routes
+        .iter()
+        .map(|route| one(&Scope::of(route, default_jwt), config, tables, stock, report))
+        .collect();
+    routes.into_iter().collect()
+}
+
+fn one(
+    scope: &Scope<'_>,
+    config: &Config,
+    tables: &Tables<'_>,
+    stock: &Stock<'_>,
+    report: &Report,
+) -> Option<Route> {
+    let route = scope.route();
+    let policies = stock.chain(scope, &tables.limits, &tables.issuers, report);
+    let target = target(scope, tables, report)?;
+    Some(Route {
+        name: Name::new(&route.name.value),
+        policies,
+        target,
+        timeout: route.policies.timeout.value,
+        idle_timeout: idle_timeout(route, config),
+        body_bytes_max: route.policies.body_bytes_max.value,
+        retries: route.policies.retries.as_ref().map(|retries| retries.value),
+    })
+}
+
+/// The route's own word, or the upstream's; a merge holds its parts' bodies whole and never waits longer
+/// than for the part.
+fn idle_timeout(route: &config::Route, config: &Config) -> Duration {
+    if let Some(idle) = &route.policies.idle {
+        return idle.value;
+    }
+    let config::Target::Forward(call) = &route.target else {
+        return route.policies.timeout.value;
+    };
+    let mut known = config.upstreams.iter();
+    let upstream = known.find(|upstream| upstream.name.value == call.upstream.value);
+    upstream.map_or(route.policies.timeout.value, |upstream| upstream.timeout.idle)
+}
+
+fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Target> {
+    let upstream = |name: &Text| {
+        let known = tables.upstreams.check(name, report);
+        tables.ids.get(name.value.as_str()).copied().filter(|_| known)
+    };
+    match &scope.route().target {
+        config::Target::Forward(call) => {
+            let text = call.target.as_ref();
+            let target = text.map(|text| scope.compile(text, TemplateKind::Target, report));
+            let upstream = upstream(&call.upstream);
+            let target = match target {
+                Some(target) => Some(target?),
+                None => None,
+            };
+            Some(Target::Forward(Forward { upstream: upstream?, target }))
+        }
+        config::Target::Merge(parts) => {
+            aggregate::compile(parts, scope, &upstream, report).map(Target::Aggregate)
+        }
+        config::Target::Redirect(to) => Some(Target::Redirect(Redirect {
+            to: scope.compile(&to.to, TemplateKind::Location, report)?,
+            status: Status(to.status),
+        })),
+        config::Target::Respond(fixed) => Some(Target::Respond(reply(fixed))),
+    }
+}
+
+fn reply(fixed: &config::Respond) -> Reply {
+    let mut lines = Vec::new();
+    for (name, value) in &fixed.headers {
+        for piece in [name.as_str(), ": ", value, "\r\n"] {
+            lines.extend_from_slice(piece.as_bytes());
+        }
+    }
+    Reply {
+        status: Status(fixed.status),
+        fields: ReplyText::Shared(lines.into()),
+        body: ReplyText::Shared(fixed.body.as_bytes().into()),
+        // The media type stands among the fields: `config` put it there.
+        content_type: "",
+        close: false,
+    }
+}
+
+/// The router over all routes; `None`, and errors, when some can never be told apart.
+pub fn router(config: &Config, report: &Report) -> Option<Router> {
+    let patterns = config.routes.iter().enumerate().map(|(index, route)| pattern(index, route));
+    match Router::build(patterns.collect()) {
+        Ok((router, shadowed)) => {
+            for clash in shadowed {
+                report.push(overlap(config, clash, false));
+            }
+            Some(router)
+        }
+        Err(clashes) => {
+            for clash in clashes {
+                report.push(overlap(config, clash, true));
+            }
+            None
+        }
+    }
+}
+
+fn overlap(config: &Config, clash: Clash, same: bool) -> Diagnostic {
+    let (first, second) = (&config.routes[clash.first.index()], &config.routes[clash.second.index()]);
+    let span = second.matches.text.span;
+    let diagnostic = if same {
+        let message = "two routes are for exactly the same requests";
+        Diagnostic::error(codes::CLASH, span, message).label("never reached")
+    } else {
+        let message = "this route is never reached: another one takes all of its requests";
+        Diagnostic::warning(codes::SHADOWED, span, message)
+    };
+    let advice = "tell them apart by method, host, path or `when`, or remove one";
+    diagnostic.also(first.matches.text.span, "this one takes them").help(advice)
+}
+
+fn pattern(index: usize, route: &config::Route) -> Pattern {
+    let condition = |place: Place, list: &[config::Condition]| -> Vec<Condition> {
+        let one = |condition: &config::Condition| Condition {
+            place,
+            name: condition.name.value.as_str().into(),
+            test: match &condition.value {
+                Some(value) => Test::Equals(value.value.as_str().into()),
+                None => Test::Present,
+            },
+        };
+        list.iter().map(one).collect()
+    };
+    let mut conditions = condition(Place::Header, &route.when.headers);
+    conditions.extend(condition(Place::Query, &route.when.query));
+    let methods = route.matches.methods.iter();
+    Pattern {
+        route: RouteId(index as u32),
+        methods: methods.map(|method| MethodName(method.value.as_str().into())).collect(),
+        host: match &route.matches.host {
+            None => HostPattern::Any,
+            Some(Host::Exact(name)) => HostPattern::Exact(name.value.as_str().into()),
+            Some(Host::Wildcard(suffix)) => HostPattern::Wildcard(suffix.value.as_str().into()),
+        },
+        path: route.matches.segments.iter().map(segment).collect(),
+        conditions,
+    }
+}
+
+fn segment(segment: &config::Segment) -> Segment {
+    match segment {
+        config::Segment::Literal(text) => Segment::Literal(decoded(text.value.as_bytes()).into()),
+        config::Segment::Param(_) => Segment::Param,
+        config::Segment::Rest(_) => Segment::Rest,
+    }
+}
+
+/// Percent-decoding (RFC 3986 §2.1); `config` let well-formed escapes through only.
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| (*byte as char).to_digit(16));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        match (text[at], digit(text.get(at + 1)), digit(text.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, _, _) => {
+                bytes.push(byte);
+                at += 1;
+            }
+        }
+    }
+    bytes
+}

@@ -1,0 +1,60 @@
+//! Upstreams: endpoints and the rules for using them.
+//!
+//! One that did not change is the same `Arc` as in the last version: a core keeps what it knows of it
+//! and its idle connections exactly then. Numbers are taken as `config` checked them, never cut here.
+
+use std::sync::Arc;
+
+use crate::base::address::Address;
+use crate::base::ids::{EndpointId, UpstreamId};
+use crate::base::name::Name;
+use crate::config;
+use crate::gateway::Gateway;
+use crate::upstream::{Balance, Endpoint, Rules, Upstream};
+
+/// All upstreams, in the order of the file.
+pub fn compile(list: &[config::Upstream], last: Option<&Gateway>) -> Box<[Arc<Upstream>]> {
+    list.iter()
+        .enumerate()
+        .map(|(index, upstream)| {
+            let made = one(upstream, UpstreamId(index as u32));
+            let mut known = last.into_iter().flat_map(|last| last.upstreams.iter());
+            known.find(|known| ***known == made).cloned().unwrap_or_else(|| Arc::new(made))
+        })
+        .collect()
+}
+
+fn one(upstream: &config::Upstream, id: UpstreamId) -> Upstream {
+    let endpoint = |(index, endpoint): (usize, &config::Endpoint)| Endpoint {
+        id: EndpointId(index as u32),
+        address: endpoint.address.value.clone(),
+        host: host(&endpoint.address.value),
+        weight: endpoint.weight as u16,
+    };
+    Upstream {
+        id,
+        name: Name::new(&upstream.name.value),
+        endpoints: upstream.endpoints.iter().enumerate().map(endpoint).collect(),
+        balance: match upstream.balance {
+            config::Balance::RoundRobin => Balance::RoundRobin,
+            config::Balance::LeastRequest => Balance::LeastRequest,
+        },
+        rules: Rules {
+            connect_timeout: upstream.timeout.connect,
+            first_byte_timeout: upstream.timeout.first_byte,
+            idle_timeout: Some(upstream.timeout.idle),
+            pool_idle_max: upstream.pool.idle_max,
+            pool_idle_timeout: upstream.pool.idle_timeout,
+            retries: upstream.retries,
+            ..Rules::default()
+        },
+    }
+}
+
+/// What a part's request says in Host (RFC 9110 §7.2); a Unix socket has no name of its own.
+fn host(address: &Address) -> Box<str> {
+    match address {
+        Address::Tcp(address) => address.to_string().into(),
+        Address::Unix(_) => "localhost".into(),
+    }
+}
