@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ringway::compile::{Border, compile};
+use ringway::compile::compile;
 use ringway::config::{self, Surroundings};
 use ringway::observe::plan::LabelBook;
 
@@ -43,16 +43,22 @@ fn every_code_has_a_golden_error() {
     assert!(missing.is_empty(), "no golden error has {missing:?}");
 }
 
+#[test]
+fn the_reference_page_is_the_one_of_the_language() {
+    let path = root().join("docs/configuration.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, config::reference()).expect("the page can be written");
+    }
+    let page = fs::read_to_string(&path).unwrap_or_default();
+    assert!(page == config::reference(), "UPDATE_GOLDEN=1 rewrites docs/configuration.md");
+}
+
 /// The diagnostics of one file, read as if its folder were the working folder.
 fn config_errors(folder: &Path, name: &str) -> String {
     let around = Folder(folder.to_path_buf());
     let (config, read) = config::load(Path::new(name), &around);
-    let (mut labels, mut seed) = (LabelBook::default(), || 0);
-    let (labels, seed) = (&mut labels, &mut seed);
-    match compile(&config, read, Border { around: &around, last: None, version: 0, labels, seed }) {
-        Ok(compiled) => compiled.warnings.render(),
-        Err(diagnostics) => diagnostics.render(),
-    }
+    let (_, diagnostics) = compile(&config, read, &around, 0, &mut LabelBook::default(), None);
+    diagnostics.render()
 }
 
 impl Family {

@@ -5,10 +5,9 @@
 use std::path::Path;
 
 use crate::cli::{CONFIG, OK, Said};
-use crate::compile::{Border, Compiled, compile};
+use crate::compile::{Compiled, compile};
 use crate::config::{self, Diagnostics, Surroundings};
 use crate::control::load::{self, Machine};
-use crate::gateway::route::Target;
 use crate::observe::plan::LabelBook;
 
 /// Checks the configuration at `path`, or the default one.
@@ -18,44 +17,37 @@ pub fn run(path: Option<&Path>, json: bool) -> Said {
 
 /// The same in the world `around`.
 pub fn with(path: &Path, json: bool, around: &dyn Surroundings) -> Said {
-    let compiled = compiled(path, around);
-    let (diagnostics, code) = match &compiled {
-        Ok(compiled) => (&compiled.warnings, OK),
-        Err(diagnostics) => (diagnostics, CONFIG),
-    };
+    let (compiled, found) = compiled(path, around);
+    let code = if compiled.is_some() { OK } else { CONFIG };
     if json {
-        return Said { out: format!("{}\n", diagnostics.render_json()), err: String::new(), code };
+        return Said { out: format!("{}\n", found.render_json()), err: String::new(), code };
     }
-    let out = compiled.as_ref().map_or(String::new(), summary);
-    Said { out, err: diagnostics.render(), code }
+    let out = compiled.as_ref().map_or(String::new(), |compiled| summary(path, compiled));
+    Said { out, err: found.render(), code }
 }
 
-/// The configuration at `path`, compiled for being looked at.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn compiled(path: &Path, around: &dyn Surroundings) -> Result<Compiled, Diagnostics> {
-    let (config, read) = config::load(path, around);
-    let mut labels = LabelBook::default();
+/// The configuration at `path`, compiled for being looked at, and all that is to be said about it.
+pub(super) fn compiled(
+    path: &Path,
+    around: &dyn Surroundings,
+) -> (Option<Compiled>, Diagnostics) {
+    let (config, found) = config::load(path, around);
     // Nothing is counted here, so that any seed does.
-    let seed = &mut || 0;
-    let labels = &mut labels;
-    compile(&config, read, Border { around, last: None, version: 0, labels, seed })
+    compile(&config, found, around, 0, &mut LabelBook::default(), None)
 }
 
-/// "ok: 3 routes, 2 upstreams, 1 listener".
-fn summary(compiled: &Compiled) -> String {
+/// "ringway.toml: ok, 1 listener, 3 routes, 2 upstreams".
+fn summary(path: &Path, compiled: &Compiled) -> String {
     let gateway = &compiled.gateway;
     let counted = |count: usize, word: &str| match count {
         1 => format!("1 {word}"),
         many => format!("{many} {word}s"),
     };
-    let merges = gateway.routes.iter().filter(|route| matches!(route.target, Target::Aggregate(_)));
     format!(
-        "ok: {} ({}), {}, {}\n",
-        counted(gateway.routes.len(), "route"),
-        counted(merges.count(), "merge"),
-        counted(gateway.upstreams.len(), "upstream"),
+        "{}: ok, {}, {}, {}\n",
+        path.display(),
         counted(gateway.listeners.len(), "listener"),
+        counted(gateway.routes.len(), "route"),
+        counted(gateway.upstreams.len(), "upstream"),
     )
 }

@@ -31,11 +31,9 @@ pub fn with(
     claims: &[String],
     around: &dyn Surroundings,
 ) -> Said {
-    let compiled = match check::compiled(path, around) {
-        Ok(compiled) => compiled,
-        Err(diagnostics) => {
-            return Said { out: String::new(), err: diagnostics.render(), code: CONFIG };
-        }
+    let (compiled, found) = check::compiled(path, around);
+    let Some(compiled) = compiled else {
+        return Said { out: String::new(), err: found.render(), code: CONFIG };
     };
     let gateway = &compiled.gateway;
     // A configuration without a listener does not compile; all listeners share the routes.
@@ -44,7 +42,7 @@ pub fn with(
     match asked {
         Ok(mut x) => {
             let out = format!("{request}\n\n{}", explain(gateway, listener, &mut x));
-            Said { out, err: compiled.warnings.render(), code: OK }
+            Said { out, err: found.render(), code: OK }
         }
         Err(why) => usage(&why),
     }
@@ -93,7 +91,7 @@ fn exchange(head: &str, claims: &[String], listener: &Listener) -> Result<Exchan
     match parse::request(bytes.data(), 0, &listener.head_limits, &mut x.head) {
         Ok(Parsed::Done) => {}
         Ok(Parsed::Partial) => return Err("this request is not whole".into()),
-        Err(error) => return Err(format!("a client would be refused for this request: {error}")),
+        Err(error) => return Err(format!("a client would be refused for this request: {error:?}")),
     }
     x.bytes = Some(bytes);
     if !claims.is_empty() {

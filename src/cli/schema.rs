@@ -1,11 +1,11 @@
-//! `ringway schema`: the configuration language, for editors (JSON Schema) or for people (Markdown).
+//! `ringway schema`: the configuration language, for editors or for people.
 //!
-//! Both come from the one table of keys in `config/language.rs` and never say anything else.
+//! Both forms come from the one table of keys that also reads configurations; they can never disagree.
 
 use crate::cli::{OK, Said};
 use crate::config;
 
-/// The reference page, or the JSON Schema.
+/// The JSON Schema, or the reference page in Markdown.
 pub fn run(markdown: bool) -> Said {
     let mut out = if markdown { config::reference() } else { config::json_schema() };
     if !out.ends_with('\n') {

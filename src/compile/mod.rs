@@ -1,90 +1,69 @@
 //! The border: a `Config` becomes a `Gateway`, or a list of diagnostics.
 //!
 //! Behind it nothing names anything any more and nothing needs checking. Every mistake is told in one
-//! run, with its place; nothing is ever compiled in part. Files come in through [`Surroundings`], dice
-//! through a closure, the version before as a value: compiling is a pure function of these.
+//! run, with its place; nothing is ever compiled in part. Files come in through [`Surroundings`], dice as
+//! a seed, the version before as a value: compiling is a function of these. What did not change is
+//! shared with the last version, so that pools, limits and keys survive.
 
-pub mod aggregate;
-pub mod assets;
+mod aggregate;
+mod assets;
 pub mod codes;
-pub mod listener;
-pub mod policy;
-pub mod report;
-pub mod route;
-pub mod template;
-pub mod upstream;
+mod listener;
+mod policy;
+mod process;
+mod report;
+mod route;
+mod template;
+mod upstream;
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::base::address::Address;
 use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
+use crate::base::random::Rng;
 use crate::compile::assets::Assets;
-use crate::compile::policy::{KeyFetch, Making, Stock};
+use crate::compile::policy::{Making, Stock};
 use crate::compile::report::{Names, Report};
 use crate::compile::route::Tables;
-use crate::config::diagnostic::Diagnostics;
-use crate::config::{Config, LogTarget, Surroundings, Target, Workers, codes as reading};
+use crate::config::{Config, Diagnostics, Surroundings, Target, codes as reading};
 use crate::gateway::Gateway;
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 
-/// A configuration, compiled.
+pub use crate::compile::policy::{Keys, KeysFrom};
+pub use crate::compile::process::{AdminAddress, LogTarget, Process, Workers};
+
+/// A configuration that is good.
 pub struct Compiled {
-    /// What the cores install.
-    pub gateway: Gateway,
-    /// What the process itself needs to know.
+    /// The map of the house.
+    pub gateway: Arc<Gateway>,
+    /// What concerns the process and not a request.
     pub process: Process,
-    /// Key sets that the control side fetches.
-    pub fetches: Vec<KeyFetch>,
-    /// What reading and compiling warn of; no errors.
-    pub warnings: Diagnostics,
+    /// Where keys come from, one for each issuer.
+    pub keys: Vec<Keys>,
 }
 
-/// What concerns the process rather than requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Worker threads; taken when the process starts.
-    pub workers: Workers,
-    /// How long a stopping process waits for requests in flight.
-    pub drain_timeout: Duration,
-    /// The operators' listener; `None` when it is off.
-    pub admin: Option<Address>,
-    /// Where the access log goes.
-    pub access_log: LogTarget,
-}
-
-/// What compiling takes from the world besides the configuration.
-pub struct Border<'a> {
-    /// Files.
-    pub around: &'a dyn Surroundings,
-    /// The version before, whose unchanged parts are kept.
-    pub last: Option<&'a Gateway>,
-    /// The version that this will be.
-    pub version: u64,
-    /// Labels of metrics, for the life of the process.
-    pub labels: &'a mut LabelBook,
-    /// Dice: each limit hashes its keys with one.
-    pub seed: &'a mut dyn FnMut() -> u64,
-}
-
-/// Compiles what was read. `read` is what reading had to say; the result goes on from there.
+/// Compiles what was read, and adds what is found to what reading found. `None` if there is an error.
 ///
-/// # Errors
-/// Everything that reading and compiling had to say, when any of it is an error.
+/// `seed` is random: it keeps clients from choosing keys that share a cell of a limit. What did not
+/// change is shared with `last`.
 pub fn compile(
     config: &Config,
-    read: Diagnostics,
-    border: Border<'_>,
-) -> Result<Compiled, Diagnostics> {
+    found: Diagnostics,
+    around: &dyn Surroundings,
+    seed: u64,
+    book: &mut LabelBook,
+    last: Option<&Compiled>,
+) -> (Option<Compiled>, Diagnostics) {
     // Behind an error of syntax the tree is a guess: what was found out from it would be made up.
-    if read.iter().any(|diagnostic| diagnostic.code == reading::SYNTAX) {
-        return Err(read);
+    if found.iter().any(|diagnostic| diagnostic.code == reading::SYNTAX) {
+        return (None, found);
     }
-    let complete = !read.has_errors();
-    let report = Report::after(read);
-    let assets = Assets::of(border.around);
-    let making = Making { last: border.last, assets: &assets, report: &report };
-    let stock = stock(config, &making, border.seed);
+    let complete = !found.has_errors();
+    let last = last.map(|last| &*last.gateway);
+    let report = Report::after(found);
+    let assets = Assets::of(around);
+    let making = Making { last, assets: &assets, report: &report };
+    let stock = stock(config, &making, &mut Rng::new(seed));
     let tables = tables(config);
     mark_default(config, &tables, &report);
     let listeners = listener::compile(config, &report);
@@ -94,24 +73,30 @@ pub fn compile(
         check_unused(config, &tables, &report);
     }
     let (Some(routes), Some(router), false) = (routes, router, report.has_errors()) else {
-        return Err(report.finish());
+        return (None, report.finish());
     };
-    let Stock { carry, fetches, .. } = stock;
-    let upstreams = upstream::compile(&config.upstreams, border.last);
-    let record = record(config, border.labels);
-    let version = border.version;
-    let gateway = Gateway { version, listeners, router, routes, upstreams, record, carry };
-    Ok(Compiled { gateway, process: process(config), fetches, warnings: report.finish() })
+    let Stock { carry, keys, .. } = stock;
+    let gateway = Gateway {
+        version: last.map_or(1, |last| last.version + 1),
+        listeners,
+        router,
+        routes,
+        upstreams: upstream::compile(&config.upstreams, last),
+        record: record(config, book),
+        carry,
+    };
+    let compiled = Compiled { gateway: Arc::new(gateway), process: Process::of(config), keys };
+    (Some(compiled), report.finish())
 }
 
 fn stock<'a>(
     config: &'a Config,
     making: &Making<'_>,
-    seed: &mut dyn FnMut() -> u64,
+    rng: &mut Rng,
 ) -> Stock<'a> {
     let mut stock = Stock::default();
     for limit in &config.limits {
-        stock.add_limit(limit, making, seed());
+        stock.add_limit(limit, making, rng.next());
     }
     for issuer in &config.jwts {
         stock.add_issuer(issuer, making);
@@ -147,7 +132,7 @@ fn check_unused(config: &Config, tables: &Tables<'_>, report: &Report) {
     config.limits.iter().for_each(|one| tables.limits.check_used(&one.name, report));
 }
 
-fn record(config: &Config, labels: &mut LabelBook) -> RecordPlan {
+fn record(config: &Config, book: &mut LabelBook) -> RecordPlan {
     let routes: Vec<RouteNames> = config
         .routes
         .iter()
@@ -164,16 +149,7 @@ fn record(config: &Config, labels: &mut LabelBook) -> RecordPlan {
     let upstreams: Vec<Name> =
         config.upstreams.iter().map(|upstream| Name::new(&upstream.name.value)).collect();
     // Queries often hold what should not be kept; the language has no key yet that asks for them.
-    RecordPlan::new(labels, &routes, &upstreams, false)
-}
-
-fn process(config: &Config) -> Process {
-    Process {
-        workers: config.workers.value.clone(),
-        drain_timeout: config.drain_timeout,
-        admin: config.admin.address.as_ref().map(|address| address.value.clone()),
-        access_log: config.observe.access_log.value.clone(),
-    }
+    RecordPlan::new(book, &routes, &upstreams, false)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! not compile at all. Key material is read here and handed on; it never stands in a diagnostic.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,19 +30,30 @@ use crate::policy::jwt::{Jwt, JwtRules};
 use crate::policy::key_cell::KeyCell;
 use crate::policy::rate_limit::RateLimit;
 
-/// A key set that must be fetched, now and again.
+/// Where the keys of one issuer come from.
 #[derive(Clone, Debug)]
-pub struct KeyFetch {
+pub struct Keys {
     /// The issuer's name.
     pub name: Name,
-    /// An `http://` or `https://` URL.
-    pub url: String,
-    /// Between two fetches.
-    pub refresh: Duration,
-    /// Algorithms that are taken; empty: what the keys say.
-    pub permitted: Vec<Algorithm>,
-    /// Where the keys go.
+    /// Where cores find them.
     pub cell: Arc<KeyCell>,
+    /// Where they come from.
+    pub from: KeysFrom,
+    /// How often they are fetched again.
+    pub refresh: Duration,
+    /// The algorithms that are taken; empty: what the keys say.
+    pub permitted: Vec<Algorithm>,
+}
+
+/// The place of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysFrom {
+    /// An `http://` or `https://` URL; the cell is empty, or has what the last version fetched.
+    Url(String),
+    /// A file; its keys are in the cell already.
+    File(PathBuf),
+    /// The configuration itself; they are in the cell already.
+    Fixed,
 }
 
 /// What the policies of routes are made from.
@@ -52,8 +63,8 @@ pub struct Stock<'a> {
     issuers: HashMap<&'a str, Jwt>,
     /// What the next version takes over.
     pub carry: Carry,
-    /// Key sets to fetch.
-    pub fetches: Vec<KeyFetch>,
+    /// Where keys come from.
+    pub keys: Vec<Keys>,
 }
 
 /// The seams that issuers and limits are made through.
@@ -112,12 +123,20 @@ impl<'a> Stock<'a> {
             Some(known) => known.policy.clone(),
             None => Jwt::new(rules),
         };
-        if let Source::Url(url) = source {
-            let cell = policy.rules().keys.clone();
-            let permitted = permitted(issuer);
-            let (name, refresh) = (name.clone(), issuer.refresh);
-            self.fetches.push(KeyFetch { name, url: url.to_owned(), refresh, permitted, cell });
+        if matches!(source, Source::Url(url) if url.starts_with("http://")) {
+            warn_plain(issuer, making.report);
         }
+        self.keys.push(Keys {
+            name: name.clone(),
+            cell: policy.rules().keys.clone(),
+            from: match &issuer.keys.value {
+                KeySource::JwksUrl(url) => KeysFrom::Url(url.clone()),
+                KeySource::JwksFile(path) => KeysFrom::File(path.clone()),
+                KeySource::Secret(_) | KeySource::Pem(_) => KeysFrom::Fixed,
+            },
+            refresh: issuer.refresh,
+            permitted: permitted(issuer),
+        });
         self.issuers.insert(&issuer.name.value, policy.clone());
         self.carry.issuers.insert(name, CarriedIssuer { keys: digest, policy });
     }
@@ -204,6 +223,12 @@ fn same_rules(one: &JwtRules, other: &JwtRules) -> bool {
 
 fn permitted(issuer: &config::Jwt) -> Vec<Algorithm> {
     issuer.algorithms.iter().filter_map(|name| Algorithm::named(name.value)).collect()
+}
+
+fn warn_plain(issuer: &config::Jwt, report: &Report) {
+    let message = "these keys are fetched over a connection that anybody on the way can change";
+    let diagnostic = Diagnostic::warning(codes::PLAIN_KEYS, issuer.keys.span, message);
+    report.push(diagnostic.help("use https:// unless the issuer is on this machine"));
 }
 
 /// Where keys come from, files already read.

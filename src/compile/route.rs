@@ -4,7 +4,6 @@
 //! another route failed.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use crate::base::ids::{RouteId, UpstreamId};
 use crate::base::name::Name;
@@ -19,6 +18,7 @@ use crate::exchange::reply::{Reply, ReplyText};
 use crate::exchange::template::TemplateKind;
 use crate::gateway::route::{Forward, Redirect, Route, Target};
 use crate::http::Status;
+use crate::http::target::{Plus, percent_decode};
 use crate::route::Router;
 use crate::route::matcher::{Condition, Place, Test};
 use crate::route::pattern::{HostPattern, MethodName, Pattern, Segment};
@@ -47,14 +47,13 @@ pub fn compile(
     let routes: Vec<Option<Route>> = config
         .routes
         .iter()
-        .map(|route| one(&Scope::of(route, default_jwt), config, tables, stock, report))
+        .map(|route| one(&Scope::of(route, default_jwt), tables, stock, report))
         .collect();
     routes.into_iter().collect()
 }
 
 fn one(
     scope: &Scope<'_>,
-    config: &Config,
     tables: &Tables<'_>,
     stock: &Stock<'_>,
     report: &Report,
@@ -67,24 +66,10 @@ fn one(
         policies,
         target,
         timeout: route.policies.timeout.value,
-        idle_timeout: idle_timeout(route, config),
+        idle_timeout: route.policies.idle.as_ref().map(|idle| idle.value),
         body_bytes_max: route.policies.body_bytes_max.value,
         retries: route.policies.retries.as_ref().map(|retries| retries.value),
     })
-}
-
-/// The route's own word, or the upstream's; a merge holds its parts' bodies whole and never waits longer
-/// than for the part.
-fn idle_timeout(route: &config::Route, config: &Config) -> Duration {
-    if let Some(idle) = &route.policies.idle {
-        return idle.value;
-    }
-    let config::Target::Forward(call) = &route.target else {
-        return route.policies.timeout.value;
-    };
-    let mut known = config.upstreams.iter();
-    let upstream = known.find(|upstream| upstream.name.value == call.upstream.value);
-    upstream.map_or(route.policies.timeout.value, |upstream| upstream.timeout.idle)
 }
 
 fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Target> {
@@ -194,28 +179,14 @@ fn pattern(index: usize, route: &config::Route) -> Pattern {
 
 fn segment(segment: &config::Segment) -> Segment {
     match segment {
-        config::Segment::Literal(text) => Segment::Literal(decoded(text.value.as_bytes()).into()),
+        config::Segment::Literal(text) => Segment::Literal(decoded(text.value.as_bytes())),
         config::Segment::Param(_) => Segment::Param,
         config::Segment::Rest(_) => Segment::Rest,
     }
 }
 
-/// Percent-decoding (RFC 3986 §2.1); `config` let well-formed escapes through only.
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| (*byte as char).to_digit(16));
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        match (text[at], digit(text.get(at + 1)), digit(text.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            (byte, _, _) => {
-                bytes.push(byte);
-                at += 1;
-            }
-        }
-    }
-    bytes
+/// The bytes that a literal stands for; `config` checked its escapes (RFC 3986 §2.1).
+fn decoded(text: &[u8]) -> Box<[u8]> {
+    let mut bytes = vec![0; text.len()];
+    percent_decode(text, Plus::Literal, &mut bytes).map_or(text, |bytes| bytes).into()
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::base::address::Address;
 use crate::base::ids::{EndpointId, UpstreamId};
+use crate::base::limits::POOL_AGE_MAX;
 use crate::base::name::Name;
 use crate::config;
 use crate::gateway::Gateway;
@@ -42,11 +43,11 @@ fn one(upstream: &config::Upstream, id: UpstreamId) -> Upstream {
         rules: Rules {
             connect_timeout: upstream.timeout.connect,
             first_byte_timeout: upstream.timeout.first_byte,
-            idle_timeout: Some(upstream.timeout.idle),
+            idle_timeout: upstream.timeout.idle,
             pool_idle_max: upstream.pool.idle_max,
             pool_idle_timeout: upstream.pool.idle_timeout,
             retries: upstream.retries,
-            ..Rules::default()
+            pool_age_max: POOL_AGE_MAX,
         },
     }
 }

@@ -97,6 +97,9 @@ fn read_keys(reader: &Reader<'_>) -> Option<Spanned<KeySource>> {
     let given: Vec<&Entry> =
         ["jwks", "secret", "pem"].into_iter().filter_map(|key| reader.entry(key)).collect();
     let [only] = given.as_slice() else {
+        if given.is_empty() && reader.is_misspelt(&["jwks", "secret", "pem"]) {
+            return None;
+        }
         reader.log.push(not_one(reader.place, &given));
         return None;
     };

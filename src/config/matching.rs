@@ -74,7 +74,12 @@ pub(super) fn read(text: Text, log: &Log) -> Option<Match> {
     let at = |part: &str| part.as_ptr() as usize - text.value.as_ptr() as usize;
     let place = |part: &str| log.sources().part(&text, at(part)..at(part) + part.len());
     let Some(slash) = target.find('/') else {
-        let advice = format!("write `{target}/{{*rest}}` for every path");
+        let method = target.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b',');
+        let advice = if method {
+            format!("write `{target} /path`, or `{target} /{{*rest}}` for every path")
+        } else {
+            format!("write `{target}/{{*rest}}` for every path")
+        };
         let message = "this match has no path: it begins with `/` or with `host/`";
         return refuse(log, place(target).span, message, &advice);
     };

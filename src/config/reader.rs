@@ -92,9 +92,19 @@ impl<'a> Reader<'a> {
 
     /// Reports a key that must be there.
     pub(super) fn missing(&self, key: &str, advice: &str) {
+        if self.is_misspelt(&[key]) {
+            return;
+        }
         let message = format!("`{key}` is missing in {}", self.section.here);
         let diagnostic = Diagnostic::error(codes::MISSING_KEY, self.place, message);
         self.log.push(diagnostic.help(advice));
+    }
+
+    /// Whether an unknown key, reported already, was probably meant to be one of these.
+    pub(super) fn is_misspelt(&self, keys: &[&str]) -> bool {
+        let names = || self.section.keys.iter().map(|key| key.name);
+        let unknown = self.entries.iter().filter(|e| self.section.key(&e.key.value).is_none());
+        unknown.filter_map(|e| nearest(&e.key.value, names())).any(|near| keys.contains(&near))
     }
 
     /// A text.
@@ -152,7 +162,7 @@ impl<'a> Reader<'a> {
     /// A size within a range.
     pub(super) fn bytes(&self, key: &str, min: u64, max: u64) -> Option<Spanned<u64>> {
         let node = self.node(key)?;
-        let text = self.unit_text(node, "a size with its unit, like \"16KiB\"")?;
+        let text = unit_text(node, "a size with its unit, like \"16KiB\"", "KiB", self.log)?;
         match units::bytes(&text.value) {
             Err(advice) => self.bad_unit(node, &text, "a size", &advice),
             Ok(bytes) if bytes < min || bytes > max => {
@@ -167,15 +177,11 @@ impl<'a> Reader<'a> {
     /// A rate.
     pub(super) fn rate(&self, key: &str) -> Option<Spanned<Rate>> {
         let node = self.node(key)?;
-        let text = self.unit_text(node, "a rate, like \"100/s\"")?;
+        let text = unit_text(node, "a rate, like \"100/s\"", "/s", self.log)?;
         match units::rate(&text.value) {
             Err(advice) => self.bad_unit(node, &text, "a rate", &advice),
             Ok(rate) => Some(text.map(|_| rate)),
         }
-    }
-
-    fn unit_text(&self, node: &Node, what: &str) -> Option<Text> {
-        unit_text(node, what, self.log)
     }
 
     fn bad_unit<T>(&self, node: &Node, text: &Text, what: &str, advice: &str) -> Option<T> {
@@ -202,7 +208,7 @@ impl<'a> Reader<'a> {
         if let Kind::Table(entries) = &node.kind {
             return Some(entries);
         }
-        wrong_type(self.log, node, "a table", "");
+        wrong_type(self.log, node, "a table", &format!("each has its name: `[{key}.NAME]`"));
         None
     }
 
@@ -212,7 +218,10 @@ impl<'a> Reader<'a> {
             None => &[],
             Some(Node { kind: Kind::Array(list), .. }) => list,
             Some(node) => {
-                wrong_type(self.log, node, what, "");
+                let table = matches!(node.kind, Kind::Table(_)) && what.contains("[[");
+                let advice =
+                    if table { format!("write two brackets: `[[{key}]]`") } else { String::new() };
+                wrong_type(self.log, node, what, &advice);
                 &[]
             }
         }
@@ -287,7 +296,7 @@ pub(super) fn duration_of(
     max: Duration,
     log: &Log,
 ) -> Option<Spanned<Duration>> {
-    let text = unit_text(node, "a duration with its unit, like \"15s\"", log)?;
+    let text = unit_text(node, "a duration with its unit, like \"15s\"", "s", log)?;
     match units::duration(&text.value) {
         Err(advice) => {
             bad_unit(log, node, &text, "a duration", &advice);
@@ -306,9 +315,9 @@ pub(super) fn duration_of(
 }
 
 /// The text of a value with a unit; a bare number is told to have one.
-fn unit_text(node: &Node, expected: &str, log: &Log) -> Option<Text> {
+fn unit_text(node: &Node, expected: &str, usual: &str, log: &Log) -> Option<Text> {
     if let Kind::Integer(number) = node.kind {
-        let advice = format!("a number alone has no unit: write \"{number}…\" with one, in quotes");
+        let advice = format!("a number alone has no unit: \"{number}{usual}\"?");
         wrong_type(log, node, expected, &advice);
         return None;
     }

@@ -130,8 +130,12 @@ fn read_pass(reader: &Reader<'_>) -> Pass {
 
 /// The one target of a route.
 fn read_target(reader: &Reader<'_>) -> Option<Target> {
-    let given: Vec<&Entry> = TARGETS.into_iter().filter_map(|key| reader.entry(key)).collect();
+    let mut given: Vec<&Entry> = TARGETS.into_iter().filter_map(|key| reader.entry(key)).collect();
+    given.sort_by_key(|entry| entry.key.span);
     let [only] = given.as_slice() else {
+        if given.is_empty() && reader.is_misspelt(&TARGETS) {
+            return None;
+        }
         reader.log.push(not_one(reader, &given));
         // What is inside of each is read for its mistakes all the same.
         for entry in &given {

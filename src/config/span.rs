@@ -221,6 +221,11 @@ impl SourceFile {
             }
             if let Some(range) = self.masked.iter().find(|range| range.contains(&at)) {
                 hidden_until = range.end;
+                // A place inside of a secret is shown as the whole of it.
+                if range.contains(&start) {
+                    before = Some(columns);
+                    behind = Some(columns + MASK.len());
+                }
                 text.push_str(MASK);
                 columns += MASK.len();
                 continue;

@@ -110,11 +110,49 @@ impl Log {
 /// Reads a TOML file; syntax errors go to the log and what could be read is returned.
 pub(super) fn from_toml(file: FileId, text: &str, log: &Log) -> Vec<Entry> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
+    let tree = entries(file, table.into_inner());
+    let count = errors.len();
+    for error in errors.into_iter().take(SYNTAX_ERRORS_MAX) {
         let range = error.span().unwrap_or(text.len()..text.len());
-        log.push(syntax_error(file, text, range, error.message()));
+        let diagnostic = syntax_error(file, text, range, error.message());
+        let again = diagnostic.primary.span;
+        let first = before(&tree, log.sources().slice(again), again);
+        match first {
+            Some(first) if error.message() == "duplicate key" => {
+                let diagnostic = Diagnostic { code: codes::DUPLICATE, ..diagnostic };
+                log.push(diagnostic.label("here again").also(first, "first written here"));
+            }
+            _ => log.push(diagnostic),
+        }
     }
-    entries(file, table.into_inner())
+    if count > SYNTAX_ERRORS_MAX {
+        let message = format!("{} more errors of syntax in this file", count - SYNTAX_ERRORS_MAX);
+        log.error(codes::SYNTAX, Span::new(file, text.len()..text.len()), message);
+    }
+    tree
+}
+
+/// Errors of syntax that are shown of one file; one slip can make thousands.
+const SYNTAX_ERRORS_MAX: usize = 20;
+
+/// The last place before `span` where the tree has the same key: for a duplicate, the first one.
+fn before(entries: &[Entry], key: &str, span: Span) -> Option<Span> {
+    let below = |node: &Node| match &node.kind {
+        Kind::Table(entries) => before(entries, key, span),
+        Kind::Array(list) => list
+            .iter()
+            .filter_map(|item| match &item.kind {
+                Kind::Table(entries) => before(entries, key, span),
+                _ => None,
+            })
+            .max(),
+        _ => None,
+    };
+    let here = |entry: &Entry| {
+        let same = entry.key.value == key.trim_matches(['"', '\'']) && entry.key.span < span;
+        same.then_some(entry.key.span).max(below(&entry.node))
+    };
+    entries.iter().filter_map(here).max()
 }
 
 fn entries(file: FileId, table: DeTable<'_>) -> Vec<Entry> {

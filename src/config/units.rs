@@ -38,17 +38,23 @@ pub struct Rate {
     pub per: Duration,
 }
 
+/// Advice about durations.
+const ADVICE: &str = "write a number and a unit: `250ms`, `15s`, `5m`, `1h`";
+
 /// A duration: one or several numbers with units, `"1m30s"`. The error is advice.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let mut total: u64 = 0;
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Err("write a number and a unit: `250ms`, `15s`, `5m`, `1h`".into());
+        return Err(ADVICE.into());
     }
     while !rest.is_empty() {
         let (number, unit, behind) = number_and_unit(rest);
         let Some(number) = number else {
-            return Err("write whole numbers: `500ms` rather than `0.5s`".into());
+            let fraction = unit.starts_with('.');
+            let advice =
+                if fraction { "write whole numbers: `500ms` rather than `0.5s`" } else { ADVICE };
+            return Err(advice.into());
         };
         let Some(scale) = scale(&TIMES, unit) else {
             return Err(bad_unit(unit, number, "a duration", "ms, s, m, h, d", "s"));

@@ -246,9 +246,10 @@ impl Told<'_> {
         let rules = &upstream.rules;
         let retries = route.retries.unwrap_or(rules.retries);
         self.line(format_args!(
-            "    connect within {}, first byte within {}, further attempts {retries}",
+            "    connect within {}, first byte within {}, pause within {}, further attempts {retries}",
             shown(rules.connect_timeout),
             shown(rules.first_byte_timeout),
+            shown(rules.idle_timeout),
         ));
     }
 
@@ -290,7 +291,10 @@ impl Told<'_> {
         self.line(format_args!("\nin force, defaults included"));
         let limits = &listener.head_limits;
         self.line(format_args!("  whole request {}", shown(route.timeout)));
-        self.line(format_args!("  pause in a body {}", shown(route.idle_timeout)));
+        match route.idle_timeout {
+            Some(idle) => self.line(format_args!("  pause in a body {}", shown(idle))),
+            None => self.line(format_args!("  pause in a body as the upstream says")),
+        }
         self.line(format_args!("  request body at most {} bytes", route.body_bytes_max));
         self.line(format_args!(
             "  request head at most {} bytes, {} fields, target {} bytes, within {}",

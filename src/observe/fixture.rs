@@ -14,6 +14,8 @@ use crate::http::head::RequestHead;
 use crate::http::headers::Field;
 use crate::http::names::FieldName;
 use crate::http::{Method, Status, Target, TargetForm};
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::CoreMetrics;
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 
 /// An exchange whose request has this method, target, host and fields.
@@ -101,4 +103,12 @@ pub(crate) fn plan(book: &mut LabelBook, query: bool) -> RecordPlan {
         RouteNames { name: Name::new("dash\"board"), parts },
     ];
     RecordPlan::new(book, &routes, &[Name::new("user"), Name::new("order")], query)
+}
+
+/// Hands over a page with one line.
+pub(crate) fn page_of_one_line(log: &mut AccessLog) {
+    let metrics = CoreMetrics::default();
+    log.record(&forwarded(), &plan(&mut LabelBook::default(), false), at(0), &metrics);
+    log.hand_over(&metrics);
+    assert_eq!(metrics.log_lines_dropped.read(), 0, "the queue is full");
 }

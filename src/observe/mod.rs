@@ -24,4 +24,4 @@ pub mod snapshot;
 pub mod trace;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;

@@ -1,6 +1,6 @@
 //! Every metric, label and log field, once; `docs/operating.md` explains each.
 //!
-//! No other file may ever spell one of these words. Metrics of HTTP follow the OpenTelemetry semantic
+//! One of these words must never be spelt in another file. Metrics of HTTP follow the OpenTelemetry semantic
 //! conventions (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/) as Prometheus spells
 //! them: dots become underscores, units come last, counters end in `_total`.
 

@@ -87,7 +87,7 @@ impl Algorithm {
 /// How a signature is checked: a key in aws-lc's form, for one algorithm.
 pub(crate) enum Check {
     /// A shared secret.
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     /// A public key.
     Public(ParsedPublicKey),
 }

@@ -154,7 +154,12 @@ impl KeySet {
                 Err(why) => left_out.push(LeftOut { index, why }),
             }
         }
-        let (keys, doubles) = without_doubles(keys);
+        let broken: Vec<&Value> = left_out
+            .iter()
+            .filter(|one: &&LeftOut| one.why != Unfit::OtherUse)
+            .map(|one| &list[one.index])
+            .collect();
+        let (keys, doubles) = without_doubles(keys, &broken);
         left_out.extend(doubles);
         Self::of(keys, left_out)
     }
@@ -231,7 +236,8 @@ impl KeySet {
         if known.peek().is_none() {
             return Checked::KeyUnknown;
         }
-        let mut fit = known.filter(|key| key.algorithm == token.algorithm).take(TOKEN_KEYS_TRIED_MAX);
+        let mut fit =
+            known.filter(|key| key.algorithm == token.algorithm).take(TOKEN_KEYS_TRIED_MAX);
         match fit.any(|key| key.check.verifies(token.message, &token.signature)) {
             true => Checked::Verified,
             false => Checked::Refused,
@@ -239,14 +245,22 @@ impl KeySet {
     }
 }
 
-/// Takes out all keys that have their id and algorithm in common with another one.
-fn without_doubles(keys: Vec<(usize, Key)>) -> (Vec<Key>, Vec<LeftOut>) {
+/// Takes out all keys that have their id and algorithm in common with another one, be it a broken one.
+fn without_doubles(keys: Vec<(usize, Key)>, broken: &[&Value]) -> (Vec<Key>, Vec<LeftOut>) {
     let same = |one: &Key, other: &Key| {
         one.kid.is_some() && one.kid == other.kid && one.algorithm == other.algorithm
     };
+    let like = |one: &Key, other: &Value| {
+        let algorithm = other.get("alg").and_then(Value::as_str).and_then(Algorithm::named);
+        one.kid.as_deref().is_some_and(|kid| other.get("kid").and_then(Value::as_str) == Some(kid))
+            && algorithm.is_none_or(|algorithm| algorithm == one.algorithm)
+    };
     let double: Vec<bool> = keys
         .iter()
-        .map(|(_, key)| keys.iter().filter(|(_, other)| same(key, other)).count() > 1)
+        .map(|(_, key)| {
+            keys.iter().filter(|(_, other)| same(key, other)).count() > 1
+                || broken.iter().any(|other| like(key, other))
+        })
         .collect();
     let mut single = Vec::new();
     let mut left_out = Vec::new();
@@ -427,7 +441,7 @@ fn secret_key(
         if secret.len() < bytes_min {
             return Err(Unfit::Weak);
         }
-        let check = Check::Secret(hmac::Key::new(hash, secret));
+        let check = Check::Secret(Box::new(hmac::Key::new(hash, secret)));
         keys.push(Key { kid: kid.clone(), algorithm, check });
     }
     if keys.is_empty() { Err(Unfit::Algorithm) } else { Ok(keys) }
@@ -499,8 +513,8 @@ fn parse(algorithm: Algorithm, bytes: &[u8]) -> Option<ParsedPublicKey> {
 /// every small prime it lies in the group that 65537 generates, which a sound one does once in 2^27.
 fn has_roca_weakness(n: &[u8]) -> bool {
     const PRIMES: [u32; 38] = [
-        3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
-        101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+        3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89,
+        97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
     ];
     PRIMES.iter().all(|&prime| {
         let rest = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);

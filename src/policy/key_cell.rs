@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::Thread;
+use std::thread::{Thread, ThreadId};
 
 use arc_swap::ArcSwapOption;
 
@@ -69,9 +69,17 @@ impl KeyCell {
         self.generation.load()
     }
 
-    /// Says who fetches, `None` for nobody any more.
-    pub fn set_fetcher(&self, thread: Option<Thread>) {
-        self.fetcher.store(thread.map(Arc::new));
+    /// Says who fetches.
+    pub fn set_fetcher(&self, thread: Thread) {
+        self.fetcher.store(Some(Arc::new(thread)));
+    }
+
+    /// Says that this thread fetches no more; another one that took over stays.
+    pub fn clear_fetcher(&self, thread: ThreadId) {
+        let seen = self.fetcher.load();
+        if seen.as_ref().is_some_and(|fetcher| fetcher.id() == thread) {
+            self.fetcher.compare_and_swap(&seen, None);
+        }
     }
 
     /// Called by a core that misses a key: whether waiting for a fetch is worth it. However many unknown

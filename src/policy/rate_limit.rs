@@ -232,7 +232,8 @@ mod tests {
         let limit = limit("{client.address}", 2, 3);
         let mut x = Exchange::default();
         assert_eq!(ask(&limit, &mut x, 1000), Verdict::Continue);
-        let told = "ratelimit-policy: \"per_client\";q=3;w=2\r\nratelimit: \"per_client\";r=2;t=1\r\n";
+        let told =
+            "ratelimit-policy: \"per_client\";q=3;w=2\r\nratelimit: \"per_client\";r=2;t=1\r\n";
         assert_eq!(fields(&x), told);
         ask(&limit, &mut x, 1000);
         assert_eq!(ask(&limit, &mut x, 1000), Verdict::Continue);

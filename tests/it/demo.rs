@@ -31,24 +31,20 @@ impl Demo {
         Demo { child, lines }
     }
 
-    /// The screen until `count` lines begin with `curl`, joined over backslashes at their ends.
-    fn curl_lines(&self, count: usize) -> Vec<String> {
-        let (mut found, mut open): (Vec<String>, bool) = (Vec::new(), false);
-        while found.len() < count || open {
+    /// Lines of the first screen until `count` of them can be pasted and do something. Each is given with
+    /// the line that sets the token in front, as a person's shell would remember it.
+    fn lines_to_paste(&self, count: usize) -> Vec<String> {
+        let (mut found, mut token) = (Vec::new(), String::new());
+        while found.len() < count {
             let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-                panic!("the first screen has {count} curl lines, not only {found:#?}")
+                panic!("the first screen has {count} lines to paste, not only {found:#?}")
             });
-            let text = line.trim().trim_start_matches("$ ");
-            if open {
-                let last = found.last_mut().expect("an open line");
-                last.push('\n');
-                last.push_str(text);
+            let text = line.trim();
+            if text.starts_with("TOKEN=") {
+                token = text.to_string();
             } else if text.starts_with("curl ") || text.starts_with("for ") {
-                found.push(text.to_string());
-            } else {
-                continue;
+                found.push(format!("{token}\n{text}"));
             }
-            open = text.ends_with('\\');
         }
         found
     }
@@ -74,7 +70,7 @@ fn paste(line: &str) -> String {
 #[test]
 fn the_printed_lines_show_the_dashboard_a_401_a_429_and_a_partial_answer() {
     let demo = Demo::start();
-    let lines = demo.curl_lines(4);
+    let lines = demo.lines_to_paste(4);
     let answers: Vec<String> = lines.iter().map(|line| paste(line)).collect();
     let shows = |what: &str| answers.iter().any(|answer| answer.contains(what));
     assert!(shows("\"user\"") && shows("\"orders\""), "{lines:#?}\n{answers:#?}");
@@ -86,7 +82,7 @@ fn the_printed_lines_show_the_dashboard_a_401_a_429_and_a_partial_answer() {
 #[test]
 fn ctrl_c_ends_it_with_success() {
     let mut demo = Demo::start();
-    demo.curl_lines(1);
+    demo.lines_to_paste(1);
     demo.signal("INT");
     let mut status = None;
     crate::support::eventually("the demo to end", || {
@@ -99,6 +95,6 @@ fn ctrl_c_ends_it_with_success() {
 #[test]
 fn two_demos_at_once_do_not_disturb_each_other() {
     let (one, two) = (Demo::start(), Demo::start());
-    let (one, two) = (one.curl_lines(1), two.curl_lines(1));
+    let (one, two) = (one.lines_to_paste(1), two.lines_to_paste(1));
     assert!(paste(&one[0]).contains("\"user\"") && paste(&two[0]).contains("\"user\""));
 }

@@ -42,7 +42,7 @@ fn every_request_is_counted_once_whatever_core_served_it() {
     }
     let count = format!("{DURATION}_count");
     crate::support::eventually("40 requests counted", || gateway.metric(&count, &[]) >= 40.0);
-    assert_eq!(gateway.metric(&count, &["200"]), 40.0);
+    assert_eq!(gateway.metric(&count, &["http_response_status_code=\"200\""]), 40.0);
 }
 
 #[test]
@@ -53,8 +53,10 @@ fn statuses_are_told_apart() {
         gateway.get("/").expect(404);
     }
     let count = format!("{DURATION}_count");
-    crate::support::eventually("3 requests counted", || gateway.metric(&count, &["404"]) == 3.0);
-    assert_eq!(gateway.metric(&count, &["200"]), 0.0);
+    crate::support::eventually("3 requests counted", || {
+        gateway.metric(&count, &["http_response_status_code=\"404\""]) == 3.0
+    });
+    assert_eq!(gateway.metric(&count, &["http_response_status_code=\"200\""]), 0.0);
 }
 
 #[test]

@@ -4,26 +4,14 @@ use std::fs;
 use std::sync::Mutex;
 
 use super::*;
-use crate::base::time::Instant;
-use crate::exchange::Exchange;
 use crate::observe::access_log::AccessLog;
-use crate::observe::metrics::CoreMetrics;
-use crate::observe::plan::{LabelBook, RecordPlan};
+use crate::observe::fixture::page_of_one_line;
 
 /// A folder of this test's own.
 fn folder(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("ringway-flush-{name}-{}", std::process::id()));
     fs::create_dir_all(&path).expect("a folder can be made");
     path
-}
-
-/// Pages of one line each.
-fn page_of_one_line(log: &mut AccessLog) {
-    let metrics = CoreMetrics::default();
-    let plan = RecordPlan::new(&mut LabelBook::default(), &[], &[], false);
-    log.record(&Exchange::default(), &plan, Instant::ORIGIN, &metrics);
-    log.hand_over(&metrics);
-    assert_eq!(metrics.log_lines_dropped.read(), 0);
 }
 
 type Told = Arc<Mutex<Vec<&'static str>>>;

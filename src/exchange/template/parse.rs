@@ -202,7 +202,7 @@ fn path_start(text: &str, kind: TemplateKind) -> Result<usize, TemplateError> {
             Ok(path)
         }
         TemplateKind::Target | TemplateKind::Location => {
-            let len = text.len().min(1);
+            let len = text.chars().next().map_or(0, char::len_utf8);
             Err(TemplateError::new(0, len, TemplateErrorKind::NotAbsolute))
         }
         TemplateKind::Field | TemplateKind::Json | TemplateKind::Plain => Ok(0),

@@ -1,6 +1,6 @@
 //! Field lines, and what they say about the message as a whole (RFC 9112 §5, RFC 9110 §5).
 //!
-//! Each line is found, checked and recorded in one pass. Nothing is ever unfolded, trimmed of odd bytes,
+//! Each line is found, checked and recorded in one pass. A line is never unfolded, trimmed of odd bytes,
 //! or merged: a line that is not exactly `name ":" OWS value OWS CRLF` is refused.
 
 use crate::base::limits::CONNECTION_OPTIONS_MAX;
@@ -59,15 +59,17 @@ pub(super) fn read(
 #[inline]
 fn line(raw: &[u8], at: usize, sender: Sender) -> Result<Option<(Field, usize)>, HeadError> {
     let mut classes = chars::PLAIN;
-    let mut colon = at;
-    while let Some(&byte) = raw.get(colon) {
+    let mut length = 0;
+    let rest = &raw[at..];
+    for &byte in rest {
         let class = chars::class(byte);
         if class & chars::TCHAR == 0 {
             break;
         }
         classes &= class;
-        colon += 1;
+        length += 1;
     }
+    let colon = at + length;
     match raw.get(colon) {
         None => return Ok(None),
         Some(b':') if colon > at => {}
@@ -151,29 +153,26 @@ impl Marks {
         match field.id {
             FieldName::ContentLength => {
                 let length = framing::content_length(value)?;
-                if self.framing.content_length.replace(length).is_some() {
-                    return Err(HeadError::Malformed(Why::SeveralContentLengths));
-                }
+                once(&mut self.framing.content_length, length, Why::SeveralContentLengths)
             }
             FieldName::TransferEncoding => {
                 if std::mem::replace(&mut self.framing.chunked, true) {
                     return Err(HeadError::Malformed(Why::SeveralTransferEncodings));
                 }
-                framing::transfer_encoding(value)?;
+                Ok(framing::transfer_encoding(value)?)
             }
             FieldName::Host if sender == Sender::Client => {
-                if self.host.replace(field.value).is_some() {
-                    return Err(HeadError::Malformed(Why::SeveralHosts));
-                }
+                once(&mut self.host, field.value, Why::SeveralHosts)
             }
-            FieldName::Connection => return self.note_connection(value),
-            FieldName::Expect if value.eq_ignore_ascii_case(b"100-continue") => {
-                self.continue_expected = true;
+            FieldName::Connection => self.note_connection(value),
+            FieldName::Expect => {
+                let known = value.eq_ignore_ascii_case(b"100-continue");
+                self.continue_expected |= known;
+                self.unknown_expectation |= !known;
+                Ok(())
             }
-            FieldName::Expect => self.unknown_expectation = true,
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn note_connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
@@ -186,6 +185,14 @@ impl Marks {
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
         Ok(())
+    }
+}
+
+/// Fills the slot, or refuses the second field of its kind.
+fn once<T>(slot: &mut Option<T>, value: T, why: Why) -> Result<(), HeadError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(HeadError::Malformed(why)),
     }
 }
 

@@ -19,28 +19,36 @@ fn shared() -> PathBuf {
     if beside.is_dir() { beside } else { "/work/shared".into() }
 }
 
+/// Two vectors ask for the rejection of padded parts, but their padding was lost on the way to the corpus:
+/// they are byte for byte the valid vector 357. What they meant is tested in `policy/jwt/tests.rs`.
+const CONTRADICTED: [&str; 2] = ["json_web_signature-367", "json_web_signature-370"];
+
 /// Every vector: what is to be rejected is, what is valid beyond dispute is verified, and of the disputed
 /// ones (a token's algorithm beside the key's, an alphabet beside base64url) none passes.
 #[test]
 fn wycheproof_signatures() {
     let path = shared().join("corpora/jwt/wycheproof_jws.jsonl");
     let lines = std::fs::read_to_string(&path).expect("the corpus of shared/corpora must be there");
+    let cases: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let valid = |case: &Value| case["valid"] == true && case["disputed"] == false;
     let (mut passed, mut refused) = (0, 0);
-    for line in lines.lines() {
-        let case: Value = serde_json::from_str(line).unwrap();
+    for case in &cases {
         let jwks = case["jwks"].to_string();
         let verified = KeySet::from_jwks(jwks.as_bytes(), &[]).is_ok_and(|set| {
-            Token::parse(case["jws"].as_str().unwrap().as_bytes())
-                .is_ok_and(|token| set.check(&token) == Checked::Verified && token.payload().is_ok())
+            Token::parse(case["jws"].as_str().unwrap().as_bytes()).is_ok_and(|token| {
+                set.check(&token) == Checked::Verified && token.payload().is_ok()
+            })
         });
-        let wanted = case["valid"] == true && case["disputed"] == false;
-        assert_eq!(verified, wanted, "{} {}", case["id"], case["comment"]);
-        if case["gateway"] == "reject" {
-            assert!(!verified, "{}", case["id"]);
+        let twin = |other: &&Value| other["jws"] == case["jws"] && other["jwks"] == case["jwks"];
+        if CONTRADICTED.contains(&case["id"].as_str().unwrap()) {
+            assert!(cases.iter().filter(twin).any(valid), "{} is contradicted no more", case["id"]);
+            continue;
         }
+        assert_eq!(verified, valid(case), "{} {}", case["id"], case["comment"]);
+        assert!(!verified || case["gateway"] != "reject", "{}", case["id"]);
         *(if verified { &mut passed } else { &mut refused }) += 1;
     }
-    assert_eq!((passed, refused), (49, 426));
+    assert_eq!((passed, refused), (49, 424));
 }
 
 fn unfit(key: &str) -> Option<Unfit> {
@@ -55,13 +63,17 @@ fn unfit(key: &str) -> Option<Unfit> {
 #[test]
 fn a_secret_must_be_as_long_as_its_hash() {
     for (alg, bytes) in [("HS256", 32), ("HS384", 48), ("HS512", 64)] {
-        let key = |len| format!("{{\"kty\":\"oct\",\"alg\":\"{alg}\",\"k\":\"{}\"}}", b64(&vec![7; len]));
+        let key =
+            |len| format!("{{\"kty\":\"oct\",\"alg\":\"{alg}\",\"k\":\"{}\"}}", b64(&vec![7; len]));
         assert_eq!(unfit(&key(bytes)), None);
         assert_eq!(unfit(&key(bytes - 1)), Some(Unfit::Weak));
     }
     assert!(KeySet::from_secret(&[7; 31], &[]).is_err());
     assert!(KeySet::from_secret(&[7; 32], &[Algorithm::HS512]).is_err());
-    assert_eq!(KeySet::from_secret(&[7; 64], &[Algorithm::HS256, Algorithm::HS512]).unwrap().len(), 2);
+    assert_eq!(
+        KeySet::from_secret(&[7; 64], &[Algorithm::HS256, Algorithm::HS512]).unwrap().len(),
+        2
+    );
     assert!(KeySet::from_secret(&[7; 64], &[Algorithm::RS256]).is_err());
 }
 
@@ -122,7 +134,7 @@ fn many_unknown_ids_ask_for_one_fetch_per_interval() {
     let cell = KeyCell::fixed(KeySet::from_secret(&[1; 32], &[]).unwrap());
     let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
     assert!(!cell.request_refresh(at(100)), "nobody fetches fixed keys");
-    cell.set_fetcher(Some(std::thread::current()));
+    cell.set_fetcher(std::thread::current());
     assert!(cell.request_refresh(at(100)));
     assert!(cell.request_refresh(at(101)), "the fetch is outstanding");
     assert!(cell.refresh_is_wanted());

@@ -136,3 +136,18 @@ fn rsa_numbers(der: &[u8]) -> (&[u8], &[u8]) {
     assert_eq!(e, [0x02, 0x03, 0x01, 0x00, 0x01], "the exponent 65537");
     (n, &e[2..])
 }
+
+#[test]
+fn a_library_accepts_what_these_signers_sign() {
+    use jsonwebtoken::{DecodingKey, Validation, decode, jwk::Jwk};
+    let secret = "0123456789abcdef0123456789abcdef";
+    for signer in
+        [Signer::hs256("h", secret), Signer::rs256("r"), Signer::es256("e"), Signer::eddsa("d")]
+    {
+        let jwk: Jwk = serde_json::from_value(signer.jwk()).unwrap();
+        let mut validation = Validation::new(signer.algorithm().parse().unwrap());
+        validation.set_audience(&["dashboard"]);
+        let key = DecodingKey::from_jwk(&jwk).unwrap();
+        decode::<Value>(signer.sign(&claims("42")), &key, &validation).unwrap();
+    }
+}

@@ -1,0 +1,184 @@
+//! Every file in `examples/` is read without a word of complaint, and no damage to one makes the reader panic.
+//!
+//! The examples are what new users copy, so they must never lag behind the language.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use ringway::config::{self, Surroundings};
+
+/// The secrets that the examples speak of; nothing of the machine.
+struct Mounts;
+
+impl Surroundings for Mounts {
+    fn variable(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, path: &Path, _bytes_max: u64) -> io::Result<String> {
+        match path.to_str() {
+            Some("/run/secrets/jwt") => Ok("0123456789abcdef0123456789abcdef\n".into()),
+            Some("/etc/ringway/partner.pem") => {
+                Ok("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n".into())
+            }
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn folder(&self, _path: &Path) -> io::Result<Vec<String>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+fn examples() -> Vec<(PathBuf, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = fs::read_dir(folder).expect("the examples");
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("an example");
+            (path, text)
+        })
+        .collect()
+}
+
+#[test]
+fn every_example_is_read_without_diagnostics() {
+    let examples = examples();
+    assert!(examples.len() >= 7);
+    for (path, text) in &examples {
+        let (config, diagnostics) = config::parse(&[(&path.to_string_lossy(), text)], &Mounts);
+        assert!(diagnostics.is_empty(), "{}", diagnostics.render());
+        assert!(!config.listeners.is_empty() && !config.routes.is_empty());
+    }
+}
+
+#[test]
+fn every_example_begins_with_what_it_shows() {
+    for (path, text) in examples() {
+        assert!(text.starts_with("# "), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_same_in_json_means_the_same() {
+    let toml = "[[listen]]\naddress = \"0.0.0.0:1\"\n[[route]]\nmatch = \"/a\"\nrespond = { status = 204 }";
+    let json = r#"{"listen": [{"address": "0.0.0.0:1"}], "route": [{"match": "/a", "respond": {"status": 204}}]}"#;
+    let (from_toml, _) = config::parse(&[("a.toml", toml)], &Mounts);
+    let (from_json, diagnostics) = config::parse(&[("a.json", json)], &Mounts);
+    assert!(diagnostics.is_empty(), "{}", diagnostics.render());
+    let shape = |config: &config::Config| {
+        let text = format!("{config:?}");
+        let mut kept = String::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find("Span {") {
+            kept.push_str(&rest[..at]);
+            let close = rest[at..].find("end: ").map_or(rest.len(), |end| at + end);
+            rest = rest[close..].split_once('}').map_or("", |(_, behind)| behind);
+        }
+        kept + rest
+    };
+    assert_eq!(shape(&from_toml), shape(&from_json));
+}
+
+/// What a slip of the hand or of a generator puts into a file.
+const SLIPS: &[&str] = &[
+    "\"",
+    "'",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    "\n",
+    "\\",
+    "${",
+    "}",
+    "#",
+    "\u{0}",
+    "ä",
+    "\u{202e}",
+    "\"\"\"",
+    "'''",
+    ",",
+    ".",
+    "[[",
+    "secret = \"",
+    "\\u0000",
+    "99999999999999999999",
+    "[[[[[[[[",
+    "\r",
+    "\t",
+    "inf",
+    "-0",
+    "1979-05-27",
+    "include = [\"*\"]\n",
+    "{*",
+    "|",
+    "%",
+    ":",
+    "/",
+    " ",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Cuts, repeats and slips anywhere in an example: always diagnostics, never a panic; and the secret
+    /// that stands in the file is never shown.
+    #[test]
+    fn a_damaged_example_never_panics_and_never_shows_its_secret(
+        which in 0usize..7,
+        edits in proptest::collection::vec((0.0f64..1.0, 0usize..40, 0usize..SLIPS.len()), 1..6),
+        json in any::<bool>(),
+    ) {
+        let (_, text) = &examples()[which];
+        let mut text = format!("[jwt.x]\nsecret = \"hunter2hunter2\"\n{text}");
+        for (at, cut, slip) in edits {
+            let mut start = (text.len() as f64 * at) as usize;
+            let mut end = (start + cut).min(text.len());
+            while !text.is_char_boundary(start) { start -= 1; }
+            while !text.is_char_boundary(end) { end += 1; }
+            text.replace_range(start..end, SLIPS[slip]);
+        }
+        let name = if json { "damaged.json" } else { "damaged.toml" };
+        let (_, diagnostics) = config::parse(&[(name, &text)], &Mounts);
+        let plain = diagnostics.render();
+        diagnostics.render_json();
+        if text.contains("secret = \"hunter2hunter2\"") {
+            prop_assert!(!plain.contains("hunter2hunter2"), "{}", plain);
+        }
+    }
+
+    /// Nothing at all is known about the text.
+    #[test]
+    fn any_text_is_read_without_a_panic(text in "\\PC{0,200}", json in any::<bool>()) {
+        let name = if json { "any.json" } else { "any.toml" };
+        let (_, diagnostics) = config::parse(&[(name, &text)], &Mounts);
+        diagnostics.render();
+    }
+}
+
+#[test]
+fn depth_is_bounded() {
+    let deep = 10_000;
+    let texts = [
+        ("a.toml", format!("a = {}", "[".repeat(deep))),
+        ("b.toml", format!("a = {}{}", "[".repeat(deep), "]".repeat(deep))),
+        ("c.toml", format!("{}a = 1", "a.".repeat(deep))),
+        ("d.toml", format!("[{}a]", "a.".repeat(deep))),
+        ("e.toml", format!("a = {}", "{ a = ".repeat(deep))),
+        ("f.json", format!("{{\"a\": {}{}}}", "[".repeat(deep), "]".repeat(deep))),
+        ("g.json", format!("{}1{}", "{\"a\":".repeat(deep), "}".repeat(deep))),
+    ];
+    for (name, text) in &texts {
+        let (_, diagnostics) = config::parse(&[(name, text)], &Mounts);
+        assert!(diagnostics.has_errors(), "{name}");
+        assert!(diagnostics.render().len() < 10_000, "{name}");
+    }
+}

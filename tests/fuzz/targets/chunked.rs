@@ -1,0 +1,4 @@
+//! Chunked bodies. Never more than one line: the promises stand in the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ringway::http::h1::fuzz::chunked(data));

@@ -1,0 +1,4 @@
+//! Request targets, queries, authorities, escapes. Never more than one line: the promises stand in the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ringway::http::h1::fuzz::target(data));

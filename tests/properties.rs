@@ -1,0 +1,14 @@
+//! Properties of the pure rooms, what must hold for every input, one module per room; and the replay of
+//! the fuzz corpus on the stable toolchain.
+//!
+//! A property never depends on time, on a socket or on another test. A failing case is shrunk and
+//! printed; make it a named unit test beside the code that it broke.
+
+#[path = "properties/aggregate.rs"]
+mod aggregate;
+#[path = "properties/http.rs"]
+mod http;
+#[path = "properties/observe.rs"]
+mod observe;
+#[path = "properties/route.rs"]
+mod route;
