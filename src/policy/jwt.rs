@@ -3,8 +3,8 @@
 //! A token is verified once per core: its text is then remembered with its claims until it expires or
 //! the keys change, compared in full each time. Nothing is ever accepted because something is missing:
 //! no keys yet is 503, no `exp` is a refusal, an unknown key id is asked for once and then refused.
-//! The reason stands in the log; the client is told no more than RFC 6750 §3 asks for. No text of a
-//! token ever stands in a field, an error or the log.
+//! The reason stands in the log; the client is told no more than RFC 6750 §3 asks for. The text of a
+//! token must never stand in a field, an error or the log.
 
 use std::fmt;
 use std::rc::Rc;
