@@ -163,3 +163,22 @@ proptest! {
         diagnostics.render();
     }
 }
+
+#[test]
+fn depth_is_bounded() {
+    let deep = 10_000;
+    let texts = [
+        ("a.toml", format!("a = {}", "[".repeat(deep))),
+        ("b.toml", format!("a = {}{}", "[".repeat(deep), "]".repeat(deep))),
+        ("c.toml", format!("{}a = 1", "a.".repeat(deep))),
+        ("d.toml", format!("[{}a]", "a.".repeat(deep))),
+        ("e.toml", format!("a = {}", "{ a = ".repeat(deep))),
+        ("f.json", format!("{{\"a\": {}{}}}", "[".repeat(deep), "]".repeat(deep))),
+        ("g.json", format!("{}1{}", "{\"a\":".repeat(deep), "}".repeat(deep))),
+    ];
+    for (name, text) in &texts {
+        let (_, diagnostics) = config::parse(&[(name, text)], &Mounts);
+        assert!(diagnostics.has_errors(), "{name}");
+        assert!(diagnostics.render().len() < 10_000, "{name}");
+    }
+}

@@ -40,6 +40,16 @@ fn every_code_has_a_golden_error() {
     assert!(missing.is_empty(), "no golden error has {missing:?}");
 }
 
+#[test]
+fn the_reference_page_is_the_one_of_the_language() {
+    let path = root().join("docs/configuration.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, config::reference()).expect("the page can be written");
+    }
+    let page = fs::read_to_string(&path).unwrap_or_default();
+    assert!(page == config::reference(), "UPDATE_GOLDEN=1 rewrites docs/configuration.md");
+}
+
 /// The diagnostics of one file, read as if its folder were the working folder.
 fn config_errors(folder: &Path, name: &str) -> String {
     let around = Folder(folder.to_path_buf());

@@ -80,7 +80,7 @@ pub static PATH: Section = Section {
     title: "listen.path",
     here: "this path policy",
     doc: "Origins read such paths in different ways, so a path that passed one route's policies could mean \
-          another route to the origin. Refused with 400 unless kept here. NUL and control bytes are always refused.",
+          another route to the origin. Refused with 400 unless kept here. Control bytes, backslashes and broken escapes are always refused.",
     keys: &[
         Key::new(
             "dot_segments",
@@ -94,7 +94,7 @@ pub static PATH: Section = Section {
             "`/a//b`. `merge` makes it `/a/b` before routing and forwards that.",
         )
         .or("`\"refuse\"`"),
-        Key::new("encoded_slash", Shape::Choice(&["refuse", "keep"]), "`/a%2Fb` and `/a%5Cb`.")
+        Key::new("encoded_slash", Shape::Choice(&["refuse", "keep"]), "`/a%2Fb`.")
             .or("`\"refuse\"`"),
         Key::new("semicolon", Shape::Choice(&["refuse", "keep"]), "`/a;x=1/b`: path parameters.")
             .or("`\"refuse\"`"),
@@ -279,7 +279,7 @@ pub static JWT: Section = Section {
 /// Signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1). `none` is not one.
 pub const ALGORITHMS: &[&str] = &[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
-    "ES384", "EdDSA",
+    "ES384", "ES512", "EdDSA",
 ];
 
 /// `[limit.NAME]`
@@ -561,3 +561,6 @@ pub static ACCESS_LOG: Section = Section {
         Key::later("fields"),
     ],
 };
+
+#[cfg(test)]
+mod tests;

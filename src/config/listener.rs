@@ -51,7 +51,7 @@ pub struct PathPolicy {
     pub dot_segments: Spelling,
     /// `/a//b`.
     pub empty_segments: Spelling,
-    /// `/a%2Fb`, `/a%5Cb`; never `Normalise`.
+    /// `/a%2Fb`; never `Normalise`.
     pub encoded_slash: Spelling,
     /// `/a;x/b`; never `Normalise`.
     pub semicolon: Spelling,

@@ -225,7 +225,8 @@ pub fn reference(root: &'static Section, introduction: &str) -> String {
                 (false, default) => default,
             };
             let shape = words(key.shape);
-            page.push_str(&format!("| `{}` | {shape} | {default} | {} |\n", key.name, key.doc));
+            let doc = key.doc.replace('|', "\\|");
+            page.push_str(&format!("| `{}` | {shape} | {default} | {doc} |\n", key.name));
         }
         let later: Vec<String> = section
             .keys

@@ -111,7 +111,8 @@ impl Log {
 pub(super) fn from_toml(file: FileId, text: &str, log: &Log) -> Vec<Entry> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let tree = entries(file, table.into_inner());
-    for error in errors {
+    let count = errors.len();
+    for error in errors.into_iter().take(SYNTAX_ERRORS_MAX) {
         let range = error.span().unwrap_or(text.len()..text.len());
         let diagnostic = syntax_error(file, text, range, error.message());
         let again = diagnostic.primary.span;
@@ -124,8 +125,15 @@ pub(super) fn from_toml(file: FileId, text: &str, log: &Log) -> Vec<Entry> {
             _ => log.push(diagnostic),
         }
     }
+    if count > SYNTAX_ERRORS_MAX {
+        let message = format!("{} more errors of syntax in this file", count - SYNTAX_ERRORS_MAX);
+        log.error(codes::SYNTAX, Span::new(file, text.len()..text.len()), message);
+    }
     tree
 }
+
+/// Errors of syntax that are shown of one file; one slip can make thousands.
+const SYNTAX_ERRORS_MAX: usize = 20;
 
 /// The last place before `span` where the tree has the same key: for a duplicate, the first one.
 fn before(entries: &[Entry], key: &str, span: Span) -> Option<Span> {

@@ -7,7 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::compile::{self, Compiled};
 use crate::config::{self, Config, Diagnostics, Surroundings};
+use crate::observe::plan::LabelBook;
+use crate::runtime::entropy;
 
 /// The machine's own files and environment.
 pub struct Machine;
@@ -53,4 +56,29 @@ pub fn path(given: Option<&Path>) -> PathBuf {
 /// Reads the configuration at `path`.
 pub fn read(path: &Path) -> (Config, Diagnostics) {
     config::load(path, &Machine)
+}
+
+/// A configuration that was read: compiled if it is good, and all that is to be said about it.
+pub struct Loaded {
+    /// The configuration, if it has no errors.
+    pub compiled: Option<Compiled>,
+    /// Errors and warnings, rendered; empty when there are none.
+    pub diagnostics: String,
+}
+
+/// Reads and compiles the configuration at `path`; what did not change is shared with `last`.
+pub fn compile(path: &Path, book: &mut LabelBook, last: Option<&Compiled>) -> Loaded {
+    let (compiled, found) = compiled(path, book, last);
+    let text = if found.is_empty() { String::new() } else { found.render() };
+    Loaded { compiled, diagnostics: text }
+}
+
+/// The same, with the diagnostics as they are.
+pub fn compiled(
+    path: &Path,
+    book: &mut LabelBook,
+    last: Option<&Compiled>,
+) -> (Option<Compiled>, Diagnostics) {
+    let (config, found) = read(path);
+    compile::compile(&config, found, &Machine, entropy::seed(), book, last)
 }

@@ -4,16 +4,25 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::base::address::Address;
-use crate::net::listener::bind;
+use crate::net::listener::{bind, bind_again, bound_to};
 use crate::worker::mailbox::NewListener;
 
 /// The addresses that are bound.
 #[derive(Default)]
 pub struct Sockets {
-    bound: Vec<Address>,
+    bound: Vec<Bound>,
+}
+
+/// One address, as configured and as bound.
+struct Bound {
+    address: Arc<Address>,
+    actual: Address,
+    /// A Unix socket cannot be bound twice: a worker that is replaced gets a copy of this one.
+    shared: Option<OwnedFd>,
 }
 
 /// What a new version changes: sockets to add for each worker, addresses to close.
@@ -22,7 +31,7 @@ pub struct Change {
     pub added: Vec<Vec<NewListener>>,
     /// Addresses that are gone.
     pub closed: Vec<Address>,
-    next: Vec<Address>,
+    bound: Vec<Bound>,
 }
 
 /// An address that cannot be listened on.
@@ -37,19 +46,16 @@ pub struct Unbound {
 impl fmt::Display for Unbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, error } = self;
+        write!(f, "cannot listen on {address}: ")?;
         match error.kind() {
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {address}: another program listens there; stop it (`ss -ltnp` names it) or choose another `address`"
+            io::ErrorKind::AddrInUse => f.write_str(
+                "another program listens there; stop it (`ss -ltnp` names it) or choose another `address`",
             ),
-            io::ErrorKind::PermissionDenied => write!(
-                f,
-                "cannot listen on {address}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE"
+            io::ErrorKind::PermissionDenied => f.write_str(
+                "not permitted; a port below 1024 needs CAP_NET_BIND_SERVICE, a socket file a writable folder",
             ),
-            io::ErrorKind::AddrNotAvailable => {
-                write!(f, "cannot listen on {address}: this machine does not have that address")
-            }
-            _ => write!(f, "cannot listen on {address}: {error}"),
+            io::ErrorKind::AddrNotAvailable => f.write_str("this machine does not have that address"),
+            _ => write!(f, "{error}"),
         }
     }
 }
@@ -60,22 +66,67 @@ impl Sockets {
     ///
     /// # Errors
     /// The first address that cannot be bound; all sockets made on the way are closed again.
-    pub fn change(&self, wanted: &[Address], workers: usize) -> Result<Change, Unbound> {
-        let mut added: Vec<Vec<NewListener>> = (0..workers).map(|_| Vec::new()).collect();
-        for address in wanted.iter().filter(|address| !self.bound.contains(address)) {
-            let sockets = bind(address, workers)
-                .map_err(|error| Unbound { address: address.clone(), error })?;
-            let address = Arc::new(address.clone());
-            for (worker, socket) in added.iter_mut().zip(sockets) {
-                worker.push(NewListener { address: address.clone(), socket });
+    pub fn change(
+        &self,
+        wanted: impl IntoIterator<Item = Address>,
+        workers: usize,
+    ) -> Result<Change, Unbound> {
+        let wanted: Vec<Address> = wanted.into_iter().collect();
+        let added = (0..workers).map(|_| Vec::new()).collect();
+        let mut change = Change { added, closed: Vec::new(), bound: Vec::new() };
+        for address in &wanted {
+            if self.bound.iter().any(|bound| *bound.address == *address) {
+                continue;
             }
+            change
+                .add(address.clone())
+                .map_err(|error| Unbound { address: address.clone(), error })?;
         }
-        let closed = self.bound.iter().filter(|bound| !wanted.contains(bound)).cloned().collect();
-        Ok(Change { added, closed, next: wanted.to_vec() })
+        let gone = self.bound.iter().filter(|bound| !wanted.contains(&bound.address));
+        change.closed = gone.map(|bound| (*bound.address).clone()).collect();
+        Ok(change)
     }
 
-    /// Notes that the cores have taken a change.
+    /// Notes that the cores take a change.
     pub fn keep(&mut self, change: &mut Change) {
-        self.bound = std::mem::take(&mut change.next);
+        self.bound.retain(|bound| !change.closed.contains(&bound.address));
+        self.bound.append(&mut change.bound);
+    }
+
+    /// Sockets for a worker that takes the place of one that died.
+    ///
+    /// # Errors
+    /// As the kernel reports them.
+    pub fn again(&self) -> io::Result<Vec<NewListener>> {
+        let again = |bound: &Bound| {
+            let socket = match &bound.shared {
+                Some(shared) => shared.as_fd().try_clone_to_owned()?,
+                None => bind_again(&bound.actual)?,
+            };
+            Ok(NewListener { address: bound.address.clone(), socket })
+        };
+        self.bound.iter().map(again).collect()
+    }
+
+    /// Where the process listens: as configured, and with the port that the kernel chose.
+    pub fn addresses(&self) -> impl Iterator<Item = (&Address, &Address)> {
+        self.bound.iter().map(|bound| (&*bound.address, &bound.actual))
+    }
+}
+
+impl Change {
+    fn add(&mut self, address: Address) -> io::Result<()> {
+        let sockets = bind(&address, self.added.len())?;
+        let shared = match (&address, sockets.first()) {
+            (Address::Unix(_), Some(first)) => Some(first.as_fd().try_clone_to_owned()?),
+            _ => None,
+        };
+        let actual = sockets.first().map_or(address.clone(), |first| bound_to(&address, first));
+        let address = Arc::new(address);
+        for (worker, socket) in self.added.iter_mut().zip(sockets) {
+            worker.push(NewListener { address: address.clone(), socket });
+        }
+        self.bound.push(Bound { address, actual, shared });
+        Ok(())
     }
 }

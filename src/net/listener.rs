@@ -36,6 +36,26 @@ pub fn bind(address: &Address, workers: usize) -> io::Result<Vec<OwnedFd>> {
     }
 }
 
+/// One more socket on an address that this process listens on already, for a worker that is replaced.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_again(address: &Address) -> io::Result<OwnedFd> {
+    match address {
+        Address::Tcp(address) => tcp(&(*address).into()),
+        Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// The address a socket is bound to, with the port that the kernel chose.
+pub fn bound_to(address: &Address, socket: &OwnedFd) -> Address {
+    let local = socket.try_clone().map(Socket::from).and_then(|socket| socket.local_addr());
+    match (address, local.ok().and_then(|local| local.as_socket())) {
+        (Address::Tcp(_), Some(local)) => Address::Tcp(local),
+        _ => address.clone(),
+    }
+}
+
 fn tcp(address: &SockAddr) -> io::Result<OwnedFd> {
     let socket = socket(address.domain(), address, true)?;
     socket.listen(BACKLOG)?;

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod deadline;
+pub mod descriptors;
 pub mod entropy;
 pub mod pin;
 pub mod probe;

@@ -39,7 +39,12 @@ const COALESCE_BYTES_MAX: usize = 4096;
 
 impl<'a, R: Runtime> Outgoing<'a, R> {
     /// A writer for the answer to one request.
-    pub fn new(core: &'a Core<R>, stream: &'a R::Stream, slot: &'a Slot, pause_max: Duration) -> Self {
+    pub fn new(
+        core: &'a Core<R>,
+        stream: &'a R::Stream,
+        slot: &'a Slot,
+        pause_max: Duration,
+    ) -> Self {
         Self {
             core,
             stream,
@@ -57,6 +62,9 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// How a body of `length` with `status` is delimited towards this client (RFC 9112 §6.3), and
     /// whether the connection survives it. To be called before the head is written.
     pub fn frame(&mut self, status: Status, length: BodyLength) -> BodyLength {
+        if self.core.draining.get() {
+            self.keep_alive = false;
+        }
         let bodiless = self.head_only || matches!(status.0, 204 | 304);
         let framing = match length {
             BodyLength::Chunked | BodyLength::UntilClose if self.version == Version::Http10 => {
@@ -85,7 +93,12 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     ///
     /// # Errors
     /// The client is gone.
-    pub async fn begin(&mut self, mut head: Buf, first: Option<Buf>, last: bool) -> Result<(), Fault> {
+    pub async fn begin(
+        &mut self,
+        mut head: Buf,
+        first: Option<Buf>,
+        last: bool,
+    ) -> Result<(), Fault> {
         self.begun = true;
         if self.framing == BodyLength::None {
             return self.write(head).await;
@@ -162,7 +175,11 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             Ok((Ok(()), _)) => Ok(()),
             Ok((Err(_), _)) | Err(_) => {
                 self.keep_alive = false;
-                Err(Fault { kind: FaultKind::ClientGone, side: Side::Downstream, again: Again::Never })
+                Err(Fault {
+                    kind: FaultKind::ClientGone,
+                    side: Side::Downstream,
+                    again: Again::Never,
+                })
             }
         }
     }

@@ -32,6 +32,12 @@ pub fn write<R: Runtime>(
         Some(template) => {
             let mut target = core.buffer()?;
             template.render(x, &mut target).map_err(RenderError::fault)?;
+            // A rewritten path keeps the client's query unless the template has one of its own.
+            if let Some(query) = x.request().query().filter(|_| !template.has_query())
+                && !(target.put(b"?") && target.put(query))
+            {
+                return Err(RenderError::Full.fault());
+            }
             Some(target)
         }
         None => None,
@@ -39,7 +45,8 @@ pub fn write<R: Runtime>(
     let added = TraceLines::of(&x.id, &x.trace);
     let mut address = AddressText::default();
     let proto = if x.client.tls { "https" } else { "http" };
-    let client = ForwardedClient { address: address.of(x.client.peer), proto, trusted: x.client.trusted };
+    let client =
+        ForwardedClient { address: address.of(x.client.peer), proto, trusted: x.client.trusted };
     let how = RequestForward {
         target: rewritten.as_ref().map(Buf::data),
         added: added.as_bytes(),

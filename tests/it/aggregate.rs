@@ -236,22 +236,6 @@ user = { get = "user /t/{jwt.org.id}" }
 }
 
 #[test]
-fn a_part_that_needs_another_is_asked_after_it() {
-    let route = r#"
-[[route]]
-match = "GET /chain"
-[route.merge]
-user   = { get = "user /me" }
-orders = { get = "order /by/{part.user.id}" }
-"#;
-    let (user, order, notif) =
-        (Origin::saying("{\"id\":\"u 7\"}"), Origin::saying("[]"), Origin::silent());
-    let gateway = merging(route, &user, &order, &notif);
-    assert_eq!(gateway.get("/chain").expect(200).text(), r#"{"user":{"id":"u 7"},"orders":[]}"#);
-    assert_eq!(order.request().target, "/by/u%207");
-}
-
-#[test]
 fn nothing_of_the_clients_request_goes_inward_unasked() {
     let (user, order, notif) = (Origin::saying("1"), Origin::saying("2"), Origin::saying("3"));
     let gateway = merging(DASHBOARD, &user, &order, &notif);

@@ -46,7 +46,7 @@ fn a_bad_configuration_changes_nothing_and_says_where_it_is_wrong() {
     let origin = Origin::saying("x");
     let gateway = gateway(&version(1)).with("app", origin.address).start();
     gateway.rewrite(
-        "[upstream.app]\nendpoints = [\"@app@\"]\n[[route]]\nmatch = \"/\"\nforward = \"ap\"\n",
+        "[upstream.app]\nendpoints = [\"@app@\"]\n[[route]]\nmatch = \"/\"\nforward = \"apq\"\n",
     );
     gateway.signal("HUP");
     eventually("the errors", || gateway.stderr().contains("did you mean `app`"));
@@ -62,7 +62,10 @@ fn a_bad_configuration_changes_nothing_and_says_where_it_is_wrong() {
 fn a_request_in_flight_finishes_on_the_configuration_it_began_with() {
     let gate = Gate::new();
     let held = gate.clone();
-    let origin = Origin::script(move |_| vec![Step::Wait(held.clone()), Step::Send(ok("old"))]);
+    let origin = Origin::script(move |request| match request.target.as_str() {
+        "/slow" => vec![Step::Wait(held.clone()), Step::Send(ok("old"))],
+        _ => vec![Step::Send(ok("quick"))],
+    });
     let other = Origin::saying("new");
     let gateway =
         gateway(&version(1)).with("app", origin.address).with("other", other.address).start();
@@ -71,7 +74,7 @@ fn a_request_in_flight_finishes_on_the_configuration_it_began_with() {
     origin.wait_for(1);
     gateway.rewrite(&version(2).replace("@app@", "@other@"));
     gateway.signal("HUP");
-    eventually("the new upstream", || gateway.get("/other").status == 200);
+    eventually("the new upstream", || gateway.get("/other").text() == "new");
     assert_eq!(gateway.get("/x").expect(200).text(), "new");
     gate.open();
     assert_eq!(client.response().expect(200).text(), "old");

@@ -1,0 +1,479 @@
+//! The running process: workers and their sockets, the admin listener, the log, and what signals do.
+//!
+//! Everything here happens on the control thread. It never holds up a core: orders go into mailboxes,
+//! and who does not take them is named.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded, select};
+
+use crate::admin::{Admin, AdminAddress, Readiness, State};
+use crate::base::address::Address;
+use crate::base::ids::WorkerId;
+use crate::base::shared::Word;
+use crate::base::time::Instant;
+use crate::compile::{self, Compiled, KeysFrom, Workers};
+use crate::control::End;
+use crate::control::flush::{Flush, LogTarget};
+use crate::control::keys::{KeyEvent, KeyEventKind, KeyOrigin, KeySource, Keys};
+use crate::control::load::{self, Loaded};
+use crate::control::signal::{self, Asked};
+use crate::control::sockets::{Change, Sockets};
+use crate::control::tell::Tell;
+use crate::observe::event::Event;
+use crate::observe::plan::LabelBook;
+use crate::observe::prometheus;
+use crate::observe::snapshot::Registry;
+use crate::runtime::probe::Driver;
+use crate::runtime::{clock, descriptors, pin};
+use crate::worker::boot::{self, Birth};
+use crate::worker::mailbox::{NewListener, Order, Report, Voice};
+
+/// How often the control thread looks around when nothing happens.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+/// How long workers may take to start, or to take a new version.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(10);
+/// Reports of all workers that wait to be read.
+const REPORTS_MAX: usize = 4096;
+/// How long the last lines of the access log may take.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(2);
+
+/// A running process.
+pub struct Process {
+    path: PathBuf,
+    compiled: Compiled,
+    sockets: Sockets,
+    workers: Vec<Seat>,
+    reports: Receiver<Report>,
+    reporter: Sender<Report>,
+    flush: Option<Flush>,
+    keys: Option<Keys>,
+    admin: Option<Admin>,
+    shown: Arc<Shown>,
+    driver: Driver,
+    tell: Tell,
+}
+
+/// A worker's seat: who sits on it may change, its core does not.
+struct Seat {
+    cpu: Option<usize>,
+    voice: Voice,
+    thread: Option<JoinHandle<()>>,
+    version: u64,
+    started: bool,
+}
+
+/// Why a process did not start.
+pub enum Unstarted {
+    /// The configuration is wrong; the text says all of it.
+    Config(String),
+    /// Something else failed.
+    Failed(String),
+}
+
+/// What the admin listener shows.
+struct Shown {
+    registry: Registry,
+    book: Mutex<LabelBook>,
+    draining: Word,
+}
+
+impl Shown {
+    fn requests_finished(&self) -> u64 {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        self.registry.snapshot(&book).requests_finished()
+    }
+}
+
+impl State for Shown {
+    fn readiness(&self) -> Readiness {
+        let control = &self.registry.control;
+        let (wanted, running) = (control.workers_wanted.read(), control.workers_running.read());
+        if self.draining.load() != 0 {
+            Readiness::NotReady("draining".into())
+        } else if running < wanted {
+            Readiness::NotReady(format!("{running} of {wanted} workers run"))
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        prometheus::render(&self.registry.snapshot(&book))
+    }
+}
+
+impl Process {
+    /// Reads the configuration, opens what it names, and starts every worker.
+    ///
+    /// # Errors
+    /// The configuration is wrong, an address is taken, a worker does not start.
+    pub fn start(path: &Path, driver: Driver, tell: Tell) -> Result<Self, Unstarted> {
+        let mut book = LabelBook::default();
+        let Loaded { compiled, diagnostics } = load::compile(path, &mut book, None);
+        let Some(compiled) = compiled else { return Err(Unstarted::Config(diagnostics)) };
+        eprint!("{diagnostics}");
+        let cpus =
+            choose_cpus(&compiled.process.workers, &pin::allowed()).map_err(Unstarted::Config)?;
+        descriptors::raise_limit();
+        let registry = Registry::new(cpus.len(), clock::wall(), env!("CARGO_PKG_VERSION"));
+        registry.control.workers_wanted.set(cpus.len() as u64);
+        let shown = Arc::new(Shown { registry, book: Mutex::new(book), draining: Word::new(0) });
+        let failed = |why: String| Unstarted::Failed(why);
+        let flush = start_flush(&compiled, &shown, &tell).map_err(failed)?;
+        let mut sockets = Sockets::default();
+        let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
+        let mut change =
+            sockets.change(addresses, cpus.len()).map_err(|unbound| failed(unbound.to_string()))?;
+        sockets.keep(&mut change);
+        let admin = start_admin(&compiled, &shown, &tell).map_err(failed)?;
+        let keys = start_keys(&compiled, &tell);
+        let (reporter, reports) = bounded(REPORTS_MAX);
+        let mut process = Self {
+            path: path.to_path_buf(),
+            compiled,
+            sockets,
+            workers: Vec::new(),
+            reports,
+            reporter,
+            flush,
+            keys,
+            admin,
+            shown,
+            driver,
+            tell,
+        };
+        process.start_workers(&cpus, change).map_err(failed)?;
+        Ok(process)
+    }
+
+    fn start_workers(&mut self, cpus: &[Option<usize>], change: Change) -> Result<(), String> {
+        for (index, (cpu, listeners)) in cpus.iter().zip(change.added).enumerate() {
+            let (voice, thread) = self.start_worker(index, *cpu, listeners)?;
+            let version = self.compiled.gateway.version;
+            let thread = Some(thread);
+            self.workers.push(Seat { cpu: *cpu, voice, thread, version, started: false });
+        }
+        let until = clock::now() + ACKNOWLEDGE_WITHIN;
+        while self.workers.iter().any(|seat| !seat.started) {
+            self.hear(until)?;
+        }
+        for (address, actual) in self.sockets.addresses() {
+            let (listener, address) = (address.to_string(), actual.to_string());
+            self.tell.event(&Event::ListenerBound { listener: &listener, address: &address });
+        }
+        self.tell.event(&Event::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            config: &self.path.display().to_string(),
+            workers: self.workers.len(),
+            driver: &self.driver.to_string(),
+        });
+        Ok(())
+    }
+
+    fn start_worker(
+        &self,
+        index: usize,
+        cpu: Option<usize>,
+        listeners: Vec<NewListener>,
+    ) -> Result<(Voice, JoinHandle<()>), String> {
+        let birth = Birth {
+            worker: WorkerId(index as u32),
+            cpu,
+            driver: self.driver,
+            gateway: self.compiled.gateway.clone(),
+            metrics: self.shown.registry.cores[index].clone(),
+            listeners,
+            pages: self.flush.as_ref().map(Flush::pages),
+            reports: self.reporter.clone(),
+        };
+        boot::start(birth).map_err(|error| format!("worker {index} cannot be started: {error}"))
+    }
+
+    /// Takes one report, waiting until `until` at most.
+    fn hear(&mut self, until: Instant) -> Result<(), String> {
+        let wait = until.since(clock::now());
+        match self.reports.recv_timeout(wait) {
+            Ok(report) => {
+                self.take(report);
+                Ok(())
+            }
+            Err(_) => {
+                let late = self.workers.iter().position(|seat| !seat.started);
+                Err(format!("worker {} did not start in time", late.unwrap_or_default()))
+            }
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Started { worker } => {
+                if let Some(seat) = self.workers.get_mut(worker.index()) {
+                    seat.started = true;
+                }
+                self.count_running();
+            }
+            Report::Installed { worker, version } => {
+                if let Some(seat) = self.workers.get_mut(worker.index()) {
+                    seat.version = version;
+                }
+            }
+            Report::Trouble { worker, what } => {
+                let worker = worker.index();
+                self.tell.event(&Event::WorkerTrouble { worker, what: &what });
+            }
+            Report::Ended { .. } => {}
+        }
+    }
+
+    fn count_running(&self) {
+        let running = self.workers.iter().filter(|seat| seat.started).count();
+        self.shown.registry.control.workers_running.set(running as u64);
+        self.shown.registry.control.config_version.set(self.compiled.gateway.version);
+    }
+
+    /// Obeys signals until it is time to end.
+    pub fn supervise(mut self) -> End {
+        let signals = match signal::listen() {
+            Ok(signals) => signals,
+            Err(error) => {
+                eprintln!("error: signals cannot be heard: {error}");
+                return End::Failed;
+            }
+        };
+        loop {
+            let reports = self.reports.clone();
+            select! {
+                recv(signals) -> asked => match asked {
+                    Ok(Asked::Reload) => self.reload(),
+                    Ok(Asked::ReopenLogs) => self.reopen_logs(),
+                    Ok(Asked::Stop) | Err(_) => return self.drain(&signals),
+                },
+                recv(reports) -> report => {
+                    if let Ok(report) = report {
+                        self.take(report);
+                    }
+                },
+                default(LOOK_AROUND) => self.replace_the_dead(),
+            }
+        }
+    }
+
+    fn reopen_logs(&self) {
+        if let Some(flush) = &self.flush {
+            flush.reopen();
+        }
+    }
+
+    /// Reads the configuration again; a good one is installed on every core, a bad one changes nothing.
+    fn reload(&mut self) {
+        let begun = clock::now();
+        self.reopen_logs();
+        let Loaded { compiled, diagnostics } = {
+            let mut book = self.shown.book.lock().unwrap_or_else(PoisonError::into_inner);
+            load::compile(&self.path, &mut book, Some(&self.compiled))
+        };
+        eprint!("{diagnostics}");
+        let version = self.compiled.gateway.version + 1;
+        let refused = |why: &str| {
+            self.shown.registry.control.reloads_refused.add(1);
+            self.tell.event(&Event::ReloadRefused { version, errors: 1, first: why });
+        };
+        let Some(compiled) = compiled else {
+            let first = diagnostics.lines().next().unwrap_or_default();
+            return refused(first);
+        };
+        let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
+        let mut change = match self.sockets.change(addresses, self.workers.len()) {
+            Ok(change) => change,
+            Err(unbound) => return refused(&unbound.to_string()),
+        };
+        self.sockets.keep(&mut change);
+        self.compiled = compiled;
+        self.keys = start_keys(&self.compiled, &self.tell);
+        self.install(change, begun);
+    }
+
+    fn install(&mut self, change: Change, begun: Instant) {
+        let version = self.compiled.gateway.version;
+        let Change { added, closed, .. } = change;
+        for (seat, listeners) in self.workers.iter().zip(added) {
+            let gateway = self.compiled.gateway.clone();
+            // A worker that takes no orders is found dead, or named below.
+            let _ = seat.voice.tell(Order::Install { gateway, listeners, closed: closed.clone() });
+        }
+        let until = begun + ACKNOWLEDGE_WITHIN;
+        while self.workers.iter().any(|seat| seat.version != version) && self.hear(until).is_ok() {}
+        let late = self.workers.iter().position(|seat| seat.version != version);
+        if let Some(worker) = late {
+            let what = "does not take the new configuration";
+            self.tell.event(&Event::WorkerTrouble { worker, what });
+            return;
+        }
+        self.shown.registry.control.reloads_installed.add(1);
+        self.count_running();
+        let routes = self.compiled.gateway.routes.len();
+        let took = clock::now().since(begun);
+        self.tell.event(&Event::ReloadInstalled { version, routes, took });
+    }
+
+    /// Starts workers anew whose threads have ended by themselves.
+    fn replace_the_dead(&mut self) {
+        for index in 0..self.workers.len() {
+            let dead = self.workers[index].thread.as_ref().is_none_or(JoinHandle::is_finished);
+            if !dead {
+                continue;
+            }
+            let why = match self.workers[index].thread.take().map(JoinHandle::join) {
+                Some(Err(_)) => "it panicked",
+                _ => "its event loop ended",
+            };
+            self.workers[index].started = false;
+            self.count_running();
+            self.shown.registry.cores[index].reset_gauges();
+            self.tell.event(&Event::WorkerDied { worker: index, why });
+            let listeners = self.sockets.again().map_err(|error| error.to_string());
+            let cpu = self.workers[index].cpu;
+            match listeners.and_then(|listeners| self.start_worker(index, cpu, listeners)) {
+                Ok((voice, thread)) => {
+                    let seat = &mut self.workers[index];
+                    (seat.voice, seat.thread) = (voice, Some(thread));
+                    seat.version = self.compiled.gateway.version;
+                    self.shown.registry.control.worker_restarts.add(1);
+                    self.tell.event(&Event::WorkerRestarted { worker: index });
+                }
+                Err(what) => self.tell.event(&Event::WorkerTrouble { worker: index, what: &what }),
+            }
+        }
+    }
+
+    /// Takes nothing new, waits for what is here, ends; a second signal ends at once.
+    fn drain(mut self, signals: &Receiver<Asked>) -> End {
+        let begun = clock::now();
+        let deadline = self.compiled.process.drain_timeout;
+        self.shown.draining.store(1);
+        let connections = self.shown.registry.cores.iter().map(|core| core.active_requests.read());
+        let connections = connections.sum();
+        self.tell.event(&Event::DrainBegun { connections, deadline });
+        self.order(|| Order::Drain);
+        let until = begun + deadline;
+        let mut hurried = false;
+        while self.running() > 0 && clock::now() < until && !hurried {
+            hurried = matches!(signals.recv_timeout(Duration::from_millis(10)), Ok(Asked::Stop));
+            while let Ok(report) = self.reports.try_recv() {
+                self.take(report);
+            }
+        }
+        let left: u64 = self.shown.registry.cores.iter().map(|c| c.active_requests.read()).sum();
+        self.order(|| Order::Stop);
+        let until = clock::now() + Duration::from_secs(1);
+        while self.running() > 0 && clock::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.tell.event(&Event::DrainOver { left, took: clock::now().since(begun) });
+        self.end()
+    }
+
+    fn order(&self, order: impl Fn() -> Order) {
+        for seat in &self.workers {
+            let _ = seat.voice.tell(order());
+        }
+    }
+
+    /// Workers whose threads have not ended.
+    fn running(&self) -> usize {
+        let threads = self.workers.iter().filter_map(|seat| seat.thread.as_ref());
+        threads.filter(|thread| !thread.is_finished()).count()
+    }
+
+    fn end(self) -> End {
+        let requests = self.shown.requests_finished();
+        if let Some(keys) = self.keys {
+            keys.stop();
+        }
+        if let Some(flush) = self.flush {
+            flush.stop(LAST_LINES_WITHIN);
+        }
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
+        self.tell.event(&Event::Stopped { requests });
+        End::Ok
+    }
+}
+
+fn start_flush(compiled: &Compiled, shown: &Shown, tell: &Tell) -> Result<Option<Flush>, String> {
+    let target = match &compiled.process.access_log {
+        None => return Ok(None),
+        Some(compile::LogTarget::Stdout) => LogTarget::Stdout,
+        Some(compile::LogTarget::File(path)) => LogTarget::File(path.clone()),
+    };
+    let (metrics, tell) = (shown.registry.flush.clone(), tell.clone());
+    let started = Flush::start(target, metrics, move |event| tell.event(event));
+    started.map(Some).map_err(|error| format!("the access log cannot be opened: {error}"))
+}
+
+fn start_admin(
+    compiled: &Compiled,
+    shown: &Arc<Shown>,
+    tell: &Tell,
+) -> Result<Option<Admin>, String> {
+    let address = match &compiled.process.admin {
+        None => return Ok(None),
+        Some(Address::Tcp(address)) => AdminAddress::Tcp(*address),
+        Some(Address::Unix(path)) => AdminAddress::Unix(path.to_path_buf()),
+    };
+    let admin = Admin::start(address, shown.clone()).map_err(|error| error.to_string())?;
+    tell.event(&Event::AdminBound { address: &admin.address().to_string() });
+    Ok(Some(admin))
+}
+
+fn start_keys(compiled: &Compiled, tell: &Tell) -> Option<Keys> {
+    let tell = tell.clone();
+    let source = |keys: &compile::Keys| KeySource {
+        cell: keys.cell.clone(),
+        from: match &keys.from {
+            KeysFrom::Url(url) => KeyOrigin::Url(url.clone()),
+            KeysFrom::File(path) => KeyOrigin::File(path.clone()),
+            KeysFrom::Fixed => KeyOrigin::Fixed,
+        },
+        refresh: keys.refresh,
+        name: keys.name.clone(),
+        permitted: keys.permitted.clone(),
+    };
+    let sources = compiled.keys.iter().map(source).collect();
+    Keys::start(sources, move |event| tell_of_keys(&tell, &event)).ok()
+}
+
+fn tell_of_keys(tell: &Tell, event: &KeyEvent) {
+    let set = event.source.as_str();
+    match &event.what {
+        KeyEventKind::Loaded { keys, .. } => tell.event(&Event::KeysFetched { set, keys: *keys }),
+        KeyEventKind::Failed { why, kept, .. } => {
+            let kept = usize::from(*kept);
+            tell.event(&Event::KeysFailed { set, why: &why.to_string(), kept });
+        }
+        // Said as a warning when the configuration was compiled.
+        KeyEventKind::Insecure => {}
+    }
+}
+
+/// The CPU of each worker: one for each that the process may use, so many of them, or those named.
+fn choose_cpus(workers: &Workers, allowed: &[usize]) -> Result<Vec<Option<usize>>, String> {
+    match workers {
+        Workers::Auto => Ok(allowed.iter().map(|cpu| Some(*cpu)).collect()),
+        // More workers than CPUs share them, unpinned.
+        Workers::Count(count) if *count > allowed.len() => Ok(vec![None; *count]),
+        Workers::Count(count) => Ok(allowed[..*count].iter().map(|cpu| Some(*cpu)).collect()),
+        Workers::Cores(cores) => match cores.iter().find(|core| !allowed.contains(core)) {
+            Some(core) => Err(format!(
+                "error: `workers` names CPU {core}, which this process may not use\n  = help: allowed are {allowed:?} (taskset, cpuset)\n"
+            )),
+            None => Ok(cores.iter().map(|core| Some(*core)).collect()),
+        },
+    }
+}

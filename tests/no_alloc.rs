@@ -1,0 +1,173 @@
+//! A warm forwarded request makes no heap allocation: a counting allocator around a whole worker.
+//!
+//! The gateway runs in this process on its own thread; the client and the origin are threads of this test
+//! that use fixed buffers, so that every allocation counted is the gateway's.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::bounded;
+use ringway::base::ids::{EndpointId, RouteId, UpstreamId, WorkerId};
+use ringway::base::name::Name;
+use ringway::gateway::Gateway;
+use ringway::gateway::listener::Listener;
+use ringway::gateway::route::{Forward, Route, Target};
+use ringway::http::h1::parse::HeadLimits;
+use ringway::net::listener::{bind, bound_to};
+use ringway::observe::metrics::CoreMetrics;
+use ringway::observe::plan::{LabelBook, RecordPlan, RouteNames};
+use ringway::route::Router;
+use ringway::route::pattern::{HostPattern, Pattern, Segment};
+use ringway::route::spelling::PathSpelling;
+use ringway::runtime::probe::{Driver, ring_flags};
+use ringway::upstream::{Balance, Endpoint, Rules, Upstream};
+use ringway::worker::boot::{Birth, start};
+use ringway::worker::mailbox::{NewListener, Order, Report};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"hello\":\"x\"}";
+
+/// An origin that answers every request head with `ANSWER`, from fixed memory.
+fn origin() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            std::thread::spawn(move || {
+                let mut buf = [0; 4096];
+                while stream.read(&mut buf).is_ok_and(|read| read > 0) {
+                    stream.write_all(ANSWER).expect("the gateway reads");
+                }
+            });
+        }
+    });
+    address
+}
+
+fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr) -> Gateway {
+    let secs = Duration::from_secs;
+    let endpoint = Endpoint {
+        id: EndpointId(0),
+        address: ringway::base::address::Address::Tcp(origin),
+        host: origin.to_string().into(),
+        weight: 1,
+    };
+    let upstream = Upstream {
+        id: UpstreamId(0),
+        name: Name::new("origin"),
+        endpoints: [endpoint].into(),
+        balance: Balance::RoundRobin,
+        rules: Rules::default(),
+    };
+    let pattern = Pattern {
+        route: RouteId(0),
+        methods: Vec::new(),
+        host: HostPattern::Any,
+        path: vec![Segment::Rest],
+        conditions: Vec::new(),
+    };
+    let route = Route {
+        name: Name::new("all"),
+        policies: [].into(),
+        target: Target::Forward(Forward { upstream: UpstreamId(0), target: None }),
+        timeout: secs(5),
+        idle_timeout: None,
+        retries: None,
+        body_bytes_max: u64::MAX,
+    };
+    let names = [RouteNames { name: Name::new("all"), parts: Vec::new() }];
+    Gateway {
+        version: 1,
+        listeners: [Listener {
+            address: listen,
+            trusted: [].into(),
+            spelling: PathSpelling::default(),
+            head_limits: HeadLimits::default(),
+            head_timeout: secs(5),
+            idle_timeout: secs(60),
+            body_timeout: secs(5),
+        }]
+        .into(),
+        router: Router::build(vec![pattern]).expect("one route").0,
+        routes: [route].into(),
+        upstreams: [Arc::new(upstream)].into(),
+        record: RecordPlan::new(&mut LabelBook::default(), &names, &[Name::new("origin")], false),
+    }
+}
+
+fn exchange(stream: &mut TcpStream, buf: &mut [u8]) -> usize {
+    let request = b"GET /small?x=1 HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\nUser-Agent: test/1.0\r\nX-A: b\r\n\r\n";
+    stream.write_all(request).expect("the gateway reads");
+    let mut filled = 0;
+    while !buf[..filled].ends_with(b"{\"hello\":\"x\"}") {
+        let read = stream.read(&mut buf[filled..]).expect("the gateway answers");
+        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&buf[..filled]));
+        filled += read;
+    }
+    filled
+}
+
+#[test]
+fn a_warm_forwarded_request_allocates_nothing() {
+    let origin = origin();
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let socket = bind(&any, 1).expect("loopback").remove(0);
+    let actual = bound_to(&any, &socket);
+    let (reports, heard) = bounded(64);
+    let (pages, _lines) = bounded(64);
+    let birth = Birth {
+        worker: WorkerId(0),
+        cpu: None,
+        driver: ring_flags().map_or(Driver::Epoll, Driver::IoUring),
+        gateway: Arc::new(gateway(any.clone(), origin)),
+        metrics: Arc::new(CoreMetrics::default()),
+        listeners: vec![NewListener { address: Arc::new(any), socket }],
+        pages: Some(pages),
+        reports,
+    };
+    let (voice, thread) = start(birth).expect("a thread");
+    assert_eq!(heard.recv(), Ok(Report::Started { worker: WorkerId(0) }));
+    let mut stream = TcpStream::connect(actual.tcp().expect("TCP")).expect("accepted");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    let mut buf = [0; 4096];
+    let warm = exchange(&mut stream, &mut buf);
+    let text = String::from_utf8_lossy(&buf[..warm]).into_owned();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    for _ in 0..500 {
+        exchange(&mut stream, &mut buf);
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for _ in 0..1000 {
+        exchange(&mut stream, &mut buf);
+    }
+    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(voice.tell(Order::Stop).is_ok());
+    thread.join().expect("a clean end");
+    // Handing over a page of the access log at the core's tick is the only thing that may allocate.
+    assert_eq!(made, 0, "allocations in 1000 warm exchanges");
+}
