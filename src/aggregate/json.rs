@@ -1,14 +1,15 @@
 //! JSON as bytes: one well-formed value in UTF-8 or not (RFC 8259), and where inside of it a value lies.
 //!
 //! A merge copies the bytes of its parts between constant text, so all it has to know of them is that
-//! each is exactly one value: nothing here ever decodes a number, unescapes a string that is kept, builds
+//! each is exactly one value: it never decodes a number, unescapes a string that is kept, builds
 //! a tree, changes its input or allocates. Strict means RFC 8259 and nothing beside it: no comments, no
 //! trailing commas, no byte order mark (§8.1), no raw control bytes in strings, no bytes behind the value.
 //! What the RFC leaves open is passed on as it came: numbers of any size (§6), repeated names (§4), and
 //! `\u` escapes that name half of a surrogate pair (§8.2); bytes that are not UTF-8 are refused (§8.1).
 //!
-//! The check is our own. Measured on one core of the build machine (AMD EPYC, AVX2), one value of order
-//! records: see `docs/decisions/0010-json.md` for the table and what would make us change our mind.
+//! The check is our own. 8 KiB of order records take 4.6 µs (1.8 GB/s) on the build machine (AMD EPYC,
+//! AVX2), where `serde_json` takes 10.2 µs and `simd-json`'s tape, which also needs a copy to write into,
+//! 12.9 µs. The table and what would change our mind: `docs/decisions/0010-json.md`.
 
 mod classify;
 mod pick;

@@ -3,7 +3,7 @@
 //! A required part's failure is the answer's: its 4xx is passed on as the status, its timeout is 504, all
 //! else is 502 (503 when no endpoint could be asked). An optional one's is an entry in `gateway-partial`,
 //! a List of RFC 9651 §3.1 whose items are the parts' names and whose one parameter is the reason:
-//! `orders;timeout, unread;status`. Neither ever holds a byte that an origin sent.
+//! `orders;timeout, unread;status`. Either never holds a byte that an origin sent.
 
 use std::fmt::Write;
 

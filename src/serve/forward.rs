@@ -4,6 +4,7 @@
 //! client.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
@@ -15,6 +16,7 @@ use crate::http::forward::{self as heads, ResponseForward};
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::head::Response;
+use crate::http::names::FieldName;
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
@@ -47,6 +49,16 @@ impl<R: Runtime> Passage<'_, R> {
     pub fn upstream(&self) -> &Upstream {
         self.installed.gateway.upstream(self.to.upstream)
     }
+
+    /// How long the origin may pause.
+    pub fn idle_timeout(&self) -> Duration {
+        self.route.idle_timeout.unwrap_or(self.upstream().rules.idle_timeout)
+    }
+
+    /// Further attempts after the first.
+    fn retries(&self) -> u32 {
+        self.route.retries.unwrap_or(self.upstream().rules.retries)
+    }
 }
 
 /// Sends the request to its upstream and the response to the client.
@@ -76,6 +88,13 @@ pub async fn run<R: Runtime>(
             });
         }
     }
+    if first.is_none() && x.head.body == BodyLength::Chunked && incoming.is_done() {
+        // An empty body whose end came with the head: the origin still waits for that end.
+        let mut end = core.buffer()?;
+        let fits = chunked::finish(&mut end, incoming.trailers());
+        debug_assert!(fits, "trailers are bounded below a buffer");
+        first = Some(end);
+    }
     let mut asked = Asked::of(to.upstream, x.deadline);
     let mut attempts = 0;
     loop {
@@ -89,7 +108,7 @@ pub async fn run<R: Runtime>(
         let repeatable = incoming.is_done() || fault.again == Again::Always;
         let again = repeatable
             && !outgoing.begun
-            && attempts <= passage.upstream().rules.retries
+            && attempts <= passage.retries()
             && retry::may_retry(&fault, x.head.method)
             && origins.state.borrow_mut().retry_budget.take();
         if !again {
@@ -116,7 +135,7 @@ async fn once<R: Runtime>(
     let lease = attempt::connect(core, installed, asked, up, record).await?;
     let mut head = core.buffer()?;
     request_head::write(core, x, passage.to, &mut head)?;
-    let sent_by = x.deadline.min(record.begun + passage.route.idle_timeout);
+    let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
     let piece = first.as_ref().map_or(&[][..], Buf::data);
     let mut buf = if head.put(piece) {
         attempt::send(&lease, up, sent_by, head).await?
@@ -190,7 +209,8 @@ async fn read_final_head<R: Runtime>(
     loop {
         let down = leg.passage.down;
         let method = x.head.method;
-        buf = attempt::read_head(leg.lease, down, leg.until, method, buf, &mut scratch.head).await?;
+        buf =
+            attempt::read_head(leg.lease, down, leg.until, method, buf, &mut scratch.head).await?;
         let head = &scratch.head;
         if !head.status.is_interim() {
             return Ok(buf);
@@ -199,10 +219,7 @@ async fn read_final_head<R: Runtime>(
         // 100 answers an Expect that this gateway has answered already.
         if head.status != Status(100) {
             let mut out = core.buffer()?;
-            let how = ResponseForward {
-                version: outgoing.version,
-                ..ResponseForward::default()
-            };
+            let how = ResponseForward { version: outgoing.version, ..ResponseForward::default() };
             let response = Response { head, raw: buf.data() };
             heads::response_head(&mut out, response, &how).map_err(|_| head_too_large())?;
             outgoing.interim(out).await?;
@@ -233,6 +250,7 @@ async fn relay<R: Runtime>(
         keep_alive: outgoing.keep_alive,
         body: framing,
         added: x.reply_fields.as_bytes(),
+        drop: &[FieldName::XRequestId],
         ..ResponseForward::default()
     };
     let response = Response { head, raw: buf.data() };
@@ -242,7 +260,7 @@ async fn relay<R: Runtime>(
     let reusable = head.keep_alive && head.body != BodyLength::UntilClose;
     let rules = BodyRules {
         side: Side::Upstream,
-        pause_max: leg.passage.route.idle_timeout,
+        pause_max: leg.passage.idle_timeout(),
         bytes_max: u64::MAX,
     };
     let stream = leg.lease.stream();

@@ -1,6 +1,6 @@
 //! Escaping of template values, one function for each place that a value may stand in.
 //!
-//! Nothing here ever writes a byte of a value that could end the place it stands in. Percent-encoding is
+//! A byte that could end the place it stands in is never written as it is. Percent-encoding is
 //! RFC 3986 §2.1 with only the unreserved characters (§2.3) left bare, so that no reserved character of
 //! a value has a meaning; JSON strings are RFC 8259 §7.
 
