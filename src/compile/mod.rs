@@ -89,11 +89,7 @@ pub fn compile(
     (Some(compiled), report.finish())
 }
 
-fn stock<'a>(
-    config: &'a Config,
-    making: &Making<'_>,
-    rng: &mut Rng,
-) -> Stock<'a> {
+fn stock<'a>(config: &'a Config, making: &Making<'_>, rng: &mut Rng) -> Stock<'a> {
     let mut stock = Stock::default();
     for limit in &config.limits {
         stock.add_limit(limit, making, rng.next());

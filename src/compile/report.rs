@@ -35,11 +35,6 @@ impl Report {
         self.push(Diagnostic::error(code, span, message));
     }
 
-    /// The files.
-    pub fn sources(&self) -> &SourceMap {
-        &self.sources
-    }
-
     /// The place of `range` (bytes of the value) inside a text.
     pub fn inside(&self, text: &Text, range: std::ops::Range<usize>) -> Span {
         self.sources.inside(text, range)

@@ -57,7 +57,9 @@ pub fn explain(gateway: &Gateway, listener: &Listener, x: &mut Exchange) -> Stri
         }
         Found::PathRefused(fault) => {
             let why = fault.text();
-            told.line(format_args!("the path is refused before any route is looked at: 400, {why}"));
+            told.line(format_args!(
+                "the path is refused before any route is looked at: 400, {why}"
+            ));
             told.line(format_args!("  `[listen.path]` decides which spellings are taken"));
         }
     }
@@ -242,7 +244,11 @@ impl Told<'_> {
             Balance::RoundRobin => "in turn",
             Balance::LeastRequest => "the less busy of two",
         };
-        self.line(format_args!("    upstream `{}`, {balance}: {}", upstream.name, endpoints.join(", ")));
+        self.line(format_args!(
+            "    upstream `{}`, {balance}: {}",
+            upstream.name,
+            endpoints.join(", ")
+        ));
         let rules = &upstream.rules;
         let retries = route.retries.unwrap_or(rules.retries);
         self.line(format_args!(
