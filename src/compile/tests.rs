@@ -1,3 +1,5 @@
+//! What compiling keeps, carries over and tells; a test never touches the disk.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
