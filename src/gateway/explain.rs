@@ -351,6 +351,6 @@ fn filled(template: &Template, x: &Exchange) -> String {
 fn shown(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    let exact = units.iter().find(|(_, scale)| millis >= *scale && millis % scale == 0);
+    let exact = units.iter().find(|(_, scale)| millis >= *scale && millis.is_multiple_of(*scale));
     exact.map_or(format!("{millis}ms"), |(unit, scale)| format!("{}{unit}", millis / scale))
 }
