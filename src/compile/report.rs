@@ -66,6 +66,10 @@ impl<'a> Names<'a> {
 
     /// Whether `name` is declared; reports it if not. It counts as used from now on.
     pub fn check(&self, name: &Text, report: &Report) -> bool {
+        // "none" beside other names was told about when it was read.
+        if name.value == "none" {
+            return false;
+        }
         if self.declared.contains(&name.value) {
             let mut used = self.used.borrow_mut();
             if !used.contains(&name.value) {

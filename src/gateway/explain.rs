@@ -297,9 +297,11 @@ impl Told<'_> {
         self.line(format_args!("\nin force, defaults included"));
         let limits = &listener.head_limits;
         self.line(format_args!("  whole request {}", shown(route.timeout)));
+        let calls = matches!(route.target, Target::Forward(_) | Target::Aggregate(_));
         match route.idle_timeout {
             Some(idle) => self.line(format_args!("  pause in a body {}", shown(idle))),
-            None => self.line(format_args!("  pause in a body as the upstream says")),
+            None if calls => self.line(format_args!("  pause in a body as the upstream says")),
+            None => {}
         }
         self.line(format_args!("  request body at most {} bytes", route.body_bytes_max));
         self.line(format_args!(
