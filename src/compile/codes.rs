@@ -22,8 +22,6 @@ pub const TOO_MANY_PARTS: &str = "E0207";
 pub const BAD_LIMIT: &str = "E0208";
 /// The same path parameter twice.
 pub const PARAM_TWICE: &str = "E0209";
-/// A field of a part's answer that this version does not pass on.
-pub const PART_FIELDS: &str = "E0210";
 /// An upstream, issuer or limit that no route uses.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.

@@ -1,6 +1,6 @@
 //! Listeners: addresses, spelling policy, bounds and times.
 //!
-//! Nothing is bound here.
+//! Nothing is ever bound here.
 
 use crate::compile::Compiler;
 use crate::config::{self, Spelling};

@@ -48,6 +48,7 @@ impl Compiler<'_> {
         limits: &[Option<Arc<Cells>>],
     ) -> Option<Route> {
         let params = self.params(written);
+        let params: Vec<&str> = params.iter().map(String::as_str).collect();
         let jwt = written.policies.jwt.as_ref();
         let jwt = jwt.map(|name| self.resolve(Sort::Jwt, name));
         let proves = jwt.is_some();
@@ -89,17 +90,19 @@ impl Compiler<'_> {
     }
 
     /// The names of the route's path parameters, in order.
-    fn params<'w>(&mut self, written: &'w config::Route) -> Vec<&'w str> {
-        let mut params: Vec<&str> = Vec::new();
+    fn params(&mut self, written: &config::Route) -> Vec<String> {
+        let mut params: Vec<String> = Vec::new();
         for segment in &written.matches.segments {
             let (config::Segment::Param(name) | config::Segment::Rest(name)) = segment else {
                 continue;
             };
-            if params.contains(&name.value.as_str()) {
+            // A parameter that takes the rest of the path is marked: its slashes stay slashes.
+            let rest = matches!(segment, config::Segment::Rest(_));
+            if params.iter().any(|known| known.trim_start_matches('*') == name.value) {
                 let message = format!("the path parameter `{}` stands here twice", name.value);
                 self.found.push(Diagnostic::error(codes::PARAM_TWICE, name.span, message));
             }
-            params.push(&name.value);
+            params.push(format!("{}{}", if rest { "*" } else { "" }, name.value));
         }
         if params.len() > PARAMS_MAX {
             let message = format!("more than {PARAMS_MAX} path parameters");

@@ -65,7 +65,6 @@ impl Compiler<'_> {
         let compiled: Vec<_> =
             parts.iter().map(|part| self.part(written, part, params, proves)).collect();
         let compiled: Option<Vec<Part>> = compiled.into_iter().collect();
-        let texts = |list: &[Text]| list.iter().map(|text| text.value.as_str().into()).collect();
         let pass =
             Pass { headers: texts(&written.pass.headers), query: texts(&written.pass.query) };
         Some(Target::Aggregate(Plan::new(compiled?, pass)))
@@ -98,10 +97,6 @@ impl Compiler<'_> {
             Some(text) => Some(self.pick(text)?),
             None => None,
         };
-        if let Some(field) = written.headers.first() {
-            let message = "response fields of a part are not passed on by this version of Ringway";
-            self.found.push(Diagnostic::error(codes::PART_FIELDS, field.span, message));
-        }
         let name = Name::new(&written.name.value);
         let mut part = Part::new(name, UpstreamId(upstream? as u32), target?, timeout);
         part.method = match written.method {
@@ -114,6 +109,7 @@ impl Compiler<'_> {
         part.headers = headers.into();
         part.body = body;
         part.pick = pick;
+        part.reply_headers = texts(&written.headers);
         Some(part)
     }
 
@@ -138,16 +134,7 @@ impl Compiler<'_> {
         route: &config::Route,
         proves: bool,
     ) -> Option<Template> {
-        // The template has to know which parameter is a rest, whose slashes are its own.
-        let rest = match route.matches.segments.last() {
-            Some(config::Segment::Rest(name)) => Some(format!("*{}", name.value)),
-            _ => None,
-        };
-        let mut starred = params.to_vec();
-        if let (Some(last), Some(rest)) = (starred.last_mut(), &rest) {
-            *last = rest;
-        }
-        let template = match Template::parse(&text.value, kind, &starred) {
+        let template = match Template::parse(&text.value, kind, params) {
             Ok(template) => template,
             Err(error) => {
                 let range = error.offset..error.offset + error.len;
@@ -179,6 +166,10 @@ impl Compiler<'_> {
         }
         Some(template)
     }
+}
+
+fn texts(list: &[Text]) -> Box<[Box<str>]> {
+    list.iter().map(|text| text.value.as_str().into()).collect()
 }
 
 fn fixed(respond: &config::Respond) -> Reply {

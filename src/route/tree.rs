@@ -1,7 +1,7 @@
 //! A tree over decoded segments: literal children by hash, one parameter child, and what ends here.
 //!
-//! Search goes literal first, then parameter, then rest, and turns back where nothing fits. Every node
-//! has one way to it, so that a search visits each at most once and, at each depth, at most two of a
+//! It never looks at a request beyond its segments. Search goes literal first, then parameter, then
+//! rest, and turns back where nothing fits. Every node has one way to it, so that a search visits each at most once and, at each depth, at most two of a
 //! node's children: it is bounded by the smaller of the tree and two to the power of the depth.
 
 use std::collections::HashMap;

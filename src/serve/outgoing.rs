@@ -62,6 +62,9 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// How a body of `length` with `status` is delimited towards this client (RFC 9112 §6.3), and
     /// whether the connection survives it. To be called before the head is written.
     pub fn frame(&mut self, status: Status, length: BodyLength) -> BodyLength {
+        if self.core.draining.get() {
+            self.keep_alive = false;
+        }
         let bodiless = self.head_only || matches!(status.0, 204 | 304);
         let framing = match length {
             BodyLength::Chunked | BodyLength::UntilClose if self.version == Version::Http10 => {
@@ -70,8 +73,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             BodyLength::UntilClose => BodyLength::Chunked,
             known => known,
         };
-        // A drain may have begun while the origin was asked: the client is told before it sends more.
-        if framing == BodyLength::UntilClose && !bodiless || self.core.draining.get() {
+        if framing == BodyLength::UntilClose && !bodiless {
             self.keep_alive = false;
         }
         self.framing = if bodiless { BodyLength::None } else { framing };
