@@ -70,8 +70,8 @@ pub const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
 /// Shortest shared secret. Unit: bytes. RFC 7518 §3.2 asks for a key as long as the hash: 32 for HS256.
 pub const SECRET_BYTES_MIN: usize = 32;
 
-/// Keys that one limit remembers.
-pub const LIMIT_KEYS_MAX: usize = limits::LIMIT_KEYS_DEFAULT;
+/// Keys that one limit remembers. 2^20 × 16 bytes = 16 MiB.
+pub const LIMIT_KEYS_MAX: usize = 1 << 20;
 /// Most keys that may be asked for: 1 GiB of cells.
 pub const KEYS_CEILING: i64 = 1 << 26;
 /// Largest burst. The cell-rate arithmetic works in nanoseconds of 64 bits; a million requests at once is no limit.

@@ -35,9 +35,12 @@ pub(super) fn among_equal_paths(pattern: &Pattern, place: usize) -> (Reverse<usi
     (Reverse(pattern.conditions.len() + methods), place)
 }
 
+/// A host and a path.
+type Place<'p> = (String, &'p [Segment]);
+
 /// Compares all routes of one host and path with one another.
 pub(super) fn problems(patterns: &[Pattern]) -> Problems {
-    let mut groups: HashMap<(String, &[Segment]), Vec<(usize, &Pattern)>> = HashMap::new();
+    let mut groups: HashMap<Place<'_>, Vec<(usize, &Pattern)>> = HashMap::new();
     for (place, pattern) in patterns.iter().enumerate() {
         groups.entry((host_key(&pattern.host), &pattern.path)).or_default().push((place, pattern));
     }

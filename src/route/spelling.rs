@@ -347,23 +347,19 @@ impl PathSpelling {
         if length == end - start {
             return;
         }
-        // What stands before the end of the path moves right, so that the version and the fields still
-        // follow the target directly.
+        // What stands before the path moves up to it: all behind, the fields among it, stays where its
+        // spans say, and no byte of the old spelling is left between two spans.
         let removed = end - start - length;
-        let line = head.method_text.start as usize;
-        raw.copy_within(line..start + length, line + removed);
-        let removed = removed as u32;
-        let target = head.target.whole;
-        for span in [&mut head.host, &mut head.authority] {
-            if span.start >= target.start && span.end <= path.start {
-                span.start += removed;
-                span.end += removed;
-            }
-        }
-        head.method_text.start += removed;
-        head.method_text.end += removed;
-        head.target.whole.start += removed;
-        head.target.path.start += removed;
+        raw.copy_within(..start + length, removed);
+        let moved = |span: Span| {
+            let by = if (span.start as usize) < end { removed as u32 } else { 0 };
+            Span { start: span.start + by, end: span.end + by }
+        };
+        head.method_text = moved(head.method_text);
+        head.host = moved(head.host);
+        head.authority = moved(head.authority);
+        head.target.path = Span { start: (start + removed) as u32, end: end as u32 };
+        head.target.whole.start += removed as u32;
     }
 }
 

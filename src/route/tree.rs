@@ -1,8 +1,9 @@
 //! A tree over decoded segments: literal children by hash, one parameter child, and what ends here.
 //!
 //! It never looks at a request beyond its segments. Search goes literal first, then parameter, then
-//! rest, and turns back where nothing fits. Every node has one way to it, so that a search visits each at most once and, at each depth, at most two of a
-//! node's children: it is bounded by the smaller of the tree and two to the power of the depth.
+//! rest, and turns back where nothing fits. Every node has one way to it, so that a search visits each
+//! at most once and, at each depth, at most two of a node's children: it is bounded by the smaller of
+//! the tree and two to the power of the depth.
 
 use std::collections::HashMap;
 
@@ -17,12 +18,15 @@ use crate::route::matcher::Condition;
 use crate::route::pattern::{MethodName, Pattern, Segment};
 use crate::route::spelling::{self, PathScratch};
 
+/// From a folded text to the literal that is read like it.
+type Folded = HashMap<Box<[u8]>, Option<Box<[u8]>>, FixedState>;
+
 /// The routes of one host.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     literals: HashMap<Box<[u8]>, Tree, FixedState>,
     /// The literals as careless origins read them; `None` where several read alike.
-    folded: HashMap<Box<[u8]>, Option<Box<[u8]>>, FixedState>,
+    folded: Folded,
     /// Whether some literal is not its own folded text.
     has_odd: bool,
     param: Option<Box<Tree>>,

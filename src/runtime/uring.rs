@@ -267,6 +267,10 @@ impl Listener for Acceptor {
     type Stream = Socket;
 
     async fn accept(&self) -> Option<io::Result<Socket>> {
+        // The stop may have come while the last connection was handed over: nothing would end this wait.
+        if self.stopped.get() {
+            return None;
+        }
         let handle = self.canceller.borrow().handle();
         let accepted = match &self.io {
             AcceptIo::Tcp(listener) => listener

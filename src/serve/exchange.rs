@@ -44,6 +44,7 @@ pub struct Strands<'a> {
 }
 
 /// Carries one request through the house and its response to the client.
+#[expect(clippy::too_many_arguments, reason = "one exchange with both its directions")]
 pub async fn run<R: Runtime>(
     core: &Core<R>,
     installed: &Installed<R>,
@@ -60,6 +61,7 @@ pub async fn run<R: Runtime>(
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one exchange with both its directions")]
 async fn walk<R: Runtime>(
     core: &Core<R>,
     installed: &Installed<R>,

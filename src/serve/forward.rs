@@ -77,10 +77,6 @@ pub async fn run<R: Runtime>(
     origins.state.borrow_mut().request_begun();
     // What of the body came with the head is kept, so that an attempt can be repeated.
     let mut first = incoming.next_arrived()?;
-    if x.head.body == BodyLength::Chunked && first.is_none() && incoming.is_done() {
-        // An empty body has its last chunk all the same.
-        first = Some(core.buffer()?);
-    }
     if let Some(piece) = first.as_mut().filter(|_| x.head.body == BodyLength::Chunked) {
         let ended = incoming.is_done();
         let fits = chunked::frame(piece) && (!ended || chunked::finish(piece, incoming.trailers()));

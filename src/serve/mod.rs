@@ -52,7 +52,15 @@ pub struct Core<R: Runtime> {
     pub draining: Cell<bool>,
     installed: RefCell<Rc<Installed<R>>>,
     shard: RefCell<Shard>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a box is lent out and comes back whole; its content is large"
+    )]
     spare_work: RefCell<Vec<Box<Work>>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a box is lent out and comes back whole; its content is large"
+    )]
     spare_scratch: RefCell<Vec<Box<ResponseScratch>>>,
     exchanges: Cell<usize>,
 }

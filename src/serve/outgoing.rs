@@ -62,9 +62,6 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// How a body of `length` with `status` is delimited towards this client (RFC 9112 §6.3), and
     /// whether the connection survives it. To be called before the head is written.
     pub fn frame(&mut self, status: Status, length: BodyLength) -> BodyLength {
-        if self.core.draining.get() {
-            self.keep_alive = false;
-        }
         let bodiless = self.head_only || matches!(status.0, 204 | 304);
         let framing = match length {
             BodyLength::Chunked | BodyLength::UntilClose if self.version == Version::Http10 => {
