@@ -92,7 +92,7 @@ pub fn compile(
 fn stock<'a>(config: &'a Config, making: &Making<'_>, rng: &mut Rng) -> Stock<'a> {
     let mut stock = Stock::default();
     for limit in &config.limits {
-        stock.add_limit(limit, making, rng.next());
+        stock.add_limit(limit, making, rng.bits());
     }
     for issuer in &config.jwts {
         stock.add_issuer(issuer, making);
