@@ -108,8 +108,7 @@ struct Check {
 
 #[derive(Args)]
 struct Explain {
-    /// The request
-    #[arg(help = "The request, as one text: 'GET http://api.example.com/dashboard?x=1'")]
+    /// The request, as one text: 'GET http://api.example.com/dashboard?x=1'
     request: String,
     #[command(flatten)]
     from: Where,

@@ -38,9 +38,6 @@ pub(super) fn among_equal_paths(pattern: &Pattern, place: usize) -> (Reverse<usi
     (Reverse(pattern.conditions.len() + methods), place)
 }
 
-/// A host and a path.
-type Place<'p> = (String, &'p [Segment]);
-
 /// Compares all routes of one host and path with one another.
 pub(super) fn problems(patterns: &[Pattern]) -> Problems {
     let mut groups: HashMap<(String, &[Segment]), Group<'_>> = HashMap::new();

@@ -50,7 +50,6 @@ pub struct Way<'a, R: Runtime> {
 }
 
 /// Carries one request through the house and its response to the client.
-#[expect(clippy::too_many_arguments, reason = "one exchange with both its directions")]
 pub async fn run<R: Runtime>(
     way: &Way<'_, R>,
     x: &mut Exchange,
@@ -64,7 +63,6 @@ pub async fn run<R: Runtime>(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one exchange with both its directions")]
 async fn walk<R: Runtime>(
     way: &Way<'_, R>,
     x: &mut Exchange,

@@ -88,6 +88,13 @@ pub async fn run<R: Runtime>(
             });
         }
     }
+    if first.is_none() && x.head.body == BodyLength::Chunked && incoming.is_done() {
+        // An empty body whose end came with the head: the origin still waits for that end.
+        let mut end = core.buffer()?;
+        let fits = chunked::finish(&mut end, incoming.trailers());
+        debug_assert!(fits, "trailers are bounded below a buffer");
+        first = Some(end);
+    }
     let mut asked = Asked::of(to.upstream, x.deadline);
     let mut attempts = 0;
     loop {
