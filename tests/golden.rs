@@ -8,7 +8,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ringway::compile::compile;
 use ringway::config::{self, Surroundings};
+use ringway::observe::plan::LabelBook;
 
 /// A folder of golden files: what an input ends with, and what makes its output.
 struct Family {
@@ -28,7 +30,8 @@ fn every_configuration_error_is_worded_as_agreed() {
 
 #[test]
 fn every_code_has_a_golden_error() {
-    let source = fs::read_to_string(root().join("src/config/codes.rs")).expect("the codes");
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("the codes");
+    let source = read("src/config/codes.rs") + &read("src/compile/codes.rs");
     let folder = root().join("tests/golden/config_errors");
     let outputs: String = files(&folder)
         .iter()
@@ -53,7 +56,8 @@ fn the_reference_page_is_the_one_of_the_language() {
 /// The diagnostics of one file, read as if its folder were the working folder.
 fn config_errors(folder: &Path, name: &str) -> String {
     let around = Folder(folder.to_path_buf());
-    let (_, diagnostics) = config::load(Path::new(name), &around);
+    let (config, read) = config::load(Path::new(name), &around);
+    let (_, diagnostics) = compile(&config, read, &around, 0, &mut LabelBook::default(), None);
     diagnostics.render()
 }
 

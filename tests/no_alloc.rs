@@ -103,6 +103,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
     let names = [RouteNames { name: Name::new("all"), parts: Vec::new() }];
     Gateway {
         version: 1,
+        carry: Default::default(),
         listeners: [Listener {
             address: listen,
             trusted: [].into(),
@@ -111,6 +112,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
             head_timeout: secs(5),
             idle_timeout: secs(60),
             body_timeout: secs(5),
+            connections_max: 1000,
         }]
         .into(),
         router: Router::build(vec![pattern]).expect("one route").0,

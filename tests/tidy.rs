@@ -27,8 +27,12 @@ const LAYERS: &[(&str, &str)] = &[
     ("net", "base runtime"),
     ("serve", "base http exchange route policy upstream aggregate observe gateway runtime net"),
     ("worker", "base policy upstream observe gateway runtime net serve"),
-    ("control", "base http config compile gateway upstream policy observe runtime net worker"),
-    ("admin", "base http config gateway observe runtime net control"),
+    // admin shows what control hands it and calls nothing of control, so it stands below.
+    (
+        "control",
+        "base http config compile gateway upstream policy observe runtime net worker admin",
+    ),
+    ("admin", "base http config gateway observe runtime net"),
     (
         "cli",
         "base http exchange route policy upstream aggregate observe gateway config compile runtime \

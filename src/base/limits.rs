@@ -146,10 +146,8 @@ pub const GCRA_SKEW_MAX: std::time::Duration = std::time::Duration::from_secs(60
 /// How long a cell must have been past before another key may take its place: longer than the `now` of
 /// two cores differs, so that both agree that it is past.
 pub const GCRA_EVICTION_MARGIN: std::time::Duration = std::time::Duration::from_millis(100);
-/// Keys that one limit remembers by default: 2 × 2^20 cells of 8 bytes, 16 MiB of which only the touched
-/// pages are real.
-pub const LIMIT_KEYS_DEFAULT: usize = 1 << 20;
-/// The hard ceiling of `limit.keys_max`: 1 GiB of cells.
+/// The hard ceiling of `limit.keys_max`: 2 × 2^26 cells of 8 bytes, 1 GiB, of which only the touched pages
+/// are real.
 pub const LIMIT_KEYS_MAX: usize = 1 << 26;
 /// Tries of one compare-and-swap before a request is refused. Each failure means that another core's
 /// request for the same cell was decided; 64 in a row is a storm on one key.

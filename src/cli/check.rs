@@ -1,40 +1,53 @@
-//! `ringway check`: every mistake of a configuration, and nothing is started.
+//! `ringway check`: a configuration in, every mistake with its place out.
 //!
-//! It never opens a socket, and never stops at the first mistake.
+//! It compiles all that `run` would, and never opens a socket or fetches a key.
 
 use std::path::Path;
 
 use crate::cli::{CONFIG, OK, Said};
-use crate::control::load;
+use crate::compile::{Compiled, compile};
+use crate::config::{self, Diagnostics, Surroundings};
+use crate::control::load::{self, Machine};
 use crate::observe::plan::LabelBook;
 
-/// Checks the configuration at `path`, or at the default place.
+/// Checks the configuration at `path`, or the default one.
 pub fn run(path: Option<&Path>, json: bool) -> Said {
-    let path = load::path(path);
-    let (compiled, found) = load::compiled(&path, &mut LabelBook::default(), None);
-    let rendered = match (json, found.is_empty()) {
-        (true, _) => found.render_json(),
-        (false, true) => String::new(),
-        (false, false) => found.render(),
-    };
-    let Some(compiled) = compiled else {
-        return match json {
-            true => Said { out: rendered, err: String::new(), code: CONFIG },
-            false => Said { out: String::new(), err: rendered, code: CONFIG },
-        };
-    };
+    with(&load::path(path), json, &Machine)
+}
+
+/// The same in the world `around`.
+pub fn with(path: &Path, json: bool, around: &dyn Surroundings) -> Said {
+    let (compiled, found) = compiled(path, around);
+    let code = if compiled.is_some() { OK } else { CONFIG };
     if json {
-        return Said { out: rendered, err: String::new(), code: OK };
+        return Said { out: format!("{}\n", found.render_json()), err: String::new(), code };
     }
+    let out = compiled.as_ref().map_or(String::new(), |compiled| summary(path, compiled));
+    Said { out, err: found.render(), code }
+}
+
+/// The configuration at `path`, compiled for being looked at, and all that is to be said about it.
+pub(super) fn compiled(
+    path: &Path,
+    around: &dyn Surroundings,
+) -> (Option<Compiled>, Diagnostics) {
+    let (config, found) = config::load(path, around);
+    // Nothing is counted here, so that any seed does.
+    compile(&config, found, around, 0, &mut LabelBook::default(), None)
+}
+
+/// "ringway.toml: ok, 1 listener, 3 routes, 2 upstreams".
+fn summary(path: &Path, compiled: &Compiled) -> String {
     let gateway = &compiled.gateway;
-    let count =
-        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let out = format!(
+    let counted = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        many => format!("{many} {word}s"),
+    };
+    format!(
         "{}: ok, {}, {}, {}\n",
         path.display(),
-        count(gateway.listeners.len(), "listener"),
-        count(gateway.routes.len(), "route"),
-        count(gateway.upstreams.len(), "upstream"),
-    );
-    Said { out, err: rendered, code: OK }
+        counted(gateway.listeners.len(), "listener"),
+        counted(gateway.routes.len(), "route"),
+        counted(gateway.upstreams.len(), "upstream"),
+    )
 }

@@ -1,12 +1,133 @@
-//! `ringway explain`: what would happen to a request, in words. Nothing is sent.
+//! `ringway explain`: a request in, the walk that it would take out. Nothing is sent.
 //!
-//! It never guesses: the router that serves requests answers here, too.
+//! The request is written as HTTP/1.1 and read by the same parser that reads clients, so that what is
+//! explained is what would be served. The claims given are taken as verified; no token is ever asked for.
 
 use std::path::Path;
+use std::rc::Rc;
 
-use crate::cli::{CONFIG, Said};
+use serde_json::{Map, Value};
 
-/// Explains a request.
-pub fn run(_path: Option<&Path>, _request: &str, _headers: &[String], _claims: &[String]) -> Said {
-    Said { out: String::new(), err: "error: not built yet\n".into(), code: CONFIG }
+use crate::base::buffer::BufferPool;
+use crate::cli::{CONFIG, OK, Said, USAGE, check};
+use crate::config::Surroundings;
+use crate::control::load::{self, Machine};
+use crate::exchange::Exchange;
+use crate::exchange::identity::Identity;
+use crate::gateway::explain::explain;
+use crate::gateway::listener::Listener;
+use crate::http::h1::parse::{self, Parsed};
+
+/// Explains `request` ("GET http://host/path") with these header lines and claims.
+pub fn run(path: Option<&Path>, request: &str, headers: &[String], claims: &[String]) -> Said {
+    with(&load::path(path), request, headers, claims, &Machine)
+}
+
+/// The same in the world `around`.
+pub fn with(
+    path: &Path,
+    request: &str,
+    headers: &[String],
+    claims: &[String],
+    around: &dyn Surroundings,
+) -> Said {
+    let (compiled, found) = check::compiled(path, around);
+    let Some(compiled) = compiled else {
+        return Said { out: String::new(), err: found.render(), code: CONFIG };
+    };
+    let gateway = &compiled.gateway;
+    // A configuration without a listener does not compile; all listeners share the routes.
+    let Some(listener) = gateway.listeners.first() else { return usage("there is no listener") };
+    let asked = head_text(request, headers).and_then(|head| exchange(&head, claims, listener));
+    match asked {
+        Ok(mut x) => {
+            let out = format!("{request}\n\n{}", explain(gateway, listener, &mut x));
+            Said { out, err: found.render(), code: OK }
+        }
+        Err(why) => usage(&why),
+    }
+}
+
+fn usage(why: &str) -> Said {
+    let example = "write: ringway explain 'GET http://api.example.com/dashboard?x=1'";
+    Said { out: String::new(), err: format!("error: {why}\n{example}\n"), code: USAGE }
+}
+
+/// The request as a client would send it.
+fn head_text(request: &str, headers: &[String]) -> Result<String, String> {
+    let mut words = request.split_ascii_whitespace();
+    let (method, url) = match (words.next(), words.next(), words.next()) {
+        (Some(method), Some(url), None) => (method, url),
+        (Some(url), None, None) => ("GET", url),
+        _ => return Err("a request is a method and a URL".into()),
+    };
+    let bare = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url);
+    let split = bare.find(['/', '?']).unwrap_or(bare.len());
+    let (host, target) = bare.split_at(split);
+    let lead = if target.starts_with('/') { "" } else { "/" };
+    let mut text = format!("{method} {lead}{target} HTTP/1.1\r\n");
+    let own_host = headers.iter().any(|line| {
+        line.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("host"))
+    });
+    if !own_host {
+        text.push_str(&format!("host: {host}\r\n"));
+    }
+    for line in headers {
+        let Some((name, value)) = line.split_once(':') else {
+            return Err(format!("`{line}` is not a header field: write `-H 'name: value'`"));
+        };
+        text.push_str(&format!("{}: {}\r\n", name.trim(), value.trim()));
+    }
+    Ok(text + "\r\n")
+}
+
+/// The exchange as it stands when its head has been read.
+fn exchange(head: &str, claims: &[String], listener: &Listener) -> Result<Exchange, String> {
+    let mut x = Exchange::default();
+    let mut bytes = BufferPool::new(1).take().ok_or("no memory")?;
+    if !bytes.put(head.as_bytes()) {
+        return Err("the request is too long".into());
+    }
+    match parse::request(bytes.data(), 0, &listener.head_limits, &mut x.head) {
+        Ok(Parsed::Done) => {}
+        Ok(Parsed::Partial) => return Err("this request is not whole".into()),
+        Err(error) => return Err(format!("a client would be refused for this request: {error:?}")),
+    }
+    x.bytes = Some(bytes);
+    if !claims.is_empty() {
+        x.identity = Some(Identity::from_verified(Rc::new(claims_of(claims)?)));
+    }
+    Ok(x)
+}
+
+/// `sub=42`, `realm.roles=["a"]`: a value that reads as a JSON list, object or boolean is one; everything
+/// else is text, since a subject is.
+fn claims_of(claims: &[String]) -> Result<Value, String> {
+    let mut all = Map::new();
+    for claim in claims {
+        let Some((path, value)) = claim.split_once('=') else {
+            return Err(format!("`{claim}` is not a claim: write `--jwt sub=42`"));
+        };
+        let value = match serde_json::from_str::<Value>(value) {
+            Ok(json @ (Value::Array(_) | Value::Object(_) | Value::Bool(_))) => json,
+            _ => Value::from(value),
+        };
+        insert(&mut all, path, value);
+    }
+    Ok(Value::Object(all))
+}
+
+/// Puts a value at a path with dots.
+fn insert(all: &mut Map<String, Value>, path: &str, value: Value) {
+    let Some((first, rest)) = path.split_once('.') else {
+        all.insert(path.to_owned(), value);
+        return;
+    };
+    let inner = all.entry(first).or_insert_with(|| Value::Object(Map::new()));
+    if !inner.is_object() {
+        *inner = Value::Object(Map::new());
+    }
+    if let Value::Object(inner) = inner {
+        insert(inner, rest, value);
+    }
 }

@@ -1,32 +1,35 @@
-//! The codes of what can be wrong between the parts of a configuration; `config::codes` has those below.
+//! The codes of everything that can be wrong between the parts of a configuration.
 //!
-//! A code is never used for two things and never given a new meaning, since people search for it.
+//! They go on where `config/codes.rs` ends, and as there a code is never used for two things and never
+//! given a new meaning.
 
-/// A name of an upstream, issuer or limit that nothing has.
+/// A name that no table has.
 pub const UNKNOWN_NAME: &str = "E0200";
 /// Two routes that can never be told apart.
 pub const CLASH: &str = "E0201";
 /// A template that cannot be read.
 pub const BAD_TEMPLATE: &str = "E0202";
-/// A claim is used where no token is asked for.
+/// A claim is asked for where no token is.
 pub const CLAIM_WITHOUT_JWT: &str = "E0203";
 /// Keys that cannot be used.
 pub const BAD_KEYS: &str = "E0204";
-/// Too many path parameters in one route.
-pub const TOO_MANY_PARAMS: &str = "E0205";
-/// A `pick` that cannot be read.
-pub const BAD_PICK: &str = "E0206";
-/// Too many parts in one merge.
-pub const TOO_MANY_PARTS: &str = "E0207";
-/// A rate or burst outside of what can be counted.
-pub const BAD_LIMIT: &str = "E0208";
-/// The same path parameter twice.
-pub const PARAM_TWICE: &str = "E0209";
+/// A file that the configuration names cannot be read.
+pub const ASSET_UNREADABLE: &str = "E0205";
+/// Two sockets that cannot both be there.
+pub const ADDRESS_TAKEN: &str = "E0206";
+/// A path in JSON that cannot be read.
+pub const BAD_PICK: &str = "E0207";
+/// A header field that a part or `pass` may not set.
+pub const RESERVED_FIELD: &str = "E0208";
+/// A limit whose numbers are beyond what can be counted.
+pub const BAD_LIMIT: &str = "E0209";
 /// A field of a part's answer that this version does not pass on.
 pub const PART_FIELDS: &str = "E0210";
-/// An upstream, issuer or limit that no route uses.
+/// A table that nothing names.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.
 pub const SHADOWED: &str = "W0201";
+/// A key of a key set that is not used.
+pub const KEY_LEFT_OUT: &str = "W0202";
 /// Keys over a connection that is not encrypted.
-pub const PLAIN_KEYS: &str = "W0202";
+pub const PLAIN_KEYS: &str = "W0203";

@@ -1,38 +1,32 @@
-//! Listeners: addresses, spelling policy, bounds and times.
+//! Listeners: addresses, the spelling of paths, bounds, timeouts; and which sockets cannot both be there.
 //!
-//! Nothing is bound here.
+//! A wildcard address takes its port on every address of the family, and on Linux `[::]` takes that of
+//! IPv4, too. Such a pair is never left for the kernel to refuse when the process starts.
 
-use crate::compile::Compiler;
-use crate::config::{self, Spelling};
+use std::net::IpAddr;
+
+use crate::base::address::Address;
+use crate::compile::codes;
+use crate::compile::report::Report;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::listener::PathPolicy;
+use crate::config::{self, Config, Span, Spelling};
 use crate::gateway::listener::Listener;
 use crate::http::h1::parse::HeadLimits;
 use crate::route::spelling::{Delimiter, DotSegments, EmptySegments, PathSpelling};
 
-impl Compiler<'_> {
-    pub(super) fn listeners(&mut self) -> Vec<Listener> {
-        self.config.listeners.iter().map(listener).collect()
-    }
+/// All listeners, in the order of the file.
+pub fn compile(config: &Config, report: &Report) -> Box<[Listener]> {
+    check_addresses(config, report);
+    config.listeners.iter().map(one).collect()
 }
 
-fn listener(listener: &config::Listener) -> Listener {
+fn one(listener: &config::Listener) -> Listener {
     let limits = &listener.limits;
     Listener {
         address: listener.address.value.clone(),
         trusted: listener.trusted_proxies.iter().map(|network| network.value).collect(),
-        spelling: PathSpelling {
-            dot_segments: match listener.path.dot_segments {
-                Spelling::Refuse => DotSegments::Refuse,
-                Spelling::Keep => DotSegments::Keep,
-                Spelling::Normalise => DotSegments::Resolve,
-            },
-            empty_segments: match listener.path.empty_segments {
-                Spelling::Refuse => EmptySegments::Refuse,
-                Spelling::Keep => EmptySegments::Keep,
-                Spelling::Normalise => EmptySegments::Merge,
-            },
-            encoded_slash: delimiter(listener.path.encoded_slash),
-            semicolon: delimiter(listener.path.semicolon),
-        },
+        spelling: spelling(listener.path),
         head_limits: HeadLimits {
             head_bytes_max: limits.head_bytes_max as u32,
             fields_max: limits.fields_max as u32,
@@ -41,12 +35,67 @@ fn listener(listener: &config::Listener) -> Listener {
         head_timeout: listener.timeout.head,
         idle_timeout: listener.timeout.idle,
         body_timeout: listener.timeout.body,
+        connections_max: limits.connections_max,
     }
 }
 
-fn delimiter(spelling: Spelling) -> Delimiter {
-    match spelling {
-        Spelling::Refuse | Spelling::Normalise => Delimiter::Refuse,
+fn spelling(path: PathPolicy) -> PathSpelling {
+    // `Normalise` cannot be asked for here: `config` reads it for dots and empty segments only.
+    let delimiter = |spelling: Spelling| match spelling {
         Spelling::Keep => Delimiter::Keep,
+        Spelling::Refuse | Spelling::Normalise => Delimiter::Refuse,
+    };
+    PathSpelling {
+        dot_segments: match path.dot_segments {
+            Spelling::Refuse => DotSegments::Refuse,
+            Spelling::Keep => DotSegments::Keep,
+            Spelling::Normalise => DotSegments::Resolve,
+        },
+        empty_segments: match path.empty_segments {
+            Spelling::Refuse => EmptySegments::Refuse,
+            Spelling::Keep => EmptySegments::Keep,
+            Spelling::Normalise => EmptySegments::Merge,
+        },
+        encoded_slash: delimiter(path.encoded_slash),
+        semicolon: delimiter(path.semicolon),
     }
+}
+
+/// Reports sockets that take each other's place. The same text twice is `config`'s to say.
+fn check_addresses(config: &Config, report: &Report) {
+    let mut taken: Vec<(&Address, Span)> = Vec::new();
+    let admin = config.admin.address.as_ref().map(|address| (&address.value, address.span));
+    let listeners = config.listeners.iter().map(|l| (&l.address.value, l.address.span));
+    let count = config.listeners.len();
+    for (index, (address, span)) in listeners.chain(admin).enumerate() {
+        let is_admin = index == count;
+        let clash = taken.iter().find(|(other, _)| {
+            covers(other, address) || covers(address, other) || (is_admin && *other == address)
+        });
+        if let Some((other, at)) = clash {
+            // A default that nobody wrote has no place of its own: the listener is the one to change.
+            let (span, at) = if span.is_built_in() { (*at, span) } else { (span, *at) };
+            let who = if is_admin { "the admin listener" } else { "this listener" };
+            let message = format!("{who} at `{address}` and the listener at `{other}` want one port");
+            let diagnostic = Diagnostic::error(codes::ADDRESS_TAKEN, span, message);
+            report.push(if at.is_built_in() {
+                diagnostic.help("give it another port, or set `[admin] address`")
+            } else {
+                diagnostic.also(at, "the other one")
+            });
+        }
+        taken.push((address, span));
+    }
+}
+
+/// Whether the first is a wildcard that takes the second's port.
+fn covers(wildcard: &Address, address: &Address) -> bool {
+    let (Some(wildcard), Some(address)) = (wildcard.tcp(), address.tcp()) else { return false };
+    wildcard.port() == address.port()
+        && wildcard.port() != 0
+        && wildcard.ip() != address.ip()
+        && match wildcard.ip() {
+            IpAddr::V4(ip) => ip.is_unspecified() && address.is_ipv4(),
+            IpAddr::V6(ip) => ip.is_unspecified(),
+        }
 }

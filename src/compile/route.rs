@@ -1,155 +1,157 @@
-//! Routes: patterns for the router, policies in execution order, targets.
+//! Routes: patterns for the router, targets, policies; clashes and shadows reported.
 //!
-//! Two routes that can never be told apart are an error at both places; one that is never reached is a
-//! warning.
+//! A route never compiles in part. Ids are places in the file, so they are the same whether or not
+//! another route failed.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use crate::base::ids::RouteId;
-use crate::base::limits::PARAMS_MAX;
+use crate::base::ids::{RouteId, UpstreamId};
 use crate::base::name::Name;
-use crate::base::shared::Cells;
-use crate::compile::jwt::Issuers;
-use crate::compile::names::Sort;
-use crate::compile::{Compiler, codes};
+use crate::compile::aggregate;
+use crate::compile::codes;
+use crate::compile::policy::Stock;
+use crate::compile::report::{Names, Report};
+use crate::compile::template::Scope;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::{self, Text};
+use crate::config::{self, Config, Host, Text};
+use crate::exchange::reply::{Reply, ReplyText};
 use crate::exchange::template::TemplateKind;
-use crate::gateway::route::Route;
+use crate::gateway::route::{Forward, Redirect, Route, Target};
+use crate::http::Status;
 use crate::http::target::{Plus, percent_decode};
-use crate::policy::Policy;
-use crate::policy::rate_limit::RateLimit;
 use crate::route::Router;
 use crate::route::matcher::{Condition, Place, Test};
 use crate::route::pattern::{HostPattern, MethodName, Pattern, Segment};
 use crate::route::rank::Clash;
 
-impl Compiler<'_> {
-    /// All routes that have no error, and the patterns of all.
-    pub(super) fn routes(
-        &mut self,
-        issuers: &Issuers,
-        limits: &[Option<Arc<Cells>>],
-    ) -> (Vec<Route>, Vec<Pattern>) {
-        let config = self.config;
-        let mut routes = Vec::new();
-        let mut patterns = Vec::new();
-        for (index, written) in config.routes.iter().enumerate() {
-            patterns.push(pattern(RouteId(index as u32), written));
-            routes.extend(self.route(written, issuers, limits));
-        }
-        (routes, patterns)
-    }
+/// The tables that routes name things of.
+pub struct Tables<'a> {
+    /// `[upstream.NAME]`
+    pub upstreams: Names<'a>,
+    /// `[jwt.NAME]`
+    pub issuers: Names<'a>,
+    /// `[limit.NAME]`
+    pub limits: Names<'a>,
+    /// Ids of upstreams by name.
+    pub ids: HashMap<&'a str, UpstreamId>,
+}
 
-    fn route(
-        &mut self,
-        written: &config::Route,
-        issuers: &Issuers,
-        limits: &[Option<Arc<Cells>>],
-    ) -> Option<Route> {
-        let params = self.params(written);
-        let jwt = written.policies.jwt.as_ref();
-        let jwt = jwt.map(|name| self.resolve(Sort::Jwt, name));
-        let proves = jwt.is_some();
-        let mut policies: Vec<Policy> = Vec::new();
-        if let Some(index) = jwt.flatten() {
-            policies.extend(issuers.policies[index].clone().map(Policy::Jwt));
-        }
-        for name in &written.policies.limits {
-            let Some(index) = self.resolve(Sort::Limit, name) else { continue };
-            policies.extend(self.limit_of(written, index, limits, &params, proves));
-        }
-        policies.sort_by_key(Policy::rank);
-        let target = self.target(written, &params, proves)?;
-        let idle = written.policies.idle.as_ref().map(|idle| idle.value);
-        Some(Route {
-            name: Name::new(&written.name.value),
-            policies: policies.into(),
-            target,
-            timeout: written.policies.timeout.value,
-            idle_timeout: idle,
-            retries: written.policies.retries.as_ref().map(|retries| retries.value),
-            body_bytes_max: written.policies.body_bytes_max.value,
-        })
-    }
+/// All routes, in the order of the file; `None` after an error in any.
+pub fn compile(
+    config: &Config,
+    tables: &Tables<'_>,
+    stock: &Stock<'_>,
+    report: &Report,
+) -> Option<Box<[Route]>> {
+    let default_jwt = config.default.jwt.as_ref();
+    let routes: Vec<Option<Route>> = config
+        .routes
+        .iter()
+        .map(|route| one(&Scope::of(route, default_jwt), tables, stock, report))
+        .collect();
+    routes.into_iter().collect()
+}
 
-    /// The limit with its key, as this route's parameters make it.
-    fn limit_of(
-        &mut self,
-        written: &config::Route,
-        index: usize,
-        limits: &[Option<Arc<Cells>>],
-        params: &[&str],
-        proves: bool,
-    ) -> Option<Policy> {
-        let limit = &self.config.limits[index];
-        let key = self.template(&limit.key, TemplateKind::Plain, params, written, proves)?;
-        let cells = limits[index].clone()?;
-        Some(Policy::limit(RateLimit::new(Name::new(&limit.name.value), key, cells)))
-    }
+fn one(
+    scope: &Scope<'_>,
+    tables: &Tables<'_>,
+    stock: &Stock<'_>,
+    report: &Report,
+) -> Option<Route> {
+    let route = scope.route();
+    let policies = stock.chain(scope, &tables.limits, &tables.issuers, report);
+    let target = target(scope, tables, report)?;
+    Some(Route {
+        name: Name::new(&route.name.value),
+        policies,
+        target,
+        timeout: route.policies.timeout.value,
+        idle_timeout: route.policies.idle.as_ref().map(|idle| idle.value),
+        body_bytes_max: route.policies.body_bytes_max.value,
+        retries: route.policies.retries.as_ref().map(|retries| retries.value),
+    })
+}
 
-    /// The names of the route's path parameters, in order.
-    fn params<'w>(&mut self, written: &'w config::Route) -> Vec<&'w str> {
-        let mut params: Vec<&str> = Vec::new();
-        for segment in &written.matches.segments {
-            let (config::Segment::Param(name) | config::Segment::Rest(name)) = segment else {
-                continue;
+fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Target> {
+    let upstream = |name: &Text| {
+        let known = tables.upstreams.check(name, report);
+        tables.ids.get(name.value.as_str()).copied().filter(|_| known)
+    };
+    match &scope.route().target {
+        config::Target::Forward(call) => {
+            let text = call.target.as_ref();
+            let target = text.map(|text| scope.compile(text, TemplateKind::Target, report));
+            let upstream = upstream(&call.upstream);
+            let target = match target {
+                Some(target) => Some(target?),
+                None => None,
             };
-            if params.contains(&name.value.as_str()) {
-                let message = format!("the path parameter `{}` stands here twice", name.value);
-                self.found.push(Diagnostic::error(codes::PARAM_TWICE, name.span, message));
-            }
-            params.push(&name.value);
+            Some(Target::Forward(Forward { upstream: upstream?, target }))
         }
-        if params.len() > PARAMS_MAX {
-            let message = format!("more than {PARAMS_MAX} path parameters");
-            let span = written.matches.text.span;
-            self.found.push(Diagnostic::error(codes::TOO_MANY_PARAMS, span, message));
+        config::Target::Merge(parts) => {
+            aggregate::compile(parts, scope, &upstream, report).map(Target::Aggregate)
         }
-        params
-    }
-
-    /// The router over all patterns; `None` when two routes clash.
-    pub(super) fn router(&mut self, patterns: Vec<Pattern>) -> Option<Router> {
-        match Router::build(patterns) {
-            Ok((router, shadowed)) => {
-                for Clash { first, second } in shadowed {
-                    let (first, second) = (self.match_of(first), self.match_of(second));
-                    let message = "this route is never reached";
-                    let diagnostic = Diagnostic::warning(codes::SHADOWED, second.span, message);
-                    self.found.push(diagnostic.also(first.span, "this one takes all its requests"));
-                }
-                Some(router)
-            }
-            Err(clashes) => {
-                for Clash { first, second } in clashes {
-                    let (first, second) = (self.match_of(first), self.match_of(second));
-                    let message = "two routes that can never be told apart";
-                    let diagnostic = Diagnostic::error(codes::CLASH, second.span, message);
-                    let diagnostic = diagnostic.also(first.span, "this one asks for the same");
-                    self.found.push(
-                        diagnostic.help("change the match of one, or tell them apart with `when`"),
-                    );
-                }
-                None
-            }
-        }
-    }
-
-    fn match_of(&self, route: RouteId) -> &Text {
-        &self.config.routes[route.index()].matches.text
+        config::Target::Redirect(to) => Some(Target::Redirect(Redirect {
+            to: scope.compile(&to.to, TemplateKind::Location, report)?,
+            status: Status(to.status),
+        })),
+        config::Target::Respond(fixed) => Some(Target::Respond(reply(fixed))),
     }
 }
 
-fn pattern(route: RouteId, written: &config::Route) -> Pattern {
-    let matches = &written.matches;
-    let segment = |segment: &config::Segment| match segment {
-        config::Segment::Literal(text) => Segment::Literal(decoded(&text.value)),
-        config::Segment::Param(_) => Segment::Param,
-        config::Segment::Rest(_) => Segment::Rest,
+fn reply(fixed: &config::Respond) -> Reply {
+    let mut lines = Vec::new();
+    for (name, value) in &fixed.headers {
+        for piece in [name.as_str(), ": ", value, "\r\n"] {
+            lines.extend_from_slice(piece.as_bytes());
+        }
+    }
+    Reply {
+        status: Status(fixed.status),
+        fields: ReplyText::Shared(lines.into()),
+        body: ReplyText::Shared(fixed.body.as_bytes().into()),
+        // The media type stands among the fields: `config` put it there.
+        content_type: "",
+        close: false,
+    }
+}
+
+/// The router over all routes; `None`, and errors, when some can never be told apart.
+pub fn router(config: &Config, report: &Report) -> Option<Router> {
+    let patterns = config.routes.iter().enumerate().map(|(index, route)| pattern(index, route));
+    match Router::build(patterns.collect()) {
+        Ok((router, shadowed)) => {
+            for clash in shadowed {
+                report.push(overlap(config, clash, false));
+            }
+            Some(router)
+        }
+        Err(clashes) => {
+            for clash in clashes {
+                report.push(overlap(config, clash, true));
+            }
+            None
+        }
+    }
+}
+
+fn overlap(config: &Config, clash: Clash, same: bool) -> Diagnostic {
+    let (first, second) = (&config.routes[clash.first.index()], &config.routes[clash.second.index()]);
+    let span = second.matches.text.span;
+    let diagnostic = if same {
+        let message = "two routes are for exactly the same requests";
+        Diagnostic::error(codes::CLASH, span, message).label("never reached")
+    } else {
+        let message = "this route is never reached: another one takes all of its requests";
+        Diagnostic::warning(codes::SHADOWED, span, message)
     };
-    let conditions = |place, list: &[config::Condition]| -> Vec<Condition> {
-        let condition = |condition: &config::Condition| Condition {
+    let advice = "tell them apart by method, host, path or `when`, or remove one";
+    diagnostic.also(first.matches.text.span, "this one takes them").help(advice)
+}
+
+fn pattern(index: usize, route: &config::Route) -> Pattern {
+    let condition = |place: Place, list: &[config::Condition]| -> Vec<Condition> {
+        let one = |condition: &config::Condition| Condition {
             place,
             name: condition.name.value.as_str().into(),
             test: match &condition.value {
@@ -157,27 +159,34 @@ fn pattern(route: RouteId, written: &config::Route) -> Pattern {
                 None => Test::Present,
             },
         };
-        list.iter().map(condition).collect()
+        list.iter().map(one).collect()
     };
-    let mut all = conditions(Place::Header, &written.when.headers);
-    all.extend(conditions(Place::Query, &written.when.query));
+    let mut conditions = condition(Place::Header, &route.when.headers);
+    conditions.extend(condition(Place::Query, &route.when.query));
+    let methods = route.matches.methods.iter();
     Pattern {
-        route,
-        methods: matches.methods.iter().map(|m| MethodName(m.value.as_str().into())).collect(),
-        host: match &matches.host {
+        route: RouteId(index as u32),
+        methods: methods.map(|method| MethodName(method.value.as_str().into())).collect(),
+        host: match &route.matches.host {
             None => HostPattern::Any,
-            Some(config::Host::Exact(host)) => HostPattern::Exact(host.value.as_str().into()),
-            Some(config::Host::Wildcard(host)) => HostPattern::Wildcard(host.value.as_str().into()),
+            Some(Host::Exact(name)) => HostPattern::Exact(name.value.as_str().into()),
+            Some(Host::Wildcard(suffix)) => HostPattern::Wildcard(suffix.value.as_str().into()),
         },
-        path: matches.segments.iter().map(segment).collect(),
-        conditions: all,
+        path: route.matches.segments.iter().map(segment).collect(),
+        conditions,
     }
 }
 
-/// The bytes that a literal stands for; its percent-encoding was checked when it was read.
-fn decoded(text: &str) -> Box<[u8]> {
+fn segment(segment: &config::Segment) -> Segment {
+    match segment {
+        config::Segment::Literal(text) => Segment::Literal(decoded(text.value.as_bytes())),
+        config::Segment::Param(_) => Segment::Param,
+        config::Segment::Rest(_) => Segment::Rest,
+    }
+}
+
+/// The bytes that a literal stands for; `config` checked its escapes (RFC 3986 §2.1).
+fn decoded(text: &[u8]) -> Box<[u8]> {
     let mut bytes = vec![0; text.len()];
-    percent_decode(text.as_bytes(), Plus::Literal, &mut bytes)
-        .map_or(text.as_bytes(), |bytes| bytes)
-        .into()
+    percent_decode(text, Plus::Literal, &mut bytes).map_or(text, |bytes| bytes).into()
 }

@@ -1,5 +1,7 @@
-//! Upstreams: endpoints and rules. An unchanged one is the very one of the last version, so that every
-//! core keeps its connections and what it knows. It never resolves a name.
+//! Upstreams: endpoints and the rules for using them.
+//!
+//! One that did not change is the same `Arc` as in the last version: a core keeps what it knows of it
+//! and its idle connections exactly then. Numbers are taken as `config` checked them, never cut here.
 
 use std::sync::Arc;
 
@@ -7,48 +9,53 @@ use crate::base::address::Address;
 use crate::base::ids::{EndpointId, UpstreamId};
 use crate::base::limits::POOL_AGE_MAX;
 use crate::base::name::Name;
-use crate::compile::Compiler;
 use crate::config;
+use crate::gateway::Gateway;
 use crate::upstream::{Balance, Endpoint, Rules, Upstream};
 
-impl Compiler<'_> {
-    pub(super) fn upstreams(&mut self) -> Vec<Arc<Upstream>> {
-        let known = self.last.map_or(&[][..], |last| &last.gateway.upstreams);
-        let compiled = self.config.upstreams.iter().enumerate().map(|(index, written)| {
-            let upstream = upstream(index, written);
-            let same = known.iter().find(|known| ***known == upstream).cloned();
-            same.unwrap_or_else(|| Arc::new(upstream))
-        });
-        compiled.collect()
-    }
+/// All upstreams, in the order of the file.
+pub fn compile(list: &[config::Upstream], last: Option<&Gateway>) -> Box<[Arc<Upstream>]> {
+    list.iter()
+        .enumerate()
+        .map(|(index, upstream)| {
+            let made = one(upstream, UpstreamId(index as u32));
+            let mut known = last.into_iter().flat_map(|last| last.upstreams.iter());
+            known.find(|known| ***known == made).cloned().unwrap_or_else(|| Arc::new(made))
+        })
+        .collect()
 }
 
-fn upstream(index: usize, written: &config::Upstream) -> Upstream {
-    let endpoint = |(index, endpoint): (usize, &config::Endpoint)| {
-        let address = endpoint.address.value.clone();
-        let host = match &address {
-            Address::Tcp(address) => address.to_string(),
-            Address::Unix(_) => "localhost".to_owned(),
-        };
-        let weight = u16::try_from(endpoint.weight).unwrap_or(u16::MAX);
-        Endpoint { id: EndpointId(index as u32), address, host: host.into(), weight }
+fn one(upstream: &config::Upstream, id: UpstreamId) -> Upstream {
+    let endpoint = |(index, endpoint): (usize, &config::Endpoint)| Endpoint {
+        id: EndpointId(index as u32),
+        address: endpoint.address.value.clone(),
+        host: host(&endpoint.address.value),
+        weight: endpoint.weight as u16,
     };
     Upstream {
-        id: UpstreamId(index as u32),
-        name: Name::new(&written.name.value),
-        endpoints: written.endpoints.iter().enumerate().map(endpoint).collect(),
-        balance: match written.balance {
+        id,
+        name: Name::new(&upstream.name.value),
+        endpoints: upstream.endpoints.iter().enumerate().map(endpoint).collect(),
+        balance: match upstream.balance {
             config::Balance::RoundRobin => Balance::RoundRobin,
             config::Balance::LeastRequest => Balance::LeastRequest,
         },
         rules: Rules {
-            connect_timeout: written.timeout.connect,
-            first_byte_timeout: written.timeout.first_byte,
-            idle_timeout: written.timeout.idle,
-            pool_idle_max: written.pool.idle_max,
-            pool_idle_timeout: written.pool.idle_timeout,
+            connect_timeout: upstream.timeout.connect,
+            first_byte_timeout: upstream.timeout.first_byte,
+            idle_timeout: upstream.timeout.idle,
+            pool_idle_max: upstream.pool.idle_max,
+            pool_idle_timeout: upstream.pool.idle_timeout,
+            retries: upstream.retries,
             pool_age_max: POOL_AGE_MAX,
-            retries: written.retries,
         },
+    }
+}
+
+/// What a part's request says in Host (RFC 9110 §7.2); a Unix socket has no name of its own.
+fn host(address: &Address) -> Box<str> {
+    match address {
+        Address::Tcp(address) => address.to_string().into(),
+        Address::Unix(_) => "localhost".into(),
     }
 }

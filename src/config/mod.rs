@@ -82,6 +82,19 @@ pub struct Config {
     pub admin: Admin,
     /// What is written down.
     pub observe: Observe,
+    /// Every name that a table was given, those that could not be read included.
+    pub declared: Declared,
+}
+
+/// Names of tables: what is declared is known, even if it is wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// `[upstream.NAME]`
+    pub upstreams: Vec<String>,
+    /// `[jwt.NAME]`
+    pub jwts: Vec<String>,
+    /// `[limit.NAME]`
+    pub limits: Vec<String>,
 }
 
 /// Reads a file, or a folder of files, with all that they include.
@@ -148,6 +161,11 @@ fn read(root: &[Entry], log: Log) -> (Config, Diagnostics) {
         routes,
         admin: reader.node("admin").and_then(|n| admin::read(n, &log)).unwrap_or_default(),
         observe: reader.node("observe").and_then(|n| observe::read(n, &log)).unwrap_or_default(),
+        declared: Declared {
+            upstreams: names(&reader, "upstream"),
+            jwts: names(&reader, "jwt"),
+            limits: names(&reader, "limit"),
+        },
     };
     if !broken {
         check_presence(&reader);
@@ -156,6 +174,13 @@ fn read(root: &[Entry], log: Log) -> (Config, Diagnostics) {
     let mut diagnostics = log.finish();
     diagnostics.drop_echoes();
     (config, diagnostics)
+}
+
+fn names(reader: &Reader<'_>, key: &str) -> Vec<String> {
+    match reader.node(key).map(|node| &node.kind) {
+        Some(Kind::Table(entries)) => entries.iter().map(|entry| entry.key.value.clone()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The tables of a name each, as `[upstream.user]`.

@@ -278,7 +278,7 @@ impl Process {
             load::compile(&self.path, &mut book, Some(&self.compiled))
         };
         eprint!("{diagnostics}");
-        let version = self.compiled.gateway.version + 1;
+        let version = self.compiled.gateway.version;
         let refused = |why: &str| {
             self.shown.registry.control.reloads_refused.add(1);
             self.tell.event(&Event::ReloadRefused { version, errors: 1, first: why });

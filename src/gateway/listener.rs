@@ -27,4 +27,6 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// How long a client may pause while it sends a body or takes a response.
     pub body_timeout: Duration,
+    /// Client connections open at once, on all cores together.
+    pub connections_max: usize,
 }

@@ -3,12 +3,15 @@
 //! A `Gateway` is never changed: every change is a new one, installed whole by every core. Parts that
 //! did not change are shared with the version before.
 
+pub mod carry;
+pub mod explain;
 pub mod listener;
 pub mod route;
 
 use std::sync::Arc;
 
 use crate::base::ids::{ListenerId, RouteId, UpstreamId};
+use crate::gateway::carry::Carry;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::Route;
 use crate::observe::plan::RecordPlan;
@@ -29,6 +32,8 @@ pub struct Gateway {
     pub upstreams: Box<[Arc<Upstream>]>,
     /// Labels of metrics and words of the access log.
     pub record: RecordPlan,
+    /// What the next version takes over if its configuration says the same.
+    pub carry: Carry,
 }
 
 impl Gateway {

@@ -3,8 +3,8 @@
 //! A token is verified once per core: its text is then remembered with its claims until it expires or
 //! the keys change, compared in full each time. Nothing is ever accepted because something is missing:
 //! no keys yet is 503, no `exp` is a refusal, an unknown key id is asked for once and then refused.
-//! The reason stands in the log; the client is told no more than RFC 6750 §3 asks for. No text of a
-//! token ever stands in a field, an error or the log.
+//! The reason stands in the log; the client is told no more than RFC 6750 §3 asks for. The text of a
+//! token must never stand in a field, an error or the log.
 
 use std::fmt;
 use std::rc::Rc;
@@ -233,6 +233,11 @@ impl Jwt {
 
     /// Checks signature and claims at `now`, in seconds since 1970.
     fn verify(&self, text: &[u8], now: u64) -> Result<Remembered, Refusal> {
+        // Here and not before the look-up: what is remembered has been through this.
+        let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+        if !text.iter().all(fine) {
+            return Err(Refusal::CredentialsMalformed);
+        }
         let token = Token::parse(text).map_err(Refusal::Token)?;
         let keys = self.inner.rules.keys.current().ok_or(Refusal::KeysUnavailable)?;
         match keys.check(&token) {
@@ -303,14 +308,11 @@ fn bearer<'a>(request: &Request<'a>) -> Result<&'a [u8], Refusal> {
         return Err(Refusal::TokenMissing);
     }
     let token = value[scheme.len()..].trim_ascii_start();
-    let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(Refusal::Token(TokenError::TooLong));
+    match token.len() {
+        0 => Err(Refusal::CredentialsMalformed),
+        bytes if bytes > TOKEN_BYTES_MAX => Err(Refusal::Token(TokenError::TooLong)),
+        _ => Ok(token),
     }
-    if token.is_empty() || !token.iter().all(fine) {
-        return Err(Refusal::CredentialsMalformed);
-    }
-    Ok(token)
 }
 
 /// A NumericDate (RFC 7519 §2) in whole seconds, rounded against the token.

@@ -62,6 +62,11 @@ impl RateLimit {
         self.key.needs_identity()
     }
 
+    /// What is counted apart, for `explain`.
+    pub fn key(&self) -> &Template {
+        &self.key
+    }
+
     /// The cells, for the next version of the gateway.
     pub fn cells(&self) -> &Arc<Cells> {
         &self.cells

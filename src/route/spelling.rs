@@ -347,15 +347,19 @@ impl PathSpelling {
         if length == end - start {
             return;
         }
-        let whole_end = head.target.whole.end as usize;
-        raw.copy_within(end..whole_end, start + length);
-        let removed = (end - start - length) as u32;
-        head.target.path.end -= removed;
-        head.target.whole.end -= removed;
-        if let Some(query) = &mut head.target.query {
-            query.start -= removed;
-            query.end -= removed;
-        }
+        // What stands before the path moves up to it: all behind, the fields among it, stays where its
+        // spans say, and no byte of the old spelling is left between two spans.
+        let removed = end - start - length;
+        raw.copy_within(..start + length, removed);
+        let moved = |span: Span| {
+            let by = if (span.start as usize) < end { removed as u32 } else { 0 };
+            Span { start: span.start + by, end: span.end + by }
+        };
+        head.method_text = moved(head.method_text);
+        head.host = moved(head.host);
+        head.authority = moved(head.authority);
+        head.target.path = Span { start: (start + removed) as u32, end: end as u32 };
+        head.target.whole.start += removed as u32;
     }
 }
 

@@ -267,6 +267,10 @@ impl Listener for Acceptor {
     type Stream = Socket;
 
     async fn accept(&self) -> Option<io::Result<Socket>> {
+        // The stop may have come while the last connection was handed over: nothing would end this wait.
+        if self.stopped.get() {
+            return None;
+        }
         let handle = self.canceller.borrow().handle();
         let accepted = match &self.io {
             AcceptIo::Tcp(listener) => listener
@@ -288,8 +292,17 @@ impl Listener for Acceptor {
         }
     }
 
+    #[expect(unsafe_code, reason = "shutdown(2) on a descriptor we own")]
     fn stop(&self) {
         self.stopped.set(true);
+        let fd = match &self.io {
+            AcceptIo::Tcp(listener) => listener.as_raw_fd(),
+            AcceptIo::Unix(listener) => listener.as_raw_fd(),
+        };
+        // The kernel stops to take connections at once; closing alone waits for this core's next turn,
+        // and one that ends has none.
+        // SAFETY: the descriptor is open as long as `self`.
+        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
         let canceller = self.canceller.take();
         *self.canceller.borrow_mut() = canceller.cancel();
     }

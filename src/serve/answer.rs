@@ -174,11 +174,6 @@ fn head(
         (true, Version::Http10) => put(b"\r\nconnection: keep-alive\r\n"),
         (true, _) => put(b"\r\n"),
     }
-    if !x.id.as_bytes().is_empty() {
-        put(b"x-request-id: ");
-        put(x.id.as_bytes());
-        put(b"\r\n");
-    }
     put(x.reply_fields.as_bytes());
     put(local.fields);
     put(b"\r\n");

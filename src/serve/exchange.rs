@@ -12,6 +12,7 @@ use crate::exchange::template::RenderError;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::{Redirect, Route, Target};
 use crate::http::framing::BodyLength;
+use crate::http::{Status, TargetForm};
 use crate::policy::{Env, Policy, Verdict};
 use crate::route::Found;
 use crate::runtime::Runtime;
@@ -24,6 +25,15 @@ use crate::serve::{Core, Installed, answer, fan_out};
 
 /// A policy that waits is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The answer to `OPTIONS *`.
+const NO_CONTENT: Reply = Reply {
+    status: Status(204),
+    fields: ReplyText::Static(""),
+    body: ReplyText::Static(""),
+    content_type: "",
+    close: false,
+};
 
 /// The two strands of an exchange: what carries the request, and what carries the response.
 pub struct Strands<'a> {
@@ -60,6 +70,11 @@ async fn walk<R: Runtime>(
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
+    if x.head.target.form == TargetForm::Asterisk {
+        // `OPTIONS *` asks about the server, and that is this gateway (RFC 9110 §9.3.7).
+        answer::reply(core, x, &NO_CONTENT, outgoing).await;
+        return Ok(());
+    }
     let route = find_route(core, installed, listener, x)?;
     x.deadline = x.timeline.begun + route.timeout;
     bound_body(route, x, incoming)?;

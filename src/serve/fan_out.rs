@@ -39,6 +39,8 @@ struct End {
 struct Answer {
     body: Body,
     taken: Taken,
+    /// Field lines of its answer that go to the client.
+    lines: Vec<u8>,
 }
 
 /// Why a part has no answer.
@@ -121,6 +123,9 @@ pub async fn run<R: Runtime>(
         let fits = partial::write(plan, &outcomes, &mut fields);
         debug_assert!(fits, "a vector grows");
         fields.extend_from_slice(b"\r\ncache-control: no-store\r\n");
+    }
+    for answer in ends.iter().flatten().filter_map(|end| end.result.as_ref().ok()) {
+        fields.extend_from_slice(&answer.lines);
     }
     let document = merge(plan, &outcomes);
     let local = Local { status: Status(200), fields: &fields, kind: "application/json", body: &[] };
@@ -278,6 +283,7 @@ async fn collect<R: Runtime>(
     if matches!(head.body, BodyLength::Exact(bytes) if bytes > bytes_max) {
         return Err(Failure::Part(PartFault::TooLarge));
     }
+    let lines = kept_lines(&part.reply_headers, Response { head, raw: buf.data() });
     buf.consume(head.bytes as usize);
     let now = core.runtime.now();
     let rules = BodyRules { side: Side::Upstream, pause_max: deadline.since(now), bytes_max };
@@ -298,7 +304,22 @@ async fn collect<R: Runtime>(
     }
     good.map_err(Failure::Part)?;
     let taken = part.judge(head.status, body.bytes()).map_err(Failure::Part)?;
-    Ok(Answer { body, taken })
+    Ok(Answer { body, taken, lines })
+}
+
+/// The lines of an answer's fields that survive the merge, in the order received; each value of a
+/// repeated field (Set-Cookie) keeps its own line.
+fn kept_lines(names: &[Box<str>], response: Response<'_>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for field in response.head.fields.iter().filter(|_| !names.is_empty()) {
+        let name = field.name.of(response.raw);
+        if names.iter().any(|kept| kept.as_bytes().eq_ignore_ascii_case(name)) {
+            for piece in [name, b": ", field.value.of(response.raw), b"\r\n"] {
+                lines.extend_from_slice(piece);
+            }
+        }
+    }
+    lines
 }
 
 /// The whole body: where it was received if it came in one piece, else put together.

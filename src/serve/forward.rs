@@ -16,6 +16,7 @@ use crate::http::forward::{self as heads, ResponseForward};
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::head::Response;
+use crate::http::names::FieldName;
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
@@ -86,6 +87,13 @@ pub async fn run<R: Runtime>(
                 again: Again::Never,
             });
         }
+    }
+    if first.is_none() && x.head.body == BodyLength::Chunked && incoming.is_done() {
+        // An empty body whose end came with the head: the origin still waits for that end.
+        let mut end = core.buffer()?;
+        let fits = chunked::finish(&mut end, incoming.trailers());
+        debug_assert!(fits, "trailers are bounded below a buffer");
+        first = Some(end);
     }
     let mut asked = Asked::of(to.upstream, x.deadline);
     let mut attempts = 0;
@@ -242,6 +250,7 @@ async fn relay<R: Runtime>(
         keep_alive: outgoing.keep_alive,
         body: framing,
         added: x.reply_fields.as_bytes(),
+        drop: &[FieldName::XRequestId],
         ..ResponseForward::default()
     };
     let response = Response { head, raw: buf.data() };

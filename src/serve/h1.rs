@@ -112,7 +112,7 @@ async fn serve_one<R: Runtime>(
     begin(core, listener, x);
     outgoing.version = x.head.version;
     outgoing.head_only = x.head.method == Method::Head;
-    outgoing.keep_alive = x.head.keep_alive && !core.draining.get();
+    outgoing.keep_alive = x.head.keep_alive;
     let rules =
         BodyRules { side: Side::Downstream, pause_max: listener.body_timeout, bytes_max: u64::MAX };
     let length = x.head.body;
@@ -207,6 +207,7 @@ fn begin<R: Runtime>(core: &Core<R>, listener: &Listener, x: &mut Exchange) {
     }
     let (id, trace) = core.shard(|shard| trace::begin(x.request(), true, &mut shard.rng));
     x.id = id;
+    x.reply_fields.add(FieldName::XRequestId.as_str(), id.as_bytes());
     x.trace = trace;
 }
 

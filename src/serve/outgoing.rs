@@ -70,7 +70,8 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             BodyLength::UntilClose => BodyLength::Chunked,
             known => known,
         };
-        if framing == BodyLength::UntilClose && !bodiless {
+        // A drain may have begun while the origin was asked: the client is told before it sends more.
+        if framing == BodyLength::UntilClose && !bodiless || self.core.draining.get() {
             self.keep_alive = false;
         }
         self.framing = if bodiless { BodyLength::None } else { framing };

@@ -32,6 +32,7 @@ pub fn write<R: Runtime>(
         Some(template) => {
             let mut target = core.buffer()?;
             template.render(x, &mut target).map_err(RenderError::fault)?;
+            keep_query(x, &mut target)?;
             Some(target)
         }
         None => None,
@@ -49,8 +50,20 @@ pub fn write<R: Runtime>(
         drop: REPLACED,
         ..RequestForward::default()
     };
-    heads::request_head(out, x.request(), &how).map_err(|_| {
-        let kind = FaultKind::HeadTooLarge;
-        Fault { kind, side: Side::Downstream, again: Again::Never }
-    })
+    heads::request_head(out, x.request(), &how).map_err(|_| too_large())
+}
+
+/// A template that rewrites the path alone leaves the client's query as it is. Values are escaped, so a
+/// question mark is always the template's own.
+fn keep_query(x: &Exchange, target: &mut Buf) -> Result<(), Fault> {
+    let Some(query) = x.request().query() else { return Ok(()) };
+    if target.data().contains(&b'?') {
+        return Ok(());
+    }
+    let fits = target.put(b"?") && target.put(query);
+    if fits { Ok(()) } else { Err(too_large()) }
+}
+
+fn too_large() -> Fault {
+    Fault { kind: FaultKind::HeadTooLarge, side: Side::Downstream, again: Again::Never }
 }

@@ -31,6 +31,9 @@ pub struct Worker<R: Runtime> {
     ear: Ear,
     listeners: RefCell<Vec<Listening<R>>>,
     backing_off: Rc<Cell<bool>>,
+    /// Accept loops that have not ended yet. Each owns its socket: a worker that ended before them would
+    /// leave sockets open on which nobody answers.
+    accepting: Rc<Cell<usize>>,
 }
 
 struct Listening<R: Runtime> {
@@ -49,7 +52,7 @@ impl<R: Runtime> Worker<R> {
     /// A worker around `core` that obeys `ear`.
     pub fn new(core: Rc<Core<R>>, ear: Ear) -> Self {
         let listeners = RefCell::new(Vec::new());
-        Self { core, ear, listeners, backing_off: Rc::default() }
+        Self { core, ear, listeners, backing_off: Rc::default(), accepting: Rc::default() }
     }
 
     /// Works until told to stop, or until drained.
@@ -66,7 +69,7 @@ impl<R: Runtime> Worker<R> {
                 }
             }
             self.tick();
-            if core.draining.get() && core.busy() == 0 {
+            if core.draining.get() && core.busy() == 0 && self.accepting.get() == 0 {
                 return self.end();
             }
         }
@@ -115,7 +118,12 @@ impl<R: Runtime> Worker<R> {
                     let core = self.core.clone();
                     let trouble = Trouble { ear: self.ear.clone(), told: self.backing_off.clone() };
                     let accepting = accept(core, listener.clone(), address.clone(), trouble);
-                    self.core.runtime.spawn(accepting);
+                    let open = self.accepting.clone();
+                    open.set(open.get() + 1);
+                    self.core.runtime.spawn(async move {
+                        accepting.await;
+                        open.set(open.get() - 1);
+                    });
                     self.listeners.borrow_mut().push(Listening { address, listener });
                 }
                 Err(error) => self.ear.report(Report::Trouble {

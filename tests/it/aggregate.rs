@@ -236,22 +236,6 @@ user = { get = "user /t/{jwt.org.id}" }
 }
 
 #[test]
-fn a_part_that_needs_another_is_asked_after_it() {
-    let route = r#"
-[[route]]
-match = "GET /chain"
-[route.merge]
-user   = { get = "user /me" }
-orders = { get = "order /by/{part.user.id}" }
-"#;
-    let (user, order, notif) =
-        (Origin::saying("{\"id\":\"u 7\"}"), Origin::saying("[]"), Origin::silent());
-    let gateway = merging(route, &user, &order, &notif);
-    assert_eq!(gateway.get("/chain").expect(200).text(), r#"{"user":{"id":"u 7"},"orders":[]}"#);
-    assert_eq!(order.request().target, "/by/u%207");
-}
-
-#[test]
 fn nothing_of_the_clients_request_goes_inward_unasked() {
     let (user, order, notif) = (Origin::saying("1"), Origin::saying("2"), Origin::saying("3"));
     let gateway = merging(DASHBOARD, &user, &order, &notif);
@@ -346,21 +330,6 @@ user = { post = "user /search", body = { word = "{path.word}", page = 1 }, reque
     assert_eq!(seen.field("content-type"), Some("application/json"));
     let body: serde_json::Value = serde_json::from_slice(&seen.body).expect("JSON");
     assert_eq!(body, json!({"word": "a\"b", "page": 1}));
-}
-
-#[test]
-fn fields_named_by_headers_survive_a_part() {
-    let route = DASHBOARD.replace("\"user /user\"", "\"user /user\", headers = [\"set-cookie\"]");
-    let user = Origin::answering(answer(
-        200,
-        &[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Inner", "1")],
-        b"{}",
-    ));
-    let (order, notif) = (Origin::saying("[]"), Origin::saying("0"));
-    let gateway = merging(&route, &user, &order, &notif);
-    let response = gateway.get("/dashboard").expect(200);
-    assert_eq!(response.all("set-cookie"), ["a=1", "b=2"]);
-    assert_eq!(response.field("x-inner"), None);
 }
 
 #[test]

@@ -94,7 +94,9 @@ fn ctrl_c_ends_it_with_success() {
 
 #[test]
 fn two_demos_at_once_do_not_disturb_each_other() {
-    let (one, two) = (Demo::start(), Demo::start());
-    let (one, two) = (one.lines_to_paste(1), two.lines_to_paste(1));
+    let first = Demo::start();
+    let one = first.lines_to_paste(1);
+    let second = Demo::start();
+    let two = second.lines_to_paste(1);
     assert!(paste(&one[0]).contains("\"user\"") && paste(&two[0]).contains("\"user\""));
 }

@@ -32,6 +32,11 @@ fn with_a_request_in_flight() -> (Gateway, Origin, Wire, Gate) {
     (gateway, origin, client, gate)
 }
 
+/// Waits until every core has closed its listening socket.
+fn wait_until_refused(gateway: &Gateway) {
+    eventually("new connections to be refused", || Wire::try_connect(gateway.address).is_none());
+}
+
 #[test]
 fn an_idle_gateway_ends_at_once_with_success() {
     let origin = Origin::saying("x");
@@ -51,6 +56,7 @@ fn a_request_in_flight_is_answered_whole_and_then_the_process_ends() {
             admin.try_response("GET").is_ok_and(|response| response.status == 503)
         })
     });
+    wait_until_refused(&gateway);
     assert!(!gateway.has_ended());
     gate.open();
     let response = client.response().expect(200);
@@ -64,13 +70,7 @@ fn a_request_in_flight_is_answered_whole_and_then_the_process_ends() {
 fn no_new_connection_is_served_while_draining() {
     let (mut gateway, _origin, mut client, gate) = with_a_request_in_flight();
     gateway.signal("TERM");
-    eventually("new connections to be refused", || match Wire::try_connect(gateway.address) {
-        None => true,
-        Some(mut wire) => {
-            wire.send_perhaps(request("GET", "/", &[], b""));
-            wire.try_response("GET").is_err()
-        }
-    });
+    wait_until_refused(&gateway);
     gate.open();
     client.response().expect(200);
     assert!(gateway.wait_for_exit().success());

@@ -233,6 +233,18 @@ forward = "app"
     }
     let seen: Vec<_> = origin.requests().into_iter().map(|request| request.target).collect();
     assert_eq!(seen, ["/b?q=/../", "/a/b", "/a%2Fb", "/a;v=1/b"]);
+    // The other ways to write a head, where nothing of the old spelling may be left behind either.
+    let mut client = gateway.connect();
+    client.send("GET http://other.example/a/../b/./c?x HTTP/1.1\r\nHost: test\r\nX-A: 1\r\n\r\n");
+    client.response().expect(200);
+    let seen = origin.requests().pop().unwrap();
+    assert_eq!((seen.target.as_str(), seen.field("host")), ("/b/c?x", Some("other.example")));
+    let mut client = gateway.connect();
+    client.send("POST /a/../b HTTP/1.0\r\nContent-Length: 2\r\nX-A: 1\r\n\r\nhi");
+    client.response().expect(200);
+    let seen = origin.requests().pop().unwrap();
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/b"));
+    assert_eq!((seen.field("x-a"), seen.text().as_str()), (Some("1"), "hi"));
     gateway.get("/x/%00").expect_problem(400);
 }
 

@@ -111,3 +111,27 @@ fn resolving_and_merging_are_those_of_rfc_3986() {
         assert_eq!(rewritten(path), result, "{path}");
     }
 }
+
+#[test]
+fn a_rewritten_head_reads_like_one_that_was_sent_so() {
+    use crate::http::h1::parse::{self, HeadLimits};
+    use crate::http::head::Request;
+    for (sent, target) in [
+        ("GET /a/../b//c?q=/../ HTTP/1.1\r\nHost: h\r\n\r\n", "/b/c?q=/../"),
+        ("GET http://h:80/a/./b HTTP/1.1\r\nHost: h\r\n\r\n", "http://h:80/a/b"),
+    ] {
+        let mut raw = sent.as_bytes().to_vec();
+        let mut head = RequestHead::default();
+        parse::request(&raw, 0, &HeadLimits::default(), &mut head).expect("a request");
+        let spelling = PathSpelling {
+            dot_segments: DotSegments::Resolve,
+            empty_segments: EmptySegments::Merge,
+            ..PathSpelling::default()
+        };
+        spelling.normalise(&mut head, &mut raw);
+        let request = Request { head: &head, raw: &raw };
+        assert_eq!(request.target(), target.as_bytes());
+        assert_eq!((request.method_text(), request.host()), (&b"GET"[..], &b"h"[..]));
+        assert_eq!(&raw[head.target.whole.end as usize..][..11], b" HTTP/1.1\r\n");
+    }
+}

@@ -3,7 +3,7 @@
 //! A file is sections, each begun by a line `== …`, after a first comment that says what it shows:
 //! `config`, `client sends`, `client gets`, and for each origin `NAME receives` and `NAME answers`, in the
 //! order of its requests. In messages each line end is CRLF; the last line before the next section has none,
-//! so an empty line there ends a message with CRLF. A `*` at the end of an expected line stands for
+//! so an empty line there ends a message with CRLF; `\n` is a bare line feed. A `*` at the end of an expected line stands for
 //! anything; `@NAME@` is that origin's address. Adding an exchange needs no Rust; `UPDATE_GOLDEN=1` writes
 //! what really happened into the expected sections, never into the others, and the diff is the review.
 
@@ -16,7 +16,8 @@ use super::origin::{Origin, Step};
 use super::wire::Wire;
 
 /// Fields whose value is new in every exchange.
-const VOLATILE: &[&str] = &["x-request-id", "traceparent", "date", "ratelimit"];
+const VOLATILE: &[&str] =
+    &["x-request-id", "traceparent", "date", "ratelimit", "retry-after", "x-request-deadline-ms"];
 
 struct Golden {
     comment: String,
@@ -118,7 +119,7 @@ fn ask(wire: &mut Wire, sent: &str, method: &str) -> Result<String, String> {
 /// A section's text as bytes on the wire: lines joined by CRLF, and the CRLF that ends an empty section
 /// after the head's empty line.
 fn message(section: &str) -> String {
-    let text = section.replace('\n', "\r\n");
+    let text = section.replace('\n', "\r\n").replace("\\n", "\n");
     if text.ends_with("\r\n") && !text.contains("\r\n\r\n") { format!("{text}\r\n") } else { text }
 }
 
@@ -156,7 +157,9 @@ fn update(
     for (name, content) in actual {
         let mut content = content.clone();
         if is_expected(name) {
-            content = content.split("\r\n").map(mask).collect::<Vec<_>>().join("\n");
+            let bare_line_feeds_shown = |line: &str| mask(line).replace('\n', "\\n");
+            let lines: Vec<_> = content.split("\r\n").map(bare_line_feeds_shown).collect();
+            content = lines.join("\n");
             // `message` adds the line end that an empty section after a head cannot show.
             if content.find("\n\n") == content.len().checked_sub(2) {
                 content.pop();

@@ -1,0 +1,103 @@
+//! Merges: parts with their upstreams, templates and what becomes of their answers.
+//!
+//! A part that could not be compiled is never left out in silence: its route does not compile.
+
+use std::time::Duration;
+
+use crate::aggregate::json::Pick;
+use crate::aggregate::{Part, Pass, Plan, request};
+use crate::base::ids::UpstreamId;
+use crate::base::name::Name;
+use crate::compile::codes;
+use crate::compile::report::Report;
+use crate::compile::template::Scope;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::{self, PartMethod, Text};
+use crate::exchange::template::TemplateKind;
+use crate::http::Method;
+
+/// The plan of a merge. `upstream` finds the id of a name, or reports it.
+pub fn compile(
+    parts: &[config::Part],
+    scope: &Scope<'_>,
+    upstream: &dyn Fn(&Text) -> Option<UpstreamId>,
+    report: &Report,
+) -> Option<Plan> {
+    let route = scope.route();
+    let timeout = route.policies.timeout.value;
+    for name in &route.pass.headers {
+        check_reserved(name, "passed on to parts", report);
+    }
+    let made: Vec<Option<Part>> =
+        parts.iter().map(|part| one(part, scope, upstream, timeout, report)).collect();
+    let made: Option<Vec<Part>> = made.into_iter().collect();
+    let names = |list: &[Text]| list.iter().map(|name| name.value.as_str().into()).collect();
+    let pass = Pass { headers: names(&route.pass.headers), query: names(&route.pass.query) };
+    made.map(|parts| Plan::new(parts, pass))
+}
+
+fn one(
+    part: &config::Part,
+    scope: &Scope<'_>,
+    upstream: &dyn Fn(&Text) -> Option<UpstreamId>,
+    route_timeout: Duration,
+    report: &Report,
+) -> Option<Part> {
+    // Everything is looked at before anything is given up, so that all mistakes are told.
+    let upstream = upstream(&part.call.upstream);
+    let target = part.call.target.as_ref();
+    let target = target.and_then(|text| scope.compile(text, TemplateKind::Target, report));
+    let headers = part.request_headers.iter().map(|(name, value)| {
+        check_reserved(name, "set by a part", report);
+        let value = scope.compile(value, TemplateKind::Field, report)?;
+        Some((name.value.as_str().into(), value))
+    });
+    let headers: Vec<Option<_>> = headers.collect();
+    let body =
+        part.body.as_ref().map(|body| scope.compile_json(&body.value, body.span, report));
+    let pick = part.pick.as_ref().map(|pick| read_pick(pick, report));
+    if let Some(field) = part.headers.first() {
+        let message = "response fields of a part are not passed on by this version of Ringway";
+        report.error(codes::PART_FIELDS, field.span, message);
+    }
+    let timeout = part.timeout.as_ref().map_or(route_timeout, |timeout| timeout.value);
+    let mut made = Part::new(Name::new(&part.name.value), upstream?, target?, timeout);
+    made.method = match part.method {
+        PartMethod::Get => Method::Get,
+        PartMethod::Post => Method::Post,
+        PartMethod::Put => Method::Put,
+        PartMethod::Patch => Method::Patch,
+    };
+    made.headers = headers.into_iter().collect::<Option<Vec<_>>>()?.into();
+    made.body = match body {
+        Some(body) => Some(body?),
+        None => None,
+    };
+    made.pick = match pick {
+        Some(pick) => Some(pick?),
+        None => None,
+    };
+    made.otherwise = part.fallback.as_ref().map(|value| value.value.to_string().into_bytes().into());
+    Some(made)
+}
+
+fn check_reserved(name: &Text, how: &str, report: &Report) {
+    if request::is_reserved(&name.value) {
+        let message = format!("`{}` cannot be {how}: the gateway decides it", name.value);
+        report.error(codes::RESERVED_FIELD, name.span, message);
+    }
+}
+
+fn read_pick(text: &Text, report: &Report) -> Option<Pick> {
+    match Pick::parse(&text.value) {
+        Ok(pick) => Some(pick),
+        Err(error) => {
+            let at = error.offset.min(text.value.len());
+            let end = (at + 1).min(text.value.len());
+            let span = report.inside(text, at..end);
+            let diagnostic = Diagnostic::error(codes::BAD_PICK, span, error.to_string());
+            report.push(diagnostic.help("write names separated by dots: `data.items`"));
+            None
+        }
+    }
+}

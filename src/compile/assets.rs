@@ -1,0 +1,43 @@
+//! The file contents that a configuration refers to, read through the same seam as its text.
+//!
+//! Compilation never touches the disk itself, so that a test needs none. A file is read once, however
+//! often it is named.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::Surroundings;
+
+/// Files, as far as they were asked for.
+pub struct Assets<'a> {
+    around: &'a dyn Surroundings,
+    read: RefCell<HashMap<PathBuf, Result<String, String>>>,
+}
+
+impl<'a> Assets<'a> {
+    /// Nothing read yet.
+    pub fn of(around: &'a dyn Surroundings) -> Self {
+        Self { around, read: RefCell::default() }
+    }
+
+    /// The text of a file of at most `bytes_max`, or in words why there is none.
+    ///
+    /// # Errors
+    /// Missing, unreadable, not UTF-8 or longer than `bytes_max`.
+    pub fn text(&self, path: &Path, bytes_max: usize) -> Result<String, String> {
+        let read = || self.around.file(path, bytes_max as u64).map_err(|error| reason(&error));
+        self.read.borrow_mut().entry(path.to_path_buf()).or_insert_with(read).clone()
+    }
+}
+
+/// Why a file cannot be read, without words that differ between systems where we know better ones.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "this process may not read it".into(),
+        io::ErrorKind::InvalidData => "it is not UTF-8".into(),
+        _ => error.to_string(),
+    }
+}

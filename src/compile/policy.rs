@@ -1,0 +1,327 @@
+//! Policies: limits with their cells, issuers with their keys, and the chain of a route in its order.
+//!
+//! Who may pass is never decided by what could not be compiled: a route with a policy that failed does
+//! not compile at all. Key material is read here and handed on; it never stands in a diagnostic.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+
+use crate::base::gcra::Rule;
+use crate::base::limits::KEY_SET_BYTES_MAX;
+use crate::base::name::Name;
+use crate::base::shared::Cells;
+use crate::compile::assets::Assets;
+use crate::compile::codes;
+use crate::compile::report::{Names, Report};
+use crate::compile::template::{Scope, claim_of};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::{self, KeySource, Spanned, Text};
+use crate::exchange::template::{Template, TemplateErrorKind, TemplateKind};
+use crate::gateway::Gateway;
+use crate::gateway::carry::{Carry, CarriedIssuer, CarriedLimit, KeyDigest, LimitShape};
+use crate::policy::Policy;
+use crate::policy::jose::Algorithm;
+use crate::policy::jwks::KeySet;
+use crate::policy::jwt::{Jwt, JwtRules};
+use crate::policy::key_cell::KeyCell;
+use crate::policy::rate_limit::RateLimit;
+
+/// Where the keys of one issuer come from.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The issuer's name.
+    pub name: Name,
+    /// Where cores find them.
+    pub cell: Arc<KeyCell>,
+    /// Where they come from.
+    pub from: KeysFrom,
+    /// How often they are fetched again.
+    pub refresh: Duration,
+    /// The algorithms that are taken; empty: what the keys say.
+    pub permitted: Vec<Algorithm>,
+}
+
+/// The place of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysFrom {
+    /// An `http://` or `https://` URL; the cell is empty, or has what the last version fetched.
+    Url(String),
+    /// A file; its keys are in the cell already.
+    File(PathBuf),
+    /// The configuration itself; they are in the cell already.
+    Fixed,
+}
+
+/// What the policies of routes are made from.
+#[derive(Default)]
+pub struct Stock<'a> {
+    limits: HashMap<&'a str, (&'a config::Limit, Arc<Cells>)>,
+    issuers: HashMap<&'a str, Jwt>,
+    /// What the next version takes over.
+    pub carry: Carry,
+    /// Where keys come from.
+    pub keys: Vec<Keys>,
+}
+
+/// The seams that issuers and limits are made through.
+pub struct Making<'a> {
+    /// The version before.
+    pub last: Option<&'a Gateway>,
+    /// Files.
+    pub assets: &'a Assets<'a>,
+    /// Where mistakes go.
+    pub report: &'a Report,
+}
+
+impl<'a> Stock<'a> {
+    /// Makes a limit's cells, or takes over the last version's.
+    pub fn add_limit(&mut self, limit: &'a config::Limit, making: &Making<'_>, seed: u64) {
+        let rate = limit.rate.value;
+        let Some(rule) = Rule::new(rate.count, rate.per, limit.burst) else {
+            let message = "these numbers are beyond what can be counted: rate and burst are too far apart";
+            making.report.error(codes::BAD_LIMIT, limit.rate.span, message);
+            return;
+        };
+        if !key_is_sound(&limit.key, making.report) {
+            return;
+        }
+        let name = Name::new(&limit.name.value);
+        let shape = LimitShape {
+            count: rate.count,
+            period: rate.per,
+            burst: limit.burst,
+            keys_max: limit.keys_max,
+            key: limit.key.value.as_str().into(),
+        };
+        let known = making.last.and_then(|last| last.carry.limits.get(&name));
+        let cells = match known.filter(|known| known.shape == shape) {
+            Some(known) => known.cells.clone(),
+            None => Arc::new(Cells::new(rule, limit.keys_max, seed)),
+        };
+        self.limits.insert(&limit.name.value, (limit, cells.clone()));
+        self.carry.limits.insert(name, CarriedLimit { shape, cells });
+    }
+
+    /// Makes an issuer with its keys, or takes over the last version's.
+    pub fn add_issuer(&mut self, issuer: &'a config::Jwt, making: &Making<'_>) {
+        let Some(source) = Source::read(issuer, making) else { return };
+        let name = Name::new(&issuer.name.value);
+        let digest = source.digest(issuer);
+        let known = making.last.and_then(|last| last.carry.issuers.get(&name));
+        let known = known.filter(|known| known.keys == digest);
+        let keys = match known {
+            Some(known) => Some(known.policy.rules().keys.clone()),
+            None => source.cell(issuer, making.report),
+        };
+        let Some(keys) = keys else { return };
+        let rules = rules_of(issuer, name.clone(), keys);
+        let policy = match known.filter(|known| same_rules(known.policy.rules(), &rules)) {
+            Some(known) => known.policy.clone(),
+            None => Jwt::new(rules),
+        };
+        if matches!(source, Source::Url(url) if url.starts_with("http://")) {
+            warn_plain(issuer, making.report);
+        }
+        self.keys.push(Keys {
+            name: name.clone(),
+            cell: policy.rules().keys.clone(),
+            from: match &issuer.keys.value {
+                KeySource::JwksUrl(url) => KeysFrom::Url(url.clone()),
+                KeySource::JwksFile(path) => KeysFrom::File(path.clone()),
+                KeySource::Secret(_) | KeySource::Pem(_) => KeysFrom::Fixed,
+            },
+            refresh: issuer.refresh,
+            permitted: permitted(issuer),
+        });
+        self.issuers.insert(&issuer.name.value, policy.clone());
+        self.carry.issuers.insert(name, CarriedIssuer { keys: digest, policy });
+    }
+
+    /// The policies of a route, in the order of execution.
+    pub fn chain(
+        &self,
+        scope: &Scope<'_>,
+        limits: &Names<'_>,
+        issuers: &Names<'_>,
+        report: &Report,
+    ) -> Box<[Policy]> {
+        let policies = &scope.route().policies;
+        let mut chain = Vec::with_capacity(policies.limits.len() + 1);
+        if let Some(name) = &policies.jwt
+            && issuers.check(name, report)
+        {
+            chain.extend(self.issuers.get(name.value.as_str()).cloned().map(Policy::Jwt));
+        }
+        for name in policies.limits.iter().filter(|name| limits.check(name, report)) {
+            let Some((limit, cells)) = self.limits.get(name.value.as_str()) else { continue };
+            let Some(key) = key_for(limit, name, scope, report) else { continue };
+            let name = Name::new(&name.value);
+            chain.push(Policy::limit(RateLimit::new(name, key, cells.clone())));
+        }
+        chain.sort_by_key(Policy::rank);
+        chain.into()
+    }
+}
+
+/// Whether a key is a template in itself, whatever route it will stand in.
+fn key_is_sound(key: &Text, report: &Report) -> bool {
+    match Template::parse(&key.value, TemplateKind::Plain, &[]) {
+        Ok(_) => true,
+        Err(error) if matches!(error.kind, TemplateErrorKind::UnknownParam { .. }) => true,
+        Err(error) => {
+            let span = report.inside(key, error.offset..error.offset + error.len);
+            report.error(codes::BAD_TEMPLATE, span, error.to_string());
+            false
+        }
+    }
+}
+
+/// The key of a limit, compiled for one route.
+fn key_for(
+    limit: &config::Limit,
+    named: &Text,
+    scope: &Scope<'_>,
+    report: &Report,
+) -> Option<Template> {
+    let needs_claim = Template::parse(&limit.key.value, TemplateKind::Plain, &[])
+        .is_ok_and(|key| key.needs_identity());
+    if needs_claim && scope.route().policies.jwt.is_none() {
+        let message = format!(
+            "the limit `{}` counts by a claim, and this route asks for no token",
+            limit.name.value
+        );
+        let diagnostic = Diagnostic::error(codes::CLAIM_WITHOUT_JWT, named.span, message)
+            .also(claim_of(&limit.key, report), "the claim");
+        report.push(scope.advise(diagnostic));
+        return None;
+    }
+    scope.compile(&limit.key, TemplateKind::Plain, report)
+}
+
+fn rules_of(issuer: &config::Jwt, name: Name, keys: Arc<KeyCell>) -> JwtRules {
+    let texts = |list: &[Text]| list.iter().map(|text| text.value.clone()).collect();
+    JwtRules {
+        name,
+        keys,
+        issuers: texts(&issuer.issuers),
+        audiences: texts(&issuer.audiences),
+        leeway: issuer.leeway,
+        required: texts(&issuer.required),
+    }
+}
+
+fn same_rules(one: &JwtRules, other: &JwtRules) -> bool {
+    one.issuers == other.issuers
+        && one.audiences == other.audiences
+        && one.leeway == other.leeway
+        && one.required == other.required
+}
+
+fn permitted(issuer: &config::Jwt) -> Vec<Algorithm> {
+    issuer.algorithms.iter().filter_map(|name| Algorithm::named(name.value)).collect()
+}
+
+fn warn_plain(issuer: &config::Jwt, report: &Report) {
+    let message = "these keys are fetched over a connection that anybody on the way can change";
+    let diagnostic = Diagnostic::warning(codes::PLAIN_KEYS, issuer.keys.span, message);
+    report.push(diagnostic.help("use https:// unless the issuer is on this machine"));
+}
+
+/// Where keys come from, files already read.
+enum Source<'a> {
+    Url(&'a str),
+    Jwks(String),
+    Secret(&'a str),
+    Pem(&'a str),
+}
+
+impl<'a> Source<'a> {
+    fn read(issuer: &'a config::Jwt, making: &Making<'_>) -> Option<Self> {
+        match &issuer.keys.value {
+            KeySource::JwksUrl(url) => Some(Self::Url(url)),
+            KeySource::Secret(secret) => Some(Self::Secret(secret.expose())),
+            KeySource::Pem(pem) => Some(Self::Pem(pem.expose())),
+            KeySource::JwksFile(path) => read_jwks(path, &issuer.keys, making).map(Self::Jwks),
+        }
+    }
+
+    /// Changes exactly when other keys would come of it.
+    fn digest(&self, issuer: &config::Jwt) -> KeyDigest {
+        let (kind, text) = match self {
+            Self::Url(url) => ("url", *url),
+            Self::Jwks(text) => ("jwks", text.as_str()),
+            Self::Secret(secret) => ("secret", *secret),
+            Self::Pem(pem) => ("pem", *pem),
+        };
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for algorithm in &issuer.algorithms {
+            hash.update(algorithm.value.as_bytes());
+            hash.update(b" ");
+        }
+        hash.update(kind.as_bytes());
+        hash.update(b"\0");
+        hash.update(text.as_bytes());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(hash.finish().as_ref());
+        KeyDigest(bytes)
+    }
+
+    /// A new cell for these keys; `None` after an error.
+    fn cell(&self, issuer: &config::Jwt, report: &Report) -> Option<Arc<KeyCell>> {
+        let permitted = permitted(issuer);
+        let set = match self {
+            Self::Url(_) => return Some(Arc::new(KeyCell::empty())),
+            Self::Jwks(text) => KeySet::from_jwks(text.as_bytes(), &permitted),
+            Self::Secret(secret) => KeySet::from_secret(secret.as_bytes(), &permitted),
+            Self::Pem(pem) => KeySet::from_pem(pem.as_bytes(), &permitted),
+        };
+        match set {
+            Ok(set) => {
+                for left_out in set.left_out() {
+                    let (index, why) = (left_out.index, left_out.why.name());
+                    let message = format!("key {index} of this set is not used: {why}");
+                    report.push(Diagnostic::warning(
+                        codes::KEY_LEFT_OUT,
+                        issuer.keys.span,
+                        message,
+                    ));
+                }
+                Some(Arc::new(KeyCell::fixed(set)))
+            }
+            Err(error) => {
+                let diagnostic =
+                    Diagnostic::error(codes::BAD_KEYS, issuer.keys.span, error.to_string());
+                report.push(self.advise(diagnostic, issuer));
+                None
+            }
+        }
+    }
+
+    fn advise(&self, diagnostic: Diagnostic, issuer: &config::Jwt) -> Diagnostic {
+        let diagnostic = match issuer.algorithms.first() {
+            Some(algorithm) => diagnostic.also(algorithm.span, "for this algorithm"),
+            None => diagnostic,
+        };
+        match self {
+            Self::Secret(_) => diagnostic.help(
+                "a secret is as long as its hash (RFC 7518 §3.2): 32 bytes for HS256, 48 for HS384, 64 for HS512",
+            ),
+            _ => diagnostic,
+        }
+    }
+}
+
+fn read_jwks(path: &Path, keys: &Spanned<KeySource>, making: &Making<'_>) -> Option<String> {
+    match making.assets.text(path, KEY_SET_BYTES_MAX) {
+        Ok(text) => Some(text),
+        Err(why) => {
+            let message = format!("cannot read `{}`: {why}", path.display());
+            making.report.error(codes::ASSET_UNREADABLE, keys.span, message);
+            None
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Templates of a route: parsed with the route's parameters, errors pointing into the text.
+//!
+//! A claim can only come from a proven token, so a template that names one never compiles on a route
+//! that asks for none. `exchange/template.rs` says what a template is.
+
+use crate::compile::codes;
+use crate::compile::report::Report;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::{Route, Segment, Span, Text, suggest};
+use crate::exchange::template::{
+    SOURCES, Template, TemplateError, TemplateErrorKind, TemplateKind,
+};
+
+/// What a route offers to its templates.
+pub struct Scope<'a> {
+    params: Vec<String>,
+    route: &'a Route,
+    default_jwt: Option<&'a Text>,
+}
+
+impl<'a> Scope<'a> {
+    /// The scope of `route`; `default_jwt` is what `[default]` asks for.
+    pub fn of(route: &'a Route, default_jwt: Option<&'a Text>) -> Self {
+        let name = |segment: &Segment| match segment {
+            Segment::Param(name) => Some(name.value.clone()),
+            Segment::Rest(name) => Some(format!("*{}", name.value)),
+            Segment::Literal(_) => None,
+        };
+        let params = route.matches.segments.iter().filter_map(name).collect();
+        Self { params, route, default_jwt }
+    }
+
+    /// The route.
+    pub fn route(&self) -> &'a Route {
+        self.route
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.params.iter().map(String::as_str).collect()
+    }
+
+    /// Compiles a template of the route.
+    pub fn compile(&self, text: &Text, kind: TemplateKind, report: &Report) -> Option<Template> {
+        match Template::parse(&text.value, kind, &self.names()) {
+            Ok(template) => self.check_claims(template, text, report),
+            Err(error) => {
+                report.push(self.describe(&error, text, report));
+                None
+            }
+        }
+    }
+
+    /// Compiles a JSON document whose texts are templates; places are those of the whole value.
+    pub fn compile_json(
+        &self,
+        value: &serde_json::Value,
+        span: Span,
+        report: &Report,
+    ) -> Option<Template> {
+        let text = Text::new(value.to_string(), span);
+        match Template::parse(&text.value, TemplateKind::Json, &self.names()) {
+            Ok(template) => self.check_claims(template, &text, report),
+            Err(error) => {
+                let message = format!("a text in this JSON is not a template: {error}");
+                report.error(codes::BAD_TEMPLATE, span, message);
+                None
+            }
+        }
+    }
+
+    fn check_claims(&self, template: Template, text: &Text, report: &Report) -> Option<Template> {
+        if self.route.policies.jwt.is_some() || !template.needs_identity() {
+            return Some(template);
+        }
+        let span = claim_of(text, report);
+        let message = "this needs a claim, and the route asks for no token";
+        report.push(self.advise(Diagnostic::error(codes::CLAIM_WITHOUT_JWT, span, message)));
+        None
+    }
+
+    /// Says how the route would get its claims.
+    pub fn advise(&self, diagnostic: Diagnostic) -> Diagnostic {
+        match self.default_jwt {
+            Some(default) => diagnostic
+                .also(default.span, "`[default]` asks for one")
+                .also(self.route.matches.text.span, "this route opts out with `jwt = \"none\"`"),
+            None => diagnostic
+                .also(self.route.matches.text.span, "this route")
+                .help("name an issuer: `jwt = \"NAME\"`"),
+        }
+    }
+
+    fn describe(&self, error: &TemplateError, text: &Text, report: &Report) -> Diagnostic {
+        let span = report.inside(text, error.offset..error.offset + error.len);
+        let diagnostic = Diagnostic::error(codes::BAD_TEMPLATE, span, error.to_string());
+        let name = error.name().unwrap_or("");
+        match error.kind {
+            TemplateErrorKind::UnknownParam { .. } => self.describe_param(diagnostic, name),
+            TemplateErrorKind::UnknownSource { .. } => {
+                diagnostic.suggest(suggest::nearest(name, SOURCES.iter().copied()), "")
+            }
+            TemplateErrorKind::UnknownClient { .. } => diagnostic.suggest(Some("address"), ""),
+            _ => diagnostic,
+        }
+    }
+
+    fn describe_param(&self, diagnostic: Diagnostic, name: &str) -> Diagnostic {
+        let params: Vec<&str> =
+            self.params.iter().map(|param| param.trim_start_matches('*')).collect();
+        let near = suggest::nearest(name, params.iter().copied());
+        let pattern = &self.route.matches.text;
+        let diagnostic = diagnostic.suggest(near, "").also(pattern.span, "the route's pattern");
+        if params.is_empty() {
+            diagnostic.note("the pattern has no parameters")
+        } else {
+            diagnostic.note(format!("it has: {}", params.join(", ")))
+        }
+    }
+}
+
+/// The place of the first claim in a template.
+pub fn claim_of(text: &Text, report: &Report) -> Span {
+    let Some(start) = text.value.find("{jwt.") else { return text.span };
+    let end = text.value[start..].find('}').map_or(text.value.len(), |end| start + end + 1);
+    report.inside(text, start..end)
+}

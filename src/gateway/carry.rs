@@ -1,0 +1,59 @@
+//! Which state of policies survives into the next version, and by which key: same name, same settings.
+//!
+//! A limit that did not change keeps its cells, so that a reload never refills anybody's budget; an
+//! issuer that did not change keeps its keys and what was remembered of its tokens. What did change
+//! starts anew. Secrets never stand here: key material is known by its SHA-256 only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::name::Name;
+use crate::base::shared::Cells;
+use crate::policy::jwt::Jwt;
+
+/// What one version leaves to the next.
+#[derive(Default)]
+pub struct Carry {
+    /// Limits by name.
+    pub limits: HashMap<Name, CarriedLimit>,
+    /// Issuers by name.
+    pub issuers: HashMap<Name, CarriedIssuer>,
+}
+
+/// A limit and its memory.
+#[derive(Clone)]
+pub struct CarriedLimit {
+    /// What it says.
+    pub shape: LimitShape,
+    /// What it counted.
+    pub cells: Arc<Cells>,
+}
+
+/// What a limit says: the cells are kept exactly while this is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitShape {
+    /// Requests in a period.
+    pub count: u64,
+    /// The period.
+    pub period: Duration,
+    /// Requests at once after a pause.
+    pub burst: u64,
+    /// Keys remembered.
+    pub keys_max: usize,
+    /// The key's template as written.
+    pub key: Box<str>,
+}
+
+/// An issuer of tokens and its memory.
+#[derive(Clone)]
+pub struct CarriedIssuer {
+    /// Where its keys come from, and the keys themselves unless they are fetched.
+    pub keys: KeyDigest,
+    /// The policy, with the cell of its keys.
+    pub policy: Jwt,
+}
+
+/// SHA-256 of everything that decides about an issuer's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyDigest(pub [u8; 32]);

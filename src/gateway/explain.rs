@@ -1,0 +1,348 @@
+//! What would happen to a request, in words: for `ringway explain` and for tests.
+//!
+//! It asks the same router, templates and plans that serve requests, so that it cannot tell another
+//! story; it never sends anything and never decides a policy that needs the outside world.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use crate::aggregate::{Part, Plan, request};
+use crate::base::buffer::BufferPool;
+use crate::exchange::Exchange;
+use crate::exchange::reply::Reply;
+use crate::exchange::template::{RenderError, Template};
+use crate::gateway::Gateway;
+use crate::gateway::listener::Listener;
+use crate::gateway::route::{Forward, Redirect, Route, Target};
+use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
+use crate::http::names::FieldName;
+use crate::policy::Policy;
+use crate::policy::jwt::Jwt;
+use crate::policy::rate_limit::RateLimit;
+use crate::route::Found;
+use crate::route::explain::{Considered, Outcome};
+use crate::route::matcher::{Condition, Place, Test};
+use crate::upstream::{Balance, Upstream};
+
+/// Routes that are listed one by one as losers; of more, the nearest are shown and the others counted.
+const LOSERS_SHOWN_MAX: usize = 20;
+
+/// The walk of the request in `x` (its head parsed, its bytes at hand, its identity as given) through
+/// `gateway`, coming in by `listener`. `x` is left with its route and parameters.
+pub fn explain(gateway: &Gateway, listener: &Listener, x: &mut Exchange) -> String {
+    let mut told = Told { text: String::new(), gateway };
+    let (found, considered) = gateway.router.explain(x.request(), &listener.spelling);
+    match found {
+        Found::Route(id) => {
+            let mut params = std::mem::take(&mut x.params);
+            let mut scratch = Default::default();
+            gateway.router.find(x.request(), &listener.spelling, &mut params, &mut scratch);
+            x.params = params;
+            x.route = Some(id);
+            let route = gateway.route(id);
+            told.line(format_args!("route `{}` wins", route.name));
+            told.losers(&considered);
+            told.policies(route, x);
+            told.target(route, x);
+            told.in_force(route, listener);
+        }
+        Found::MethodRefused(allow) => {
+            let allow = String::from_utf8_lossy(allow.as_bytes()).into_owned();
+            told.line(format_args!("no route takes this method: 405, allow: {allow}"));
+            told.losers(&considered);
+        }
+        Found::Missing => {
+            told.line(format_args!("no route: 404"));
+            told.losers(&considered);
+        }
+        Found::PathRefused(fault) => {
+            let why = fault.text();
+            told.line(format_args!("the path is refused before any route is looked at: 400, {why}"));
+            told.line(format_args!("  `[listen.path]` decides which spellings are taken"));
+        }
+    }
+    told.text
+}
+
+/// The text so far.
+struct Told<'a> {
+    text: String,
+    gateway: &'a Gateway,
+}
+
+impl Told<'_> {
+    fn line(&mut self, arguments: fmt::Arguments<'_>) {
+        // Writing into a String never fails.
+        let _ = self.text.write_fmt(arguments);
+        self.text.push('\n');
+    }
+
+    fn losers(&mut self, considered: &[Considered]) {
+        let mut losers: Vec<&Considered> =
+            considered.iter().filter(|one| one.outcome != Outcome::Won).collect();
+        if losers.is_empty() {
+            return;
+        }
+        let hidden = losers.len().saturating_sub(LOSERS_SHOWN_MAX);
+        if hidden > 0 {
+            losers.sort_by_key(|one| distance(&one.outcome));
+            losers.truncate(LOSERS_SHOWN_MAX);
+            losers.sort_by_key(|one| one.route);
+        }
+        self.line(format_args!("\nthe others"));
+        for one in losers {
+            let name = &self.gateway.route(one.route).name;
+            let why = self.why(one);
+            let _ = writeln!(self.text, "  `{name}`: {why}");
+        }
+        if hidden > 0 {
+            self.line(format_args!("  and {hidden} more that are further off"));
+        }
+    }
+
+    fn why(&self, one: &Considered) -> String {
+        match one.outcome {
+            Outcome::Won => "it wins".into(),
+            Outcome::OtherHost => "another host".into(),
+            Outcome::OtherPath { segment } => format!("another path, at segment {segment}"),
+            Outcome::OtherMethod => "another method".into(),
+            Outcome::Outranked => "fits, but is less specific or comes later in the file".into(),
+            Outcome::Condition { index } => {
+                let pattern = &self.gateway.router.patterns()[one.route.index()];
+                let condition = pattern.conditions.get(index);
+                condition.map_or("a condition does not hold".into(), shown_condition)
+            }
+        }
+    }
+
+    fn policies(&mut self, route: &Route, x: &Exchange) {
+        if route.policies.is_empty() {
+            self.line(format_args!("\npolicies\n  none: anybody may come, as often as they like"));
+            return;
+        }
+        self.line(format_args!("\npolicies, in the order of execution"));
+        for (index, policy) in route.policies.iter().enumerate() {
+            let number = index + 1;
+            match policy {
+                Policy::ClientLimit(limit) | Policy::RateLimit(limit) => {
+                    self.limit(number, limit, x);
+                }
+                Policy::Jwt(jwt) => self.jwt(number, jwt, x),
+            }
+        }
+    }
+
+    fn limit(&mut self, number: usize, limit: &RateLimit, x: &Exchange) {
+        let name = limit.name();
+        let Some(carried) = self.gateway.carry.limits.get(name) else { return };
+        let shape = &carried.shape;
+        let (count, period, burst) = (shape.count, shown(shape.period), shape.burst);
+        self.line(format_args!("  {number}. limit `{name}`: {count} in {period}, burst {burst}"));
+        let key = limit.key();
+        self.line(format_args!("     key `{}` is {}", key.text(), filled(key, x)));
+    }
+
+    fn jwt(&mut self, number: usize, jwt: &Jwt, x: &Exchange) {
+        let rules = jwt.rules();
+        self.line(format_args!("  {number}. jwt `{}`", rules.name));
+        for (what, list) in [
+            ("iss is one of", &rules.issuers),
+            ("aud holds one of", &rules.audiences),
+            ("required besides exp", &rules.required),
+        ] {
+            if !list.is_empty() {
+                self.line(format_args!("     {what}: {}", list.join(", ")));
+            }
+        }
+        self.line(format_args!("     clocks may differ by {}", shown(rules.leeway)));
+        self.line(format_args!(
+            "     {}",
+            match x.identity {
+                Some(_) => "the claims given with --jwt are taken as verified",
+                None => "this request has no verified token: 401 (--jwt sub=42 goes on with one)",
+            }
+        ));
+    }
+
+    fn target(&mut self, route: &Route, x: &Exchange) {
+        match &route.target {
+            Target::Forward(to) => self.forward(route, to, x),
+            Target::Aggregate(plan) => self.merge(route, plan, x),
+            Target::Redirect(to) => self.redirect(to, x),
+            Target::Respond(fixed) => self.respond(fixed),
+        }
+    }
+
+    fn forward(&mut self, route: &Route, to: &Forward, x: &Exchange) {
+        let upstream = self.gateway.upstream(to.upstream);
+        self.line(format_args!("\nforwards to one upstream"));
+        self.upstream(upstream, route);
+        let mut target = Vec::new();
+        if let Some(template) = &to.target
+            && let Err(error) = template.render(x, &mut target)
+        {
+            self.refused(template, error);
+            return;
+        }
+        let client = ForwardedClient { address: b"(client)", proto: "http", trusted: false };
+        let how = RequestForward {
+            target: to.target.as_ref().map(|_| target.as_slice()),
+            client,
+            body: x.head.body,
+            drop: &[FieldName::Traceparent, FieldName::XRequestId, FieldName::Expect],
+            ..RequestForward::default()
+        };
+        let pool = BufferPool::new(1);
+        let Some(mut out) = pool.take() else { return };
+        if heads::request_head(&mut out, x.request(), &how).is_ok() {
+            self.sent(out.data());
+        }
+    }
+
+    fn merge(&mut self, route: &Route, plan: &Plan, x: &Exchange) {
+        let count = plan.parts.len();
+        self.line(format_args!("\nmerges {count} parts, asked at the same time"));
+        for part in &plan.parts {
+            self.part(route, plan, part, x);
+        }
+    }
+
+    fn part(&mut self, route: &Route, plan: &Plan, part: &Part, x: &Exchange) {
+        self.line(format_args!("  `{}`", part.name));
+        let upstream = self.gateway.upstream(part.upstream);
+        self.upstream(upstream, route);
+        self.line(format_args!("    timeout {}", shown(part.timeout)));
+        match &part.otherwise {
+            Some(text) => {
+                let text = String::from_utf8_lossy(text);
+                self.line(format_args!("    optional: if it fails, {text} stands in"));
+            }
+            None => self.line(format_args!("    required: if it fails, so does the answer")),
+        }
+        let left = part.timeout.min(route.timeout);
+        let host = upstream.endpoints.first().map_or("", |endpoint| &*endpoint.host).as_bytes();
+        let envelope = request::Envelope { host, left, added: b"" };
+        let mut out = Vec::new();
+        match request::write(plan, part, x, &envelope, &mut out) {
+            Ok(()) => self.sent(&out),
+            Err(error) => self.refused(&part.target, error),
+        }
+    }
+
+    fn upstream(&mut self, upstream: &Upstream, route: &Route) {
+        let endpoints: Vec<String> = upstream
+            .endpoints
+            .iter()
+            .map(|endpoint| match endpoint.weight {
+                1 => endpoint.address.to_string(),
+                weight => format!("{} (weight {weight})", endpoint.address),
+            })
+            .collect();
+        let balance = match upstream.balance {
+            Balance::RoundRobin => "in turn",
+            Balance::LeastRequest => "the less busy of two",
+        };
+        self.line(format_args!("    upstream `{}`, {balance}: {}", upstream.name, endpoints.join(", ")));
+        let rules = &upstream.rules;
+        let retries = route.retries.unwrap_or(rules.retries);
+        self.line(format_args!(
+            "    connect within {}, first byte within {}, pause within {}, further attempts {retries}",
+            shown(rules.connect_timeout),
+            shown(rules.first_byte_timeout),
+            shown(rules.idle_timeout),
+        ));
+    }
+
+    /// A request as it would be sent; bytes that are not text are shown as such.
+    fn sent(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        for line in text.trim_end().lines() {
+            let plain: String =
+                line.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
+            self.line(format_args!("    > {plain}"));
+        }
+        self.line(format_args!("    > (traceparent and x-request-id are made for each request)"));
+    }
+
+    fn refused(&mut self, template: &Template, error: RenderError) {
+        let status = error.fault().kind.status().0;
+        self.line(format_args!("    > `{}` cannot be filled: {error}: {status}", template.text()));
+    }
+
+    fn redirect(&mut self, to: &Redirect, x: &Exchange) {
+        self.line(format_args!("\nredirects with {}", to.status.0));
+        self.line(format_args!("  location: {}", filled(&to.to, x)));
+    }
+
+    fn respond(&mut self, fixed: &Reply) {
+        self.line(format_args!("\nanswers itself with {}", fixed.status.0));
+        self.sent_lines(fixed.fields.as_bytes());
+        let bytes = fixed.body.as_bytes().len();
+        self.line(format_args!("  body: {bytes} bytes"));
+    }
+
+    fn sent_lines(&mut self, lines: &[u8]) {
+        for line in String::from_utf8_lossy(lines).lines() {
+            self.line(format_args!("  {line}"));
+        }
+    }
+
+    fn in_force(&mut self, route: &Route, listener: &Listener) {
+        self.line(format_args!("\nin force, defaults included"));
+        let limits = &listener.head_limits;
+        self.line(format_args!("  whole request {}", shown(route.timeout)));
+        match route.idle_timeout {
+            Some(idle) => self.line(format_args!("  pause in a body {}", shown(idle))),
+            None => self.line(format_args!("  pause in a body as the upstream says")),
+        }
+        self.line(format_args!("  request body at most {} bytes", route.body_bytes_max));
+        self.line(format_args!(
+            "  request head at most {} bytes, {} fields, target {} bytes, within {}",
+            limits.head_bytes_max,
+            limits.fields_max,
+            limits.target_bytes_max,
+            shown(listener.head_timeout),
+        ));
+        self.line(format_args!("  listener {}", listener.address));
+    }
+}
+
+/// How far from winning: smaller is nearer.
+fn distance(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Won | Outcome::Outranked => 0,
+        Outcome::Condition { .. } => 1,
+        Outcome::OtherMethod => 2,
+        Outcome::OtherPath { segment } => 1_000 - (*segment).min(900),
+        Outcome::OtherHost => 2_000,
+    }
+}
+
+fn shown_condition(condition: &Condition) -> String {
+    let place = match condition.place {
+        Place::Header => "header",
+        Place::Query => "query",
+    };
+    match &condition.test {
+        Test::Present => format!("{place} `{}` is not there", condition.name),
+        Test::Absent => format!("{place} `{}` is there", condition.name),
+        Test::Equals(value) => format!("{place} `{}` is not `{value}`", condition.name),
+    }
+}
+
+/// A template filled from the request, or why it cannot be.
+fn filled(template: &Template, x: &Exchange) -> String {
+    let mut out = Vec::new();
+    match template.render(x, &mut out) {
+        Ok(()) => format!("`{}`", String::from_utf8_lossy(&out).escape_debug()),
+        Err(error) => format!("not to be had: {error}: {}", error.fault().kind.status().0),
+    }
+}
+
+/// A duration as a person would write it.
+fn shown(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    let exact = units.iter().find(|(_, scale)| millis >= *scale && millis % scale == 0);
+    exact.map_or(format!("{millis}ms"), |(unit, scale)| format!("{}{unit}", millis / scale))
+}
