@@ -67,13 +67,17 @@ pub struct Loaded {
     pub diagnostics: String,
     /// How many errors there are.
     pub errors: usize,
+    /// What the first of them says.
+    pub first_error: String,
 }
 
 /// Reads and compiles the configuration at `path`; what did not change is shared with `last`.
 pub fn compile(path: &Path, book: &mut LabelBook, last: Option<&Compiled>) -> Loaded {
     let (compiled, found) = compiled(path, book, last);
     let text = if found.is_empty() { String::new() } else { found.render() };
-    Loaded { compiled, diagnostics: text, errors: found.count(Severity::Error) }
+    let first = found.sorted().into_iter().find(|found| found.severity == Severity::Error);
+    let first_error = first.map(|error| error.message.clone()).unwrap_or_default();
+    Loaded { compiled, diagnostics: text, errors: found.count(Severity::Error), first_error }
 }
 
 /// The same, with the diagnostics as they are.

@@ -54,6 +54,8 @@ pub struct Process {
     admin: Option<Admin>,
     shown: Arc<Shown>,
     driver: Driver,
+    /// Client connections of one worker: what the descriptors allow.
+    connections_max: usize,
     tell: Tell,
 }
 
@@ -119,7 +121,7 @@ impl Process {
         eprint!("{diagnostics}");
         let cpus =
             choose_cpus(&compiled.process.workers, &pin::allowed()).map_err(Unstarted::Config)?;
-        descriptors::raise_limit();
+        let descriptors = descriptors::raise_limit();
         let registry = Registry::new(cpus.len(), clock::wall(), env!("CARGO_PKG_VERSION"));
         registry.control.workers_wanted.set(cpus.len() as u64);
         let shown = Arc::new(Shown { registry, book: Mutex::new(book), draining: Word::new(0) });
@@ -145,6 +147,7 @@ impl Process {
             admin,
             shown,
             driver,
+            connections_max: connections_of_one(descriptors, cpus.len()),
             tell,
         };
         process.start_workers(&cpus, change).map_err(failed)?;
@@ -186,6 +189,7 @@ impl Process {
             cpu,
             driver: self.driver,
             gateway: self.compiled.gateway.clone(),
+            connections_max: self.connections_max,
             metrics: self.shown.registry.cores[index].clone(),
             listeners,
             pages: self.flush.as_ref().map(Flush::pages),
@@ -273,7 +277,7 @@ impl Process {
     fn reload(&mut self) {
         let begun = clock::now();
         self.reopen_logs();
-        let Loaded { compiled, diagnostics, errors } = {
+        let Loaded { compiled, diagnostics, errors, first_error } = {
             let mut book = self.shown.book.lock().unwrap_or_else(PoisonError::into_inner);
             load::compile(&self.path, &mut book, Some(&self.compiled))
         };
@@ -284,8 +288,7 @@ impl Process {
             self.tell.event(&Event::ReloadRefused { version, errors, first: why });
         };
         let Some(compiled) = compiled else {
-            let first = diagnostics.lines().next().unwrap_or_default();
-            return refused(errors, first);
+            return refused(errors, &first_error);
         };
         let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
         let mut change = match self.sockets.change(addresses, self.workers.len()) {
@@ -497,4 +500,12 @@ fn choose_cpus(workers: &Workers, allowed: &[usize]) -> Result<Vec<Option<usize>
             None => Ok(cores.iter().map(|core| Some(*core)).collect()),
         },
     }
+}
+
+/// Client connections that one worker may have open: a client may need an upstream connection of its
+/// own, and some descriptors are kept back for the admin listener, logs and keys.
+fn connections_of_one(descriptors: u64, workers: usize) -> usize {
+    const KEPT_BACK: u64 = 48;
+    let each = descriptors.saturating_sub(KEPT_BACK) / 2 / workers.max(1) as u64;
+    usize::try_from(each.max(1)).unwrap_or(usize::MAX)
 }
