@@ -156,7 +156,7 @@ fn limiter(c: &mut Criterion) {
         b.iter(|| {
             nanos += 100;
             cells
-                .take(hashes.next() % 1_000_000 * 0x9e37_79b9_7f4a_7c15, Instant::from_nanos(nanos))
+                .take(hashes.bits() % 1_000_000 * 0x9e37_79b9_7f4a_7c15, Instant::from_nanos(nanos))
         });
     });
 }

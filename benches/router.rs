@@ -26,7 +26,7 @@ fn table(count: usize) -> Router {
         let service = format!("service-{n:05}");
         let mut path = vec![literal("api"), literal("v1"), literal(&service), literal("items")];
         path.push(Segment::Param);
-        if n % 4 == 0 {
+        if n.is_multiple_of(4) {
             path.push(Segment::Rest);
         }
         Pattern {
@@ -81,10 +81,13 @@ fn finding(criterion: &mut Criterion) {
             });
         };
         measure("hit", &|n| {
-            format!("/api/v1/service-{n:05}/items/18446{}", if n % 4 == 0 { "/x" } else { "" })
+            format!(
+                "/api/v1/service-{n:05}/items/18446{}",
+                if n.is_multiple_of(4) { "/x" } else { "" }
+            )
         });
         measure("hit_encoded", &|n| {
-            let end = if n % 4 == 0 { "/x" } else { "" };
+            let end = if n.is_multiple_of(4) { "/x" } else { "" };
             format!("/api/v1/service-{n:05}/%69tems/caf%C3%A9{end}")
         });
         measure("fall_to_rest", &|n| format!("/api/v1/service-{n:05}/else/18446"));

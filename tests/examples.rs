@@ -7,7 +7,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use ringway::compile::compile;
 use ringway::config::{self, Surroundings};
+use ringway::observe::plan::LabelBook;
+
+/// The public key of RFC 8037, appendix A.2, in PEM.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+-----END PUBLIC KEY-----
+";
 
 /// The secrets that the examples speak of; nothing of the machine.
 struct Mounts;
@@ -20,9 +28,7 @@ impl Surroundings for Mounts {
     fn file(&self, path: &Path, _bytes_max: u64) -> io::Result<String> {
         match path.to_str() {
             Some("/run/secrets/jwt") => Ok("0123456789abcdef0123456789abcdef\n".into()),
-            Some("/etc/ringway/partner.pem") => {
-                Ok("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n".into())
-            }
+            Some("/etc/ringway/partner.pem") => Ok(PUBLIC_KEY.into()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -55,6 +61,16 @@ fn every_example_is_read_without_diagnostics() {
         let (config, diagnostics) = config::parse(&[(&path.to_string_lossy(), text)], &Mounts);
         assert!(diagnostics.is_empty(), "{}", diagnostics.render());
         assert!(!config.listeners.is_empty() && !config.routes.is_empty());
+    }
+}
+
+#[test]
+fn every_example_compiles_without_warnings() {
+    for (path, text) in &examples() {
+        let (config, found) = config::parse(&[(&path.to_string_lossy(), text)], &Mounts);
+        let book = &mut LabelBook::default();
+        let (compiled, found) = compile(&config, found, &Mounts, 0, book, None);
+        assert!(compiled.is_some() && found.is_empty(), "{}", found.render());
     }
 }
 

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ringway::cli::explain;
 use ringway::compile::compile;
 use ringway::config::{self, Surroundings};
 use ringway::observe::plan::LabelBook;
@@ -22,6 +23,14 @@ struct Family {
 /// Every error that a configuration can have, one file each.
 const CONFIG_ERRORS: Family =
     Family { folder: "config_errors", inputs: &["toml", "json"], output: config_errors };
+
+/// What would happen to a request; `gateway.conf` is the configuration of all.
+const EXPLAIN: Family = Family { folder: "explain", inputs: &["ask"], output: explanation };
+
+#[test]
+fn every_explanation_is_worded_as_agreed() {
+    EXPLAIN.check();
+}
 
 #[test]
 fn every_configuration_error_is_worded_as_agreed() {
@@ -59,6 +68,25 @@ fn config_errors(folder: &Path, name: &str) -> String {
     let (config, read) = config::load(Path::new(name), &around);
     let (_, diagnostics) = compile(&config, read, &around, 0, &mut LabelBook::default(), None);
     diagnostics.render()
+}
+
+/// What `ringway explain` says: the first line is the request, the others are its options.
+fn explanation(folder: &Path, name: &str) -> String {
+    let text = fs::read_to_string(folder.join(name)).expect("a request");
+    let mut lines = text.lines();
+    let request = lines.next().expect("a request");
+    let (mut headers, mut claims) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line.split_once(' ').expect("an option and its value") {
+            ("-H", value) => headers.push(value.to_owned()),
+            ("--jwt", value) => claims.push(value.to_owned()),
+            (other, _) => panic!("{other} is not an option"),
+        }
+    }
+    let around = Folder(folder.to_path_buf());
+    let path = Path::new("gateway.conf");
+    let said = explain::with(path, request, &headers, &claims, &around);
+    format!("{}{}exit code {}\n", said.out, said.err, said.code)
 }
 
 impl Family {

@@ -12,3 +12,5 @@ mod http;
 mod observe;
 #[path = "properties/route.rs"]
 mod route;
+#[path = "properties/upstream.rs"]
+mod upstream;

@@ -91,7 +91,9 @@ fn exchange(head: &str, claims: &[String], listener: &Listener) -> Result<Exchan
     match parse::request(bytes.data(), 0, &listener.head_limits, &mut x.head) {
         Ok(Parsed::Done) => {}
         Ok(Parsed::Partial) => return Err("this request is not whole".into()),
-        Err(error) => return Err(format!("a client would be refused for this request: {error:?}")),
+        Err(error) => {
+            return Err(format!("a client would be refused for this request: {}", error.text()));
+        }
     }
     x.bytes = Some(bytes);
     if !claims.is_empty() {

@@ -53,13 +53,8 @@ fn one(
         Some((name.value.as_str().into(), value))
     });
     let headers: Vec<Option<_>> = headers.collect();
-    let body =
-        part.body.as_ref().map(|body| scope.compile_json(&body.value, body.span, report));
+    let body = part.body.as_ref().map(|body| scope.compile_json(&body.value, body.span, report));
     let pick = part.pick.as_ref().map(|pick| read_pick(pick, report));
-    if let Some(field) = part.headers.first() {
-        let message = "response fields of a part are not passed on by this version of Ringway";
-        report.error(codes::PART_FIELDS, field.span, message);
-    }
     let timeout = part.timeout.as_ref().map_or(route_timeout, |timeout| timeout.value);
     let mut made = Part::new(Name::new(&part.name.value), upstream?, target?, timeout);
     made.method = match part.method {
@@ -77,7 +72,9 @@ fn one(
         Some(pick) => Some(pick?),
         None => None,
     };
-    made.otherwise = part.fallback.as_ref().map(|value| value.value.to_string().into_bytes().into());
+    made.otherwise =
+        part.fallback.as_ref().map(|value| value.value.to_string().into_bytes().into());
+    made.reply_headers = part.headers.iter().map(|name| name.value.as_str().into()).collect();
     Some(made)
 }
 

@@ -23,8 +23,6 @@ pub const BAD_PICK: &str = "E0207";
 pub const RESERVED_FIELD: &str = "E0208";
 /// A limit whose numbers are beyond what can be counted.
 pub const BAD_LIMIT: &str = "E0209";
-/// A field of a part's answer that this version does not pass on.
-pub const PART_FIELDS: &str = "E0210";
 /// A table that nothing names.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.

@@ -76,7 +76,8 @@ fn check_addresses(config: &Config, report: &Report) {
             // A default that nobody wrote has no place of its own: the listener is the one to change.
             let (span, at) = if span.is_built_in() { (*at, span) } else { (span, *at) };
             let who = if is_admin { "the admin listener" } else { "this listener" };
-            let message = format!("{who} at `{address}` and the listener at `{other}` want one port");
+            let message =
+                format!("{who} at `{address}` and the listener at `{other}` want one port");
             let diagnostic = Diagnostic::error(codes::ADDRESS_TAKEN, span, message);
             report.push(if at.is_built_in() {
                 diagnostic.help("give it another port, or set `[admin] address`")

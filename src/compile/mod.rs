@@ -58,7 +58,6 @@ pub fn compile(
     if found.iter().any(|diagnostic| diagnostic.code == reading::SYNTAX) {
         return (None, found);
     }
-    let complete = !found.has_errors();
     let last = last.map(|last| &*last.gateway);
     let report = Report::after(found);
     let assets = Assets::of(around);
@@ -69,7 +68,8 @@ pub fn compile(
     let listeners = listener::compile(config, &report);
     let routes = route::compile(config, &tables, &stock, &report);
     let router = route::router(config, &report);
-    if complete {
+    // Behind an error, what seems unused is often what was meant.
+    if !report.has_errors() {
         check_unused(config, &tables, &report);
     }
     let (Some(routes), Some(router), false) = (routes, router, report.has_errors()) else {
@@ -89,14 +89,10 @@ pub fn compile(
     (Some(compiled), report.finish())
 }
 
-fn stock<'a>(
-    config: &'a Config,
-    making: &Making<'_>,
-    rng: &mut Rng,
-) -> Stock<'a> {
+fn stock<'a>(config: &'a Config, making: &Making<'_>, rng: &mut Rng) -> Stock<'a> {
     let mut stock = Stock::default();
     for limit in &config.limits {
-        stock.add_limit(limit, making, rng.next());
+        stock.add_limit(limit, making, rng.bits());
     }
     for issuer in &config.jwts {
         stock.add_issuer(issuer, making);

@@ -22,7 +22,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, KeySource, Spanned, Text};
 use crate::exchange::template::{Template, TemplateErrorKind, TemplateKind};
 use crate::gateway::Gateway;
-use crate::gateway::carry::{Carry, CarriedIssuer, CarriedLimit, KeyDigest, LimitShape};
+use crate::gateway::carry::{CarriedIssuer, CarriedLimit, Carry, KeyDigest, LimitShape};
 use crate::policy::Policy;
 use crate::policy::jose::Algorithm;
 use crate::policy::jwks::KeySet;
@@ -82,7 +82,8 @@ impl<'a> Stock<'a> {
     pub fn add_limit(&mut self, limit: &'a config::Limit, making: &Making<'_>, seed: u64) {
         let rate = limit.rate.value;
         let Some(rule) = Rule::new(rate.count, rate.per, limit.burst) else {
-            let message = "these numbers are beyond what can be counted: rate and burst are too far apart";
+            let message =
+                "these numbers are beyond what can be counted: rate and burst are too far apart";
             making.report.error(codes::BAD_LIMIT, limit.rate.span, message);
             return;
         };

@@ -35,11 +35,6 @@ impl Report {
         self.push(Diagnostic::error(code, span, message));
     }
 
-    /// The files.
-    pub fn sources(&self) -> &SourceMap {
-        &self.sources
-    }
-
     /// The place of `range` (bytes of the value) inside a text.
     pub fn inside(&self, text: &Text, range: std::ops::Range<usize>) -> Span {
         self.sources.inside(text, range)
@@ -71,6 +66,10 @@ impl<'a> Names<'a> {
 
     /// Whether `name` is declared; reports it if not. It counts as used from now on.
     pub fn check(&self, name: &Text, report: &Report) -> bool {
+        // "none" beside other names was told about when it was read.
+        if name.value == "none" {
+            return false;
+        }
         if self.declared.contains(&name.value) {
             let mut used = self.used.borrow_mut();
             if !used.contains(&name.value) {

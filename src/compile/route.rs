@@ -136,7 +136,8 @@ pub fn router(config: &Config, report: &Report) -> Option<Router> {
 }
 
 fn overlap(config: &Config, clash: Clash, same: bool) -> Diagnostic {
-    let (first, second) = (&config.routes[clash.first.index()], &config.routes[clash.second.index()]);
+    let (first, second) =
+        (&config.routes[clash.first.index()], &config.routes[clash.second.index()]);
     let span = second.matches.text.span;
     let diagnostic = if same {
         let message = "two routes are for exactly the same requests";

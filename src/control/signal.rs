@@ -1,6 +1,6 @@
 //! Signals, as values: TERM and INT stop, HUP reloads, USR1 opens logs again.
 //!
-//! Nothing runs inside a signal handler but the write of one byte (signal-hook's own).
+//! A signal handler never does more than write one byte (signal-hook's own).
 
 use std::io;
 use std::thread;

@@ -57,7 +57,9 @@ pub fn explain(gateway: &Gateway, listener: &Listener, x: &mut Exchange) -> Stri
         }
         Found::PathRefused(fault) => {
             let why = fault.text();
-            told.line(format_args!("the path is refused before any route is looked at: 400, {why}"));
+            told.line(format_args!(
+                "the path is refused before any route is looked at: 400, {why}"
+            ));
             told.line(format_args!("  `[listen.path]` decides which spellings are taken"));
         }
     }
@@ -242,7 +244,11 @@ impl Told<'_> {
             Balance::RoundRobin => "in turn",
             Balance::LeastRequest => "the less busy of two",
         };
-        self.line(format_args!("    upstream `{}`, {balance}: {}", upstream.name, endpoints.join(", ")));
+        self.line(format_args!(
+            "    upstream `{}`, {balance}: {}",
+            upstream.name,
+            endpoints.join(", ")
+        ));
         let rules = &upstream.rules;
         let retries = route.retries.unwrap_or(rules.retries);
         self.line(format_args!(
@@ -291,9 +297,11 @@ impl Told<'_> {
         self.line(format_args!("\nin force, defaults included"));
         let limits = &listener.head_limits;
         self.line(format_args!("  whole request {}", shown(route.timeout)));
+        let calls = matches!(route.target, Target::Forward(_) | Target::Aggregate(_));
         match route.idle_timeout {
             Some(idle) => self.line(format_args!("  pause in a body {}", shown(idle))),
-            None => self.line(format_args!("  pause in a body as the upstream says")),
+            None if calls => self.line(format_args!("  pause in a body as the upstream says")),
+            None => {}
         }
         self.line(format_args!("  request body at most {} bytes", route.body_bytes_max));
         self.line(format_args!(
@@ -343,6 +351,6 @@ fn filled(template: &Template, x: &Exchange) -> String {
 fn shown(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    let exact = units.iter().find(|(_, scale)| millis >= *scale && millis % scale == 0);
+    let exact = units.iter().find(|(_, scale)| millis >= *scale && millis.is_multiple_of(*scale));
     exact.map_or(format!("{millis}ms"), |(unit, scale)| format!("{}{unit}", millis / scale))
 }

@@ -126,13 +126,13 @@ fn hex(digits: &[u8]) -> Option<u128> {
 /// 128 random bits in hexadecimal digits.
 fn fresh_id(rng: &mut Rng) -> RequestId {
     let mut text = [0; 32];
-    write_hex(u128::from(rng.next()) << 64 | u128::from(rng.next()), &mut text);
+    write_hex(u128::from(rng.bits()) << 64 | u128::from(rng.bits()), &mut text);
     RequestId::accept(&text).unwrap_or(RequestId::EMPTY)
 }
 
 /// Zero stands for "none" in trace context.
 fn nonzero(rng: &mut Rng) -> u64 {
-    rng.next().max(1)
+    rng.bits().max(1)
 }
 
 #[cfg(test)]

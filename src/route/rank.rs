@@ -20,6 +20,9 @@ pub struct Clash {
     pub second: RouteId,
 }
 
+/// Patterns of one host and path, each with its place in the file.
+type Group<'p> = Vec<(usize, &'p Pattern)>;
+
 /// What is wrong with a set of patterns.
 pub(super) struct Problems {
     /// Pairs that ask exactly the same.
@@ -37,7 +40,7 @@ pub(super) fn among_equal_paths(pattern: &Pattern, place: usize) -> (Reverse<usi
 
 /// Compares all routes of one host and path with one another.
 pub(super) fn problems(patterns: &[Pattern]) -> Problems {
-    let mut groups: HashMap<(String, &[Segment]), Vec<(usize, &Pattern)>> = HashMap::new();
+    let mut groups: HashMap<(String, &[Segment]), Group<'_>> = HashMap::new();
     for (place, pattern) in patterns.iter().enumerate() {
         groups.entry((host_key(&pattern.host), &pattern.path)).or_default().push((place, pattern));
     }

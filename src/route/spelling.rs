@@ -180,10 +180,13 @@ impl PathScratch {
         spelling: &PathSpelling,
     ) -> Result<SegmentText, PathFault> {
         let bytes = raw.of(path);
-        let plain = |byte: &u8| !matches!(byte, b'%' | b'#' | b';' | b'\\' | 0..=0x20 | 0x7f..);
-        if bytes.iter().all(plain) {
-            refuse_dots(bytes, spelling)?;
-            let folded = is_folded(bytes).then(|| fold(bytes, &mut self.folded));
+        let classes = bytes.iter().fold(0, |all, byte| all | CLASSES[usize::from(*byte)]);
+        if classes & SPECIAL == 0 {
+            if classes & DOT != 0 {
+                refuse_dots(bytes, spelling)?;
+            }
+            let odd = classes & UPPERCASE != 0 || bytes.last() == Some(&b'.');
+            let folded = odd.then(|| fold(bytes, &mut self.folded));
             return Ok(SegmentText { raw, decoded: None, folded });
         }
         let start = self.decoded.len();
@@ -202,6 +205,27 @@ impl PathScratch {
         Ok(SegmentText { raw, decoded, folded })
     }
 }
+
+/// A byte that needs a closer look: it is decoded, refused, or ends a name for some origin.
+const SPECIAL: u8 = 1;
+const UPPERCASE: u8 = 2;
+const DOT: u8 = 4;
+
+/// The class of each byte, so that the common segment is looked at once, without a branch for each byte.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'%' | b'#' | b'?' | b';' | b'\\' | 0..=0x20 | 0x7f.. => SPECIAL,
+            b'A'..=b'Z' => UPPERCASE,
+            b'.' => DOT,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
 
 /// Decodes one segment onto the end of `out`.
 fn decode(bytes: &[u8], spelling: &PathSpelling, out: &mut Vec<u8>) -> Result<(), PathFault> {
@@ -240,7 +264,7 @@ fn is_encoded_again(text: &[u8]) -> bool {
 }
 
 /// Whether an origin may read something else than the text.
-pub(super) fn is_folded(text: &[u8]) -> bool {
+fn is_folded(text: &[u8]) -> bool {
     let odd = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii() || CUTS.contains(byte);
     let ends = |byte: Option<&u8>| matches!(byte, Some(b'.' | b' '));
     text.iter().any(odd) || ends(text.last()) || text.first() == Some(&b' ')

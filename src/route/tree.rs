@@ -1,8 +1,9 @@
 //! A tree over decoded segments: literal children by hash, one parameter child, and what ends here.
 //!
 //! Search goes literal first, then parameter, then rest, and turns back where nothing fits. Every node
-//! has one way to it, so that a search visits each at most once and, at each depth, at most two of a
-//! node's children: it is bounded by the smaller of the tree and two to the power of the depth.
+//! has one way to it, so that a search never visits one twice and, at each depth, at most two of a
+//! node's children: it is bounded by the smaller of the tree and two to the power of the depth. On its way
+//! it notes segments that only read like a literal (`spelling.rs`); the router never serves past one.
 
 use std::collections::HashMap;
 
@@ -17,12 +18,15 @@ use crate::route::matcher::Condition;
 use crate::route::pattern::{MethodName, Pattern, Segment};
 use crate::route::spelling::{self, PathScratch};
 
+/// Something for each text; the texts are the operator's, so a fixed hash is enough.
+type ByText<T> = HashMap<Box<[u8]>, T, FixedState>;
+
 /// The routes of one host.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    literals: HashMap<Box<[u8]>, Tree, FixedState>,
+    literals: ByText<Tree>,
     /// The literals as careless origins read them; `None` where several read alike.
-    folded: HashMap<Box<[u8]>, Option<Box<[u8]>>, FixedState>,
+    folded: ByText<Option<Box<[u8]>>>,
     /// Whether some literal is not its own folded text.
     has_odd: bool,
     param: Option<Box<Tree>>,

@@ -35,41 +35,42 @@ const NO_CONTENT: Reply = Reply {
     close: false,
 };
 
-/// The two strands of an exchange: what carries the request, and what carries the response.
-pub struct Strands<'a> {
-    /// Deadlines on the way to the origin.
+/// What an exchange has around it, all the way.
+pub struct Way<'a, R: Runtime> {
+    /// The core.
+    pub core: &'a Core<R>,
+    /// One version of the gateway for the whole walk.
+    pub installed: &'a Installed<R>,
+    /// Where the request came in.
+    pub listener: &'a Listener,
+    /// Deadlines of the strand that carries the request.
     pub up: &'a Slot,
-    /// Deadlines on the way back.
+    /// Deadlines of the strand that carries the response.
     pub down: &'a Slot,
 }
 
 /// Carries one request through the house and its response to the client.
 pub async fn run<R: Runtime>(
-    core: &Core<R>,
-    installed: &Installed<R>,
-    listener: &Listener,
-    strands: Strands<'_>,
+    way: &Way<'_, R>,
     x: &mut Exchange,
     scratch: &mut ResponseScratch,
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
 ) {
-    let walked = walk(core, installed, listener, strands, x, scratch, incoming, outgoing).await;
+    let walked = walk(way, x, scratch, incoming, outgoing).await;
     if let Err(fault) = walked {
-        answer::fault(core, x, fault, outgoing).await;
+        answer::fault(way.core, x, fault, outgoing).await;
     }
 }
 
 async fn walk<R: Runtime>(
-    core: &Core<R>,
-    installed: &Installed<R>,
-    listener: &Listener,
-    strands: Strands<'_>,
+    way: &Way<'_, R>,
     x: &mut Exchange,
     scratch: &mut ResponseScratch,
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
+    let Way { core, installed, listener, .. } = *way;
     if x.head.target.form == TargetForm::Asterisk {
         // `OPTIONS *` asks about the server, and that is this gateway (RFC 9110 §9.3.7).
         answer::reply(core, x, &NO_CONTENT, outgoing).await;
@@ -84,7 +85,7 @@ async fn walk<R: Runtime>(
     x.timeline.target = Some(core.runtime.now());
     match &route.target {
         Target::Forward(to) => {
-            let Strands { up, down } = strands;
+            let Way { up, down, .. } = *way;
             let passage = Passage { core, installed, route, to, up, down };
             forward::run(&passage, x, scratch, incoming, outgoing).await
         }

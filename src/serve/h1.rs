@@ -22,7 +22,7 @@ use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::connection::Downstream;
-use crate::serve::exchange::{self, Strands};
+use crate::serve::exchange::{self, Way};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::work::Work;
 use crate::serve::{Core, answer, record};
@@ -119,9 +119,8 @@ async fn serve_one<R: Runtime>(
     let mut incoming =
         BodyReader::new(core, &connection.stream, up, chunks, length, arrived, rules);
     let in_flight = core.exchange();
-    let strands = Strands { up, down };
-    exchange::run(core, &installed, listener, strands, x, response, &mut incoming, &mut outgoing)
-        .await;
+    let way = Way { core, installed: &installed, listener, up, down };
+    exchange::run(&way, x, response, &mut incoming, &mut outgoing).await;
     drop(in_flight);
     let whole = incoming.is_done();
     let body_bytes = incoming.wire_bytes();

@@ -52,7 +52,9 @@ pub struct Core<R: Runtime> {
     pub draining: Cell<bool>,
     installed: RefCell<Rc<Installed<R>>>,
     shard: RefCell<Shard>,
+    #[expect(clippy::vec_box, reason = "a box moves as one word; what is in it is large")]
     spare_work: RefCell<Vec<Box<Work>>>,
+    #[expect(clippy::vec_box, reason = "a box moves as one word; what is in it is large")]
     spare_scratch: RefCell<Vec<Box<ResponseScratch>>>,
     exchanges: Cell<usize>,
 }

@@ -20,8 +20,8 @@ forward = "app"
 fn a_forwarded_request_is_one_line_with_everything_about_it() {
     let origin = Origin::saying("hello");
     let gateway = gateway(FORWARD).with("app", origin.address).start();
-    gateway.get_with("/a/b?q=1", &[("X-Request-Id", "abc-123")]).expect(200);
-    assert_eq!(origin.request().field("x-request-id"), Some("abc-123"));
+    let response = gateway.get_with("/a/b?q=1", &[("X-Request-Id", "abc-123")]).expect(200);
+    assert_eq!(response.field("x-request-id"), Some("abc-123"));
     let lines = gateway.access_log(1);
     let line = &lines[0];
     assert_eq!(line["status"], 200, "{line}");
@@ -145,10 +145,11 @@ fn hostile_text_cannot_forge_a_line() {
 fn a_request_without_an_id_gets_one_that_the_origin_sees_too() {
     let origin = Origin::saying("hello");
     let gateway = gateway(FORWARD).with("app", origin.address).start();
-    gateway.get("/").expect(200);
+    let response = gateway.get("/").expect(200);
     let seen = origin.request();
     let id = seen.field("x-request-id").expect("made by the gateway");
     assert!(id.len() >= 16, "{id}");
+    assert_eq!(response.field("x-request-id"), Some(id));
     assert_eq!(gateway.access_log(1)[0]["request_id"], id);
 }
 

@@ -333,6 +333,21 @@ user = { post = "user /search", body = { word = "{path.word}", page = 1 }, reque
 }
 
 #[test]
+fn fields_named_by_headers_survive_a_part() {
+    let route = DASHBOARD.replace("\"user /user\"", "\"user /user\", headers = [\"set-cookie\"]");
+    let user = Origin::answering(answer(
+        200,
+        &[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Inner", "1")],
+        b"{}",
+    ));
+    let (order, notif) = (Origin::saying("[]"), Origin::saying("0"));
+    let gateway = merging(&route, &user, &order, &notif);
+    let response = gateway.get("/dashboard").expect(200);
+    assert_eq!(response.all("set-cookie"), ["a=1", "b=2"]);
+    assert_eq!(response.field("x-inner"), None);
+}
+
+#[test]
 fn a_part_with_fields_of_its_own_and_a_status_of_2xx_counts_as_answered() {
     let user = Origin::answering(answer(203, &[("Set-Cookie", "a=1"), ("X-Inner", "1")], b"{}"));
     let (order, notif) = (Origin::saying("[]"), Origin::saying("0"));

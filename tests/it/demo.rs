@@ -2,6 +2,7 @@
 //!
 //! The test pastes the printed lines into a shell, exactly as printed.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -11,10 +12,15 @@ use crate::support::PATIENCE;
 struct Demo {
     child: Child,
     lines: mpsc::Receiver<String>,
+    /// Held until the screen is there: a demo looks for free ports before it binds them, and another one
+    /// that starts in between is told so and ends.
+    starting: Option<File>,
 }
 
 impl Demo {
     fn start() -> Demo {
+        let starting = File::create(std::env::temp_dir().join("ringway-it-demo.lock")).unwrap();
+        starting.lock().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
             .arg("demo")
             .stdin(Stdio::null())
@@ -28,12 +34,12 @@ impl Demo {
                 let _ = sender.send(line);
             }
         });
-        Demo { child, lines }
+        Demo { child, lines, starting: Some(starting) }
     }
 
     /// Lines of the first screen until `count` of them can be pasted and do something. Each is given with
     /// the line that sets the token in front, as a person's shell would remember it.
-    fn lines_to_paste(&self, count: usize) -> Vec<String> {
+    fn lines_to_paste(&mut self, count: usize) -> Vec<String> {
         let (mut found, mut token) = (Vec::new(), String::new());
         while found.len() < count {
             let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
@@ -46,6 +52,7 @@ impl Demo {
                 found.push(format!("{token}\n{text}"));
             }
         }
+        self.starting = None;
         found
     }
 
@@ -69,7 +76,7 @@ fn paste(line: &str) -> String {
 
 #[test]
 fn the_printed_lines_show_the_dashboard_a_401_a_429_and_a_partial_answer() {
-    let demo = Demo::start();
+    let mut demo = Demo::start();
     let lines = demo.lines_to_paste(4);
     let answers: Vec<String> = lines.iter().map(|line| paste(line)).collect();
     let shows = |what: &str| answers.iter().any(|answer| answer.contains(what));
@@ -94,9 +101,9 @@ fn ctrl_c_ends_it_with_success() {
 
 #[test]
 fn two_demos_at_once_do_not_disturb_each_other() {
-    let first = Demo::start();
+    let mut first = Demo::start();
     let one = first.lines_to_paste(1);
-    let second = Demo::start();
+    let mut second = Demo::start();
     let two = second.lines_to_paste(1);
     assert!(paste(&one[0]).contains("\"user\"") && paste(&two[0]).contains("\"user\""));
 }

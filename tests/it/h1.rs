@@ -407,16 +407,15 @@ fn forwarding_fields_of_a_trusted_proxy_are_continued() {
 }
 
 #[test]
-fn an_options_asterisk_goes_to_the_origin_of_the_root_and_no_other_method_may() {
-    let origin = Origin::saying("options");
+fn an_options_asterisk_is_answered_here_and_asks_no_origin() {
+    let origin = Origin::saying("never");
     let gateway = forwarding_to(&origin);
     let mut client = gateway.connect();
     client.send("OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n");
-    client.response_to("OPTIONS").expect(200);
+    client.response_to("OPTIONS").expect_one_of(&[200, 204]);
+    assert_eq!(origin.requests().len(), 0);
     client.send("GET * HTTP/1.1\r\nHost: test\r\n\r\n");
     client.response().expect_problem(400);
-    let seen = origin.request();
-    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("OPTIONS", "*"));
 }
 
 #[test]

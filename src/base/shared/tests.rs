@@ -208,7 +208,7 @@ fn threads_that_bring_the_same_new_key_open_one_budget() {
             scope.spawn(|| {
                 let mut rng = Rng::new(3);
                 for one in &passed {
-                    let hash = rng.next();
+                    let hash = rng.bits();
                     barrier.wait();
                     if cells.take(hash, at(1000)).granted {
                         one.fetch_add(1, Ordering::Relaxed);
@@ -228,6 +228,6 @@ fn threads_that_bring_the_same_new_key_open_one_budget() {
 fn a_million_distinct_keys_leave_every_key_its_own_budget() {
     let cells = cells(1, 2, 1 << 20);
     let mut rng = Rng::new(5);
-    let passed: usize = (0..1_000_000).map(|_| granted(&cells, rng.next(), at(1000), 2)).sum();
+    let passed: usize = (0..1_000_000).map(|_| granted(&cells, rng.bits(), at(1000), 2)).sum();
     assert!(passed >= 1_990_000, "{passed}");
 }
