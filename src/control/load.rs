@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::compile::{self, Compiled};
+use crate::config::diagnostic::Severity;
 use crate::config::{self, Config, Diagnostics, Surroundings};
 use crate::observe::plan::LabelBook;
 use crate::runtime::entropy;
@@ -64,13 +65,15 @@ pub struct Loaded {
     pub compiled: Option<Compiled>,
     /// Errors and warnings, rendered; empty when there are none.
     pub diagnostics: String,
+    /// How many errors there are.
+    pub errors: usize,
 }
 
 /// Reads and compiles the configuration at `path`; what did not change is shared with `last`.
 pub fn compile(path: &Path, book: &mut LabelBook, last: Option<&Compiled>) -> Loaded {
     let (compiled, found) = compiled(path, book, last);
     let text = if found.is_empty() { String::new() } else { found.render() };
-    Loaded { compiled, diagnostics: text }
+    Loaded { compiled, diagnostics: text, errors: found.count(Severity::Error) }
 }
 
 /// The same, with the diagnostics as they are.

@@ -114,7 +114,7 @@ impl Process {
     /// The configuration is wrong, an address is taken, a worker does not start.
     pub fn start(path: &Path, driver: Driver, tell: Tell) -> Result<Self, Unstarted> {
         let mut book = LabelBook::default();
-        let Loaded { compiled, diagnostics } = load::compile(path, &mut book, None);
+        let Loaded { compiled, diagnostics, .. } = load::compile(path, &mut book, None);
         let Some(compiled) = compiled else { return Err(Unstarted::Config(diagnostics)) };
         eprint!("{diagnostics}");
         let cpus =
@@ -273,29 +273,53 @@ impl Process {
     fn reload(&mut self) {
         let begun = clock::now();
         self.reopen_logs();
-        let Loaded { compiled, diagnostics } = {
+        let Loaded { compiled, diagnostics, errors } = {
             let mut book = self.shown.book.lock().unwrap_or_else(PoisonError::into_inner);
             load::compile(&self.path, &mut book, Some(&self.compiled))
         };
         eprint!("{diagnostics}");
         let version = self.compiled.gateway.version;
-        let refused = |why: &str| {
+        let refused = |errors: usize, why: &str| {
             self.shown.registry.control.reloads_refused.add(1);
-            self.tell.event(&Event::ReloadRefused { version, errors: 1, first: why });
+            self.tell.event(&Event::ReloadRefused { version, errors, first: why });
         };
         let Some(compiled) = compiled else {
             let first = diagnostics.lines().next().unwrap_or_default();
-            return refused(first);
+            return refused(errors, first);
         };
         let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
         let mut change = match self.sockets.change(addresses, self.workers.len()) {
             Ok(change) => change,
-            Err(unbound) => return refused(&unbound.to_string()),
+            Err(unbound) => return refused(1, &unbound.to_string()),
         };
         self.sockets.keep(&mut change);
+        self.change_process(&compiled);
         self.compiled = compiled;
         self.keys = start_keys(&self.compiled, &self.tell);
         self.install(change, begun);
+    }
+
+    /// What of the process itself can change while it runs; the rest is said to wait.
+    fn change_process(&self, next: &Compiled) {
+        let (old, new) = (&self.compiled.process, &next.process);
+        let mut waits = Vec::new();
+        if old.access_log != new.access_log {
+            let target = LogTarget::of(&new.access_log);
+            match self.flush.as_ref().zip(target).map(|(flush, target)| flush.retarget(target)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => eprintln!("warning: the access log stays where it is: {error}"),
+                None => waits.push("`observe.access_log` from or to \"off\""),
+            }
+        }
+        if old.workers != new.workers {
+            waits.push("`workers`");
+        }
+        if old.admin != new.admin {
+            waits.push("`admin.address`");
+        }
+        for key in waits {
+            eprintln!("warning: {key} changed and takes effect at the next start");
+        }
     }
 
     fn install(&mut self, change: Change, begun: Instant) {
@@ -395,6 +419,7 @@ impl Process {
         if let Some(keys) = self.keys {
             keys.stop();
         }
+        self.sockets.remove_files();
         if let Some(flush) = self.flush {
             flush.stop(LAST_LINES_WITHIN);
         }
@@ -407,11 +432,7 @@ impl Process {
 }
 
 fn start_flush(compiled: &Compiled, shown: &Shown, tell: &Tell) -> Result<Option<Flush>, String> {
-    let target = match &compiled.process.access_log {
-        None => return Ok(None),
-        Some(compile::LogTarget::Stdout) => LogTarget::Stdout,
-        Some(compile::LogTarget::File(path)) => LogTarget::File(path.clone()),
-    };
+    let Some(target) = LogTarget::of(&compiled.process.access_log) else { return Ok(None) };
     let (metrics, tell) = (shown.registry.flush.clone(), tell.clone());
     let started = Flush::start(target, metrics, move |event| tell.event(event));
     started.map(Some).map_err(|error| format!("the access log cannot be opened: {error}"))

@@ -167,6 +167,11 @@ async fn ask<R: Runtime>(core: &Core<R>, policy: &Policy, x: &mut Exchange) -> R
 fn redirection(to: &Redirect, x: &Exchange) -> Result<Reply, Fault> {
     let mut fields = b"location: ".to_vec();
     to.to.render(x, &mut fields).map_err(RenderError::fault)?;
+    // As for a rewritten path: the client's query goes on unless the template has one of its own.
+    if let Some(query) = x.request().query().filter(|_| !to.to.has_query()) {
+        fields.push(b'?');
+        fields.extend_from_slice(query);
+    }
     fields.extend_from_slice(b"\r\n");
     Ok(Reply {
         status: to.status,

@@ -224,7 +224,9 @@ async fn back_off<R: Runtime>(
     if error.kind() == io::ErrorKind::ConnectionAborted {
         return;
     }
-    if !trouble.told.replace(true) {
+    // A Unix socket is shared by all cores, and another one has stopped it already.
+    let stopped = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput);
+    if !stopped && !trouble.told.replace(true) {
         let what = format!("accepting on {address} fails and is tried again: {error}");
         trouble.ear.report(Report::Trouble { worker: core.id, what });
     }
