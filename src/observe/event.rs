@@ -488,6 +488,7 @@ mod tests {
             Event::EndpointSetAside { upstream: "user", address, why, pause },
             Event::EndpointBack { upstream: "user", address },
             Event::LimitCrowded { limit: "per_client" },
+            Event::WorkerTrouble { worker: 0, what: why },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {
