@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] is what a `merge` was compiled to; the conductor (`serve/fan_out.rs`) asks the parts, all at
 //! once, and this room says what to ask ([`request`]), what an answer is worth ([`Part::judge`]), how the
-//! failed ones are told ([`partial`]) and what the document is ([`merge`]). It never performs I/O, never
+//! failed ones are told ([`partial`]) and what the document is ([`mod@merge`]). It never performs I/O, never
 //! waits, never decodes a part and never lets the order of arrival show: keys stand in plan order and the
 //! bytes of a part are the origin's.
 

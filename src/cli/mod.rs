@@ -123,7 +123,8 @@ struct Check {
 
 #[derive(Args)]
 struct Explain {
-    /// The request, as one text: 'GET http://api.example.com/dashboard?x=1'
+    /// The request
+    #[arg(help = "The request, as one text: 'GET http://api.example.com/dashboard?x=1'")]
     request: String,
     #[command(flatten)]
     from: Where,

@@ -30,7 +30,7 @@ use crate::http::head::{Request, RequestHead};
 pub struct Exchange {
     /// The request id: accepted from the client or made by us; printable ASCII.
     pub id: RequestId,
-    /// W3C trace context of this hop (https://www.w3.org/TR/trace-context/).
+    /// W3C trace context of this hop (<https://www.w3.org/TR/trace-context/>).
     pub trace: TraceContext,
     /// Who is asking.
     pub client: Client,

@@ -7,7 +7,7 @@
 //! - [`plan`]: the labels of one Gateway, compiled, and the book of names behind them.
 //! - [`metrics`]: one core's counters and histograms; [`series`]: histograms by method, route, status;
 //!   [`snapshot`]: their sums; [`prometheus`]: those as text.
-//! - [`access_log`]: one JSON line per exchange into a page ([`line`]: how a line is written).
+//! - [`access_log`]: one JSON line per exchange into a page ([`mod@line`]: how a line is written).
 //! - [`trace`]: request ids and W3C trace context.
 //! - [`event`]: what operators are told.
 //! - [`names`]: every metric, label and log field, once.

@@ -1,7 +1,7 @@
 //! Every metric, label and log field, once; `docs/operating.md` explains each.
 //!
 //! One of these words must never be spelt in another file. Metrics of HTTP follow the OpenTelemetry semantic
-//! conventions (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/) as Prometheus spells
+//! conventions (<https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>) as Prometheus spells
 //! them: dots become underscores, units come last, counters end in `_total`.
 
 /// How a metric is to be read (Prometheus text format 0.0.4, `# TYPE`).

@@ -1,5 +1,5 @@
 //! A snapshot as text: the Prometheus exposition format 0.0.4
-//! (https://prometheus.io/docs/instrumenting/exposition_formats/).
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 //!
 //! Each family stands once, with `# HELP` and `# TYPE` before its samples; label values are escaped,
 //! buckets are cumulative and end in `+Inf`, durations are seconds. It never shows a value that a client

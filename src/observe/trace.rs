@@ -1,4 +1,4 @@
-//! Request ids and W3C trace context (https://www.w3.org/TR/trace-context/, Recommendation of 2021).
+//! Request ids and W3C trace context (<https://www.w3.org/TR/trace-context/>, Recommendation of 2021).
 //!
 //! A `traceparent` is accepted only if it is exactly as §3.2 says; anything else, or two of them, starts a
 //! new trace, as §4.2 asks. Every hop has a span id of its own. What a client sends is never copied
