@@ -4,7 +4,7 @@
 //! that use fixed buffers, so that every allocation counted is the gateway's.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,8 +128,7 @@ fn exchange(stream: &mut TcpStream, buf: &mut [u8]) -> usize {
     let mut filled = 0;
     while !buf[..filled].ends_with(b"{\"hello\":\"x\"}") {
         let read = match stream.read(&mut buf[filled..]) {
-            // The ring's task work of another thread may interrupt a read of this one.
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             read => read.expect("the gateway answers"),
         };
         assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&buf[..filled]));
@@ -152,7 +151,7 @@ fn a_warm_forwarded_request_allocates_nothing() {
         driver: ring_flags().map_or(Driver::Epoll, Driver::IoUring),
         gateway: Arc::new(gateway(any.clone(), origin)),
         metrics: Arc::new(CoreMetrics::default()),
-        listeners: vec![NewListener { address: Arc::new(any), socket }],
+        listeners: vec![NewListener { address: Arc::new(any), socket, open: Arc::default() }],
         pages: Some(pages),
         reports,
     };

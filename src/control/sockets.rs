@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::base::address::Address;
+use crate::base::shared::Word;
 use crate::net::listener::{bind, bind_again, bound_to};
 use crate::worker::mailbox::NewListener;
 
@@ -21,6 +22,7 @@ pub struct Sockets {
 struct Bound {
     address: Arc<Address>,
     actual: Address,
+    open: Arc<Word>,
     /// A Unix socket cannot be bound twice: a worker that is replaced gets a copy of this one.
     shared: Option<OwnedFd>,
 }
@@ -103,7 +105,8 @@ impl Sockets {
                 Some(shared) => shared.as_fd().try_clone_to_owned()?,
                 None => bind_again(&bound.actual)?,
             };
-            Ok(NewListener { address: bound.address.clone(), socket })
+            let (address, open) = (bound.address.clone(), bound.open.clone());
+            Ok(NewListener { address, socket, open })
         };
         self.bound.iter().map(again).collect()
     }
@@ -122,11 +125,11 @@ impl Change {
             _ => None,
         };
         let actual = sockets.first().map_or(address.clone(), |first| bound_to(&address, first));
-        let address = Arc::new(address);
+        let (address, open) = (Arc::new(address), Arc::new(Word::new(0)));
         for (worker, socket) in self.added.iter_mut().zip(sockets) {
-            worker.push(NewListener { address: address.clone(), socket });
+            worker.push(NewListener { address: address.clone(), socket, open: open.clone() });
         }
-        self.bound.push(Bound { address, actual, shared });
+        self.bound.push(Bound { address, actual, open, shared });
         Ok(())
     }
 }

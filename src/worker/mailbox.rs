@@ -10,6 +10,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::base::address::Address;
 use crate::base::ids::WorkerId;
+use crate::base::shared::Word;
 use crate::gateway::Gateway;
 
 /// Orders that wait for a core; control issues a handful in a process's life between two ticks.
@@ -38,6 +39,8 @@ pub struct NewListener {
     pub address: Arc<Address>,
     /// The socket.
     pub socket: OwnedFd,
+    /// Client connections open on this address, on all cores together.
+    pub open: Arc<Word>,
 }
 
 /// What a core tells control.

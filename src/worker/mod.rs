@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::base::address::Address;
 use crate::base::limits::CONNECTIONS_PER_CORE_MAX;
+use crate::base::shared::Word;
 use crate::runtime::{Listener, Runtime};
 use crate::serve::{Core, connection};
 use crate::worker::mailbox::{Ear, NewListener, Order, Report};
@@ -111,13 +112,14 @@ impl<R: Runtime> Worker<R> {
     }
 
     fn listen(&self, listeners: Vec<NewListener>) {
-        for NewListener { address, socket } in listeners {
+        for NewListener { address, socket, open } in listeners {
             match self.core.runtime.listen(&address, socket) {
                 Ok(listener) => {
                     let listener = Rc::new(listener);
                     let core = self.core.clone();
                     let trouble = Trouble { ear: self.ear.clone(), told: self.backing_off.clone() };
-                    let accepting = accept(core, listener.clone(), address.clone(), trouble);
+                    let place = Place { address: address.clone(), open };
+                    let accepting = accept(core, listener.clone(), place, trouble);
                     let open = self.accepting.clone();
                     open.set(open.get() + 1);
                     self.core.runtime.spawn(async move {
@@ -145,6 +147,39 @@ impl<R: Runtime> Worker<R> {
     }
 }
 
+/// Where connections are accepted, and how many are open there on all cores together.
+struct Place {
+    address: Arc<Address>,
+    open: Arc<Word>,
+}
+
+impl Place {
+    /// Whether one more connection may be opened: the listener's bound is the machine's, never divided.
+    fn has_room<R: Runtime>(&self, core: &Core<R>) -> bool {
+        let installed = core.installed();
+        let mut listeners = installed.gateway.listeners.iter();
+        let listener = listeners.find(|listener| listener.address == *self.address);
+        let bound = listener.map_or(0, |listener| listener.connections_max as u64);
+        core.connections.get() < CONNECTIONS_PER_CORE_MAX && self.open.load() < bound
+    }
+}
+
+/// Counts a connection until it is dropped.
+struct Counted(Arc<Word>);
+
+impl Counted {
+    fn new(open: &Arc<Word>) -> Self {
+        open.next();
+        Self(open.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.previous();
+    }
+}
+
 /// Tells the control side once that accepting fails, and once that it works again.
 struct Trouble {
     ear: Ear,
@@ -156,20 +191,25 @@ struct Trouble {
 async fn accept<R: Runtime>(
     core: Rc<Core<R>>,
     listener: Rc<R::Listener>,
-    address: Arc<Address>,
+    place: Place,
     trouble: Trouble,
 ) {
     while let Some(accepted) = listener.accept().await {
         match accepted {
-            Ok(stream) if core.connections.get() < CONNECTIONS_PER_CORE_MAX => {
+            Ok(stream) if place.has_room(&core) => {
                 trouble.told.set(false);
-                core.runtime.spawn(connection::serve(core.clone(), stream, address.clone()));
+                let (address, open) = (place.address.clone(), Counted::new(&place.open));
+                let serving = connection::serve(core.clone(), stream, address);
+                core.runtime.spawn(async move {
+                    let _counted = open;
+                    serving.await;
+                });
             }
             Ok(refused) => {
                 core.metrics.connections_refused.add(1);
                 drop(refused);
             }
-            Err(error) => back_off(&core, &trouble, &address, error).await,
+            Err(error) => back_off(&core, &trouble, &place.address, error).await,
         }
     }
 }
