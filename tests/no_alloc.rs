@@ -150,6 +150,7 @@ fn a_warm_forwarded_request_allocates_nothing() {
         cpu: None,
         driver: ring_flags().map_or(Driver::Epoll, Driver::IoUring),
         gateway: Arc::new(gateway(any.clone(), origin)),
+        connections_max: 100,
         metrics: Arc::new(CoreMetrics::default()),
         listeners: vec![NewListener { address: Arc::new(any), socket, open: Arc::default() }],
         pages: Some(pages),

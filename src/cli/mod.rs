@@ -72,9 +72,24 @@ struct Where {
 }
 
 #[derive(Args)]
-struct Run {
+struct WhereOrFile {
     #[command(flatten)]
     from: Where,
+    /// The same without -c
+    #[arg(value_name = "FILE|DIR", conflicts_with = "config")]
+    file: Option<PathBuf>,
+}
+
+impl WhereOrFile {
+    fn path(self) -> Option<PathBuf> {
+        self.from.config.or(self.file)
+    }
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    from: WhereOrFile,
     /// What the event loops run on; auto takes io_uring where the host allows it
     #[arg(long, value_enum, default_value = "auto")]
     driver: DriverName,
@@ -100,7 +115,7 @@ enum EventFormat {
 #[derive(Args)]
 struct Check {
     #[command(flatten)]
-    from: Where,
+    from: WhereOrFile,
     /// Print diagnostics as JSON, for editors and pipelines
     #[arg(long)]
     json: bool,
@@ -165,10 +180,10 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
                 DriverName::Epoll => DriverChoice::Epoll,
             };
             let events_as_json = run.events == EventFormat::Json;
-            let options = Options { path: run.from.config, driver, events_as_json, quiet: false };
+            let options = Options { path: run.from.path(), driver, events_as_json, quiet: false };
             code(control::run(&options, || ()))
         }
-        Command::Check(check) => said(check::run(check.from.config.as_deref(), check.json)),
+        Command::Check(check) => said(check::run(check.from.path().as_deref(), check.json)),
         Command::Explain(explain) => {
             let Explain { request, from, headers, jwt } = explain;
             said(explain::run(from.config.as_deref(), &request, &headers, &jwt))

@@ -30,7 +30,7 @@ use crate::gateway::Gateway;
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 
 pub use crate::compile::policy::{Keys, KeysFrom};
-pub use crate::compile::process::{AdminAddress, LogTarget, Process, Workers};
+pub use crate::compile::process::{AdminAddress, Process, Workers};
 
 /// A configuration that is good.
 pub struct Compiled {

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::compile::{self, Compiled};
+use crate::config::diagnostic::Severity;
 use crate::config::{self, Config, Diagnostics, Surroundings};
 use crate::observe::plan::LabelBook;
 use crate::runtime::entropy;
@@ -64,13 +65,19 @@ pub struct Loaded {
     pub compiled: Option<Compiled>,
     /// Errors and warnings, rendered; empty when there are none.
     pub diagnostics: String,
+    /// How many errors there are.
+    pub errors: usize,
+    /// What the first of them says.
+    pub first_error: String,
 }
 
 /// Reads and compiles the configuration at `path`; what did not change is shared with `last`.
 pub fn compile(path: &Path, book: &mut LabelBook, last: Option<&Compiled>) -> Loaded {
     let (compiled, found) = compiled(path, book, last);
     let text = if found.is_empty() { String::new() } else { found.render() };
-    Loaded { compiled, diagnostics: text }
+    let first = found.sorted().into_iter().find(|found| found.severity == Severity::Error);
+    let first_error = first.map(|error| error.message.clone()).unwrap_or_default();
+    Loaded { compiled, diagnostics: text, errors: found.count(Severity::Error), first_error }
 }
 
 /// The same, with the diagnostics as they are.

@@ -54,6 +54,8 @@ pub struct Process {
     admin: Option<Admin>,
     shown: Arc<Shown>,
     driver: Driver,
+    /// Client connections of one worker: what the descriptors allow.
+    connections_max: usize,
     tell: Tell,
 }
 
@@ -114,12 +116,12 @@ impl Process {
     /// The configuration is wrong, an address is taken, a worker does not start.
     pub fn start(path: &Path, driver: Driver, tell: Tell) -> Result<Self, Unstarted> {
         let mut book = LabelBook::default();
-        let Loaded { compiled, diagnostics } = load::compile(path, &mut book, None);
+        let Loaded { compiled, diagnostics, .. } = load::compile(path, &mut book, None);
         let Some(compiled) = compiled else { return Err(Unstarted::Config(diagnostics)) };
         eprint!("{diagnostics}");
         let cpus =
             choose_cpus(&compiled.process.workers, &pin::allowed()).map_err(Unstarted::Config)?;
-        descriptors::raise_limit();
+        let descriptors = descriptors::raise_limit();
         let registry = Registry::new(cpus.len(), clock::wall(), env!("CARGO_PKG_VERSION"));
         registry.control.workers_wanted.set(cpus.len() as u64);
         let shown = Arc::new(Shown { registry, book: Mutex::new(book), draining: Word::new(0) });
@@ -145,6 +147,7 @@ impl Process {
             admin,
             shown,
             driver,
+            connections_max: connections_of_one(descriptors, cpus.len()),
             tell,
         };
         process.start_workers(&cpus, change).map_err(failed)?;
@@ -186,6 +189,7 @@ impl Process {
             cpu,
             driver: self.driver,
             gateway: self.compiled.gateway.clone(),
+            connections_max: self.connections_max,
             metrics: self.shown.registry.cores[index].clone(),
             listeners,
             pages: self.flush.as_ref().map(Flush::pages),
@@ -273,29 +277,52 @@ impl Process {
     fn reload(&mut self) {
         let begun = clock::now();
         self.reopen_logs();
-        let Loaded { compiled, diagnostics } = {
+        let Loaded { compiled, diagnostics, errors, first_error } = {
             let mut book = self.shown.book.lock().unwrap_or_else(PoisonError::into_inner);
             load::compile(&self.path, &mut book, Some(&self.compiled))
         };
         eprint!("{diagnostics}");
         let version = self.compiled.gateway.version;
-        let refused = |why: &str| {
+        let refused = |errors: usize, why: &str| {
             self.shown.registry.control.reloads_refused.add(1);
-            self.tell.event(&Event::ReloadRefused { version, errors: 1, first: why });
+            self.tell.event(&Event::ReloadRefused { version, errors, first: why });
         };
         let Some(compiled) = compiled else {
-            let first = diagnostics.lines().next().unwrap_or_default();
-            return refused(first);
+            return refused(errors, &first_error);
         };
         let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
         let mut change = match self.sockets.change(addresses, self.workers.len()) {
             Ok(change) => change,
-            Err(unbound) => return refused(&unbound.to_string()),
+            Err(unbound) => return refused(1, &unbound.to_string()),
         };
         self.sockets.keep(&mut change);
+        self.change_process(&compiled);
         self.compiled = compiled;
         self.keys = start_keys(&self.compiled, &self.tell);
         self.install(change, begun);
+    }
+
+    /// What of the process itself can change while it runs; the rest is said to wait.
+    fn change_process(&self, next: &Compiled) {
+        let (old, new) = (&self.compiled.process, &next.process);
+        let mut waits = Vec::new();
+        if old.access_log != new.access_log {
+            let target = LogTarget::of(&new.access_log);
+            match self.flush.as_ref().zip(target).map(|(flush, target)| flush.retarget(target)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => eprintln!("warning: the access log stays where it is: {error}"),
+                None => waits.push("`observe.access_log` from or to \"off\""),
+            }
+        }
+        if old.workers != new.workers {
+            waits.push("`workers`");
+        }
+        if old.admin != new.admin {
+            waits.push("`admin.address`");
+        }
+        for key in waits {
+            eprintln!("warning: {key} changed and takes effect at the next start");
+        }
     }
 
     fn install(&mut self, change: Change, begun: Instant) {
@@ -395,6 +422,7 @@ impl Process {
         if let Some(keys) = self.keys {
             keys.stop();
         }
+        self.sockets.remove_files();
         if let Some(flush) = self.flush {
             flush.stop(LAST_LINES_WITHIN);
         }
@@ -407,11 +435,7 @@ impl Process {
 }
 
 fn start_flush(compiled: &Compiled, shown: &Shown, tell: &Tell) -> Result<Option<Flush>, String> {
-    let target = match &compiled.process.access_log {
-        None => return Ok(None),
-        Some(compile::LogTarget::Stdout) => LogTarget::Stdout,
-        Some(compile::LogTarget::File(path)) => LogTarget::File(path.clone()),
-    };
+    let Some(target) = LogTarget::of(&compiled.process.access_log) else { return Ok(None) };
     let (metrics, tell) = (shown.registry.flush.clone(), tell.clone());
     let started = Flush::start(target, metrics, move |event| tell.event(event));
     started.map(Some).map_err(|error| format!("the access log cannot be opened: {error}"))
@@ -476,4 +500,12 @@ fn choose_cpus(workers: &Workers, allowed: &[usize]) -> Result<Vec<Option<usize>
             None => Ok(cores.iter().map(|core| Some(*core)).collect()),
         },
     }
+}
+
+/// Client connections that one worker may have open: a client may need an upstream connection of its
+/// own, and some descriptors are kept back for the admin listener, logs and keys.
+fn connections_of_one(descriptors: u64, workers: usize) -> usize {
+    const KEPT_BACK: u64 = 48;
+    let each = descriptors.saturating_sub(KEPT_BACK) / 2 / workers.max(1) as u64;
+    usize::try_from(each.max(1)).unwrap_or(usize::MAX)
 }

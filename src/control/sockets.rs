@@ -51,7 +51,7 @@ impl fmt::Display for Unbound {
         write!(f, "cannot listen on {address}: ")?;
         match error.kind() {
             io::ErrorKind::AddrInUse => f.write_str(
-                "another program listens there; stop it (`ss -ltnp` names it) or choose another `address`",
+                "another program listens there; stop it (`ss -lxtnp` names it) or choose another `address`",
             ),
             io::ErrorKind::PermissionDenied => f.write_str(
                 "not permitted; a port below 1024 needs CAP_NET_BIND_SERVICE, a socket file a writable folder",
@@ -109,6 +109,16 @@ impl Sockets {
             Ok(NewListener { address, socket, open })
         };
         self.bound.iter().map(again).collect()
+    }
+
+    /// Removes the files of Unix sockets, at the end of the process.
+    pub fn remove_files(&self) {
+        for bound in &self.bound {
+            if let Address::Unix(path) = &*bound.address {
+                // Somebody else may have removed it; nothing is lost either way.
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 
     /// Where the process listens: as configured, and with the port that the kernel chose.

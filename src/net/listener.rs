@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -29,6 +30,8 @@ pub fn bind(address: &Address, workers: usize) -> io::Result<Vec<OwnedFd>> {
         Address::Unix(path) => {
             remove_stale(path)?;
             let shared = socket(Domain::UNIX, &SockAddr::unix(path)?, false)?;
+            // As nginx does: who may connect is decided by the folder's permissions.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
             shared.listen(BACKLOG)?;
             let shared = OwnedFd::from(shared);
             (0..workers).map(|_| shared.as_fd().try_clone_to_owned()).collect()

@@ -208,10 +208,13 @@ impl Jwt {
         if let Some(known) = env.slots.tokens.find(self.inner.space, token) {
             let valid = (known.valid_from..known.valid_until).contains(&now);
             if valid && known.generation == generation {
-                return Outcome::Proven(known.claims.clone());
+                let claims = known.claims.clone();
+                env.slots.tokens_found += 1;
+                return Outcome::Proven(claims);
             }
             env.slots.tokens.remove(self.inner.space, token);
         }
+        env.slots.tokens_checked += 1;
         match self.verify(token, now) {
             Ok(fresh) => {
                 let claims = fresh.claims.clone();

@@ -15,6 +15,10 @@ use crate::base::lru::Lru;
 pub struct Slots {
     /// Verified tokens; the space is the policy that verified them.
     pub(crate) tokens: Lru<Remembered>,
+    /// Tokens found among those verified before, since this was last taken.
+    pub(crate) tokens_found: u64,
+    /// Tokens whose signature had to be checked, since this was last taken.
+    pub(crate) tokens_checked: u64,
 }
 
 /// What is remembered of a verified token besides its text.
@@ -33,7 +37,13 @@ pub(crate) struct Remembered {
 impl Slots {
     /// Empty memory. `seed` must be random: it keeps clients from choosing tokens that fall together.
     pub fn new(seed: u64) -> Slots {
-        Slots { tokens: Lru::new(TOKENS_REMEMBERED_MAX, TOKENS_REMEMBERED_BYTES_MAX, seed) }
+        let tokens = Lru::new(TOKENS_REMEMBERED_MAX, TOKENS_REMEMBERED_BYTES_MAX, seed);
+        Slots { tokens, tokens_found: 0, tokens_checked: 0 }
+    }
+
+    /// Takes the counts of tokens found and tokens checked since the last call.
+    pub fn take_counts(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.tokens_found), std::mem::take(&mut self.tokens_checked))
     }
 
     /// How many verified tokens are remembered.

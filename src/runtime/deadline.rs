@@ -123,7 +123,8 @@ impl Slot {
     }
 
     fn arm(&self, at: Instant) {
-        let at = at.as_nanos().max(1);
+        // Zero and the largest number mean "fired" and "nothing waits".
+        let at = at.as_nanos().clamp(1, u64::MAX - 1);
         self.table.slots.borrow_mut().due[self.index as usize] = at;
         if at < self.table.planned.get() {
             self.table.planned.set(at);

@@ -74,6 +74,10 @@ pub trait Stream: 'static {
     /// Sends what was written and then the end of the stream; reading goes on.
     fn shutdown_write(&self);
 
+    /// Makes closing a reset: the only way to tell a client that a body which ends with its connection
+    /// is not whole (RFC 9112 §8).
+    fn reset_on_close(&self);
+
     /// The address of the peer; `None` for a Unix socket.
     fn peer(&self) -> Option<std::net::SocketAddr>;
 }

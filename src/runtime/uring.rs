@@ -231,6 +231,15 @@ impl Stream for Socket {
         unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
     }
 
+    #[expect(unsafe_code, reason = "setsockopt(2) on a descriptor we own")]
+    fn reset_on_close(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let size = size_of::<libc::linger>() as libc::socklen_t;
+        let value = (&raw const linger).cast();
+        // SAFETY: the descriptor is open as long as `self`, and the value is valid for reads of its size.
+        unsafe { libc::setsockopt(self.fd, libc::SOL_SOCKET, libc::SO_LINGER, value, size) };
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }

@@ -101,6 +101,7 @@ pub async fn send<R: Runtime>(
     let written =
         send_pieces(core, x, &local, [local.body].into_iter(), local.body.len(), outgoing);
     if let Err(gone) = written.await {
+        outgoing.keep_alive = false;
         x.fault.get_or_insert(gone);
     }
 }

@@ -182,6 +182,10 @@ async fn dial<R: Runtime>(
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
             FaultKind::ConnectionRefused
         }
+        Ok(Err(error)) if is_ours(&error) => {
+            let kind = FaultKind::ConnectionLimitReached;
+            return Err(Fault { kind, side: Side::Gateway, again: Again::Never });
+        }
         Ok(Err(_)) => FaultKind::DestinationUnavailable,
         Err(_) => FaultKind::ConnectionTimeout,
     };
@@ -189,6 +193,14 @@ async fn dial<R: Runtime>(
     // A deadline that was the exchange's own leaves no time for another try.
     let again = if until == asked.deadline { Again::Never } else { Again::Always };
     Err(Fault { kind, side: Side::Upstream, again })
+}
+
+/// Whether a connection failed for want of descriptors or memory here: no evidence against the endpoint.
+fn is_ours(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL)
+    )
 }
 
 /// Sends what is in `buf` (a head, and perhaps a whole small body) and gives the empty buffer back.

@@ -134,6 +134,13 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
         }
     }
 
+    /// Drops what has arrived of the body; says whether that was all of it, so that the connection may be
+    /// used again although nobody wanted the body.
+    pub fn skip_arrived(&mut self) -> bool {
+        while let Ok(Some(_)) = self.next_arrived() {}
+        self.is_done()
+    }
+
     /// The next piece, never empty; `None` at the end of the body.
     ///
     /// # Errors
@@ -166,7 +173,9 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             let read = self.slot.within(until, self.stream.read(buf, wanted)).await;
             let Ok((result, buf)) = read else { return Err(self.fault_of_pause()) };
             match result {
-                Ok(0) | Err(_) => return self.closed(),
+                Ok(0) => return self.closed(),
+                // A reset is never an end, not even of a body that ends with its connection.
+                Err(_) => return Err(self.fault_of_close()),
                 Ok(n) => {
                     self.wire_bytes += n as u64;
                     self.arrived = Some(buf);
@@ -222,11 +231,15 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             self.left = Left::Nothing;
             return Ok(None);
         }
+        Err(self.fault_of_close())
+    }
+
+    fn fault_of_close(&self) -> Fault {
         let kind = match self.side {
             Side::Upstream => FaultKind::HttpResponseIncomplete,
             Side::Downstream | Side::Gateway => FaultKind::ClientGone,
         };
-        Err(Fault { kind, side: self.side, again: Again::Never })
+        Fault { kind, side: self.side, again: Again::Never }
     }
 
     fn fault_of_pause(&self) -> Fault {

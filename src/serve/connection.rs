@@ -68,6 +68,9 @@ impl<R: Runtime> Drop for Open<R> {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
         self.0.metrics.connections_open.lower();
+        if std::thread::panicking() {
+            self.0.metrics.panics.add(1);
+        }
     }
 }
 

@@ -59,6 +59,7 @@ pub async fn run<R: Runtime>(
 ) {
     let walked = walk(way, x, scratch, incoming, outgoing).await;
     if let Err(fault) = walked {
+        settle(incoming, outgoing);
         answer::fault(way.core, x, fault, outgoing).await;
     }
 }
@@ -72,6 +73,7 @@ async fn walk<R: Runtime>(
 ) -> Result<(), Fault> {
     let Way { core, installed, listener, .. } = *way;
     if x.head.target.form == TargetForm::Asterisk {
+        settle(incoming, outgoing);
         // `OPTIONS *` asks about the server, and that is this gateway (RFC 9110 §9.3.7).
         answer::reply(core, x, &NO_CONTENT, outgoing).await;
         return Ok(());
@@ -89,16 +91,29 @@ async fn walk<R: Runtime>(
             let passage = Passage { core, installed, route, to, up, down };
             forward::run(&passage, x, scratch, incoming, outgoing).await
         }
-        Target::Aggregate(plan) => fan_out::run(core, installed, plan, x, outgoing).await,
+        Target::Aggregate(plan) => {
+            settle(incoming, outgoing);
+            fan_out::run(core, installed, plan, x, outgoing).await
+        }
         Target::Redirect(to) => {
+            settle(incoming, outgoing);
             let reply = redirection(to, x)?;
             answer::reply(core, x, &reply, outgoing).await;
             Ok(())
         }
         Target::Respond(fixed) => {
+            settle(incoming, outgoing);
             answer::reply(core, x, fixed, outgoing).await;
             Ok(())
         }
+    }
+}
+
+/// Nobody reads the request's body any more: what is here of it is dropped, and if more is to come the
+/// response says that the connection closes.
+fn settle<R: Runtime>(incoming: &mut BodyReader<'_, R>, outgoing: &mut Outgoing<'_, R>) {
+    if !incoming.skip_arrived() {
+        outgoing.keep_alive = false;
     }
 }
 
@@ -167,6 +182,11 @@ async fn ask<R: Runtime>(core: &Core<R>, policy: &Policy, x: &mut Exchange) -> R
 fn redirection(to: &Redirect, x: &Exchange) -> Result<Reply, Fault> {
     let mut fields = b"location: ".to_vec();
     to.to.render(x, &mut fields).map_err(RenderError::fault)?;
+    // As for a rewritten path: the client's query goes on unless the template has one of its own.
+    if let Some(query) = x.request().query().filter(|_| !to.to.has_query()) {
+        fields.push(b'?');
+        fields.extend_from_slice(query);
+    }
     fields.extend_from_slice(b"\r\n");
     Ok(Reply {
         status: to.status,

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::aggregate::{PartFault, PartOutcome, Plan, Taken, merge, partial, request};
 use crate::base::buffer::Buf;
@@ -13,7 +14,7 @@ use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{Again, Fault, Side};
-use crate::exchange::template::RenderError;
+use crate::exchange::template::{RenderError, Sink};
 use crate::http::framing::BodyLength;
 use crate::http::head::Response;
 use crate::http::names::FieldName;
@@ -93,6 +94,7 @@ pub async fn run<R: Runtime>(
     x: &mut Exchange,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
+    rehearse(plan, x)?;
     let mut ends = ask_all(core, installed, plan, x).await;
     for end in ends.iter_mut().flatten() {
         for record in end.attempts.drain(..) {
@@ -130,6 +132,27 @@ pub async fn run<R: Runtime>(
     let document = merge(plan, &outcomes);
     let local = Local { status: Status(200), fields: &fields, kind: "application/json", body: &[] };
     answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
+}
+
+/// Fills every part's templates before any part is asked: a request that lacks a value asks nobody
+/// (CONFIG.md rule 6).
+fn rehearse(plan: &Plan, x: &Exchange) -> Result<(), Fault> {
+    let envelope = request::Envelope { host: b"", left: Duration::ZERO, added: b"" };
+    for part in &plan.parts {
+        if part.templates().any(|template| template.constant().is_none()) {
+            request::write(plan, part, x, &envelope, &mut Nowhere).map_err(RenderError::fault)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes everything and keeps nothing.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn put(&mut self, _: &[u8]) -> bool {
+        true
+    }
 }
 
 /// Asks all parts at once; those that were cancelled have no end.

@@ -77,6 +77,8 @@ pub async fn run<R: Runtime>(
     origins.state.borrow_mut().request_begun();
     // What of the body came with the head is kept, so that an attempt can be repeated.
     let mut first = incoming.next_arrived()?;
+    // A body that is not whole yet will be streamed, and what was streamed cannot be sent again.
+    let whole = incoming.is_done();
     if let Some(piece) = first.as_mut().filter(|_| x.head.body == BodyLength::Chunked) {
         let ended = incoming.is_done();
         let fits = chunked::frame(piece) && (!ended || chunked::finish(piece, incoming.trailers()));
@@ -105,7 +107,7 @@ pub async fn run<R: Runtime>(
         record.fault = tried.as_ref().err().map(|fault| fault.kind);
         x.record(record);
         let Err(fault) = tried else { return Ok(()) };
-        let repeatable = incoming.is_done() || fault.again == Again::Always;
+        let repeatable = whole || fault.again == Again::Always;
         let again = repeatable
             && !outgoing.begun
             && attempts <= passage.retries()

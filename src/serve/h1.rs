@@ -122,20 +122,25 @@ async fn serve_one<R: Runtime>(
     let way = Way { core, installed: &installed, listener, up, down };
     exchange::run(&way, x, response, &mut incoming, &mut outgoing).await;
     drop(in_flight);
-    let whole = incoming.is_done();
     let body_bytes = incoming.wire_bytes();
-    let keep_alive = outgoing.keep_alive;
-    let sent = outgoing.bytes;
+    let whole = incoming.is_done();
     let behind_body = incoming.into_rest();
-    record::finish(core, &installed, x, body_bytes, sent);
-    if !whole && x.fault.is_none_or(|fault| fault.kind != FaultKind::ClientGone) {
+    record::finish(core, &installed, x, body_bytes, outgoing.bytes);
+    if x.fault.is_some() && outgoing.ends_with_connection() {
+        connection.stream.reset_on_close();
+        return Next::Close;
+    }
+    let behind = behind_body.or_else(|| behind_head(x));
+    if whole && outgoing.keep_alive {
+        return Next::Request(behind);
+    }
+    // Closing while bytes lie unread resets the connection, and with it what the client has not read yet.
+    if x.fault.is_none_or(|fault| fault.kind != FaultKind::ClientGone)
+        && (!whole || behind.is_some() || !connection.stream.is_quiet())
+    {
         linger(core, connection, down).await;
-        return Next::Close;
     }
-    if !keep_alive || !whole {
-        return Next::Close;
-    }
-    Next::Request(behind_body.or_else(|| behind_head(x)))
+    Next::Close
 }
 
 /// Why no head was read.

@@ -78,6 +78,11 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         framing
     }
 
+    /// Whether the client sees the end of the body only by the end of the connection.
+    pub fn ends_with_connection(&self) -> bool {
+        self.begun && self.framing == BodyLength::UntilClose
+    }
+
     /// Sends an interim (1xx) head, or 100 (Continue); HTTP/1.0 clients do not know them (RFC 9110 §15.2).
     ///
     /// # Errors

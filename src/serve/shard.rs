@@ -31,8 +31,11 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Hands the log page over, at the core's tick.
+    /// Hands over what was counted and the log page, at the core's tick.
     pub fn hand_over(&mut self, metrics: &CoreMetrics) {
+        let (found, checked) = self.slots.take_counts();
+        metrics.jwt_hits.add(found);
+        metrics.jwt_misses.add(checked);
         if let Some(log) = &mut self.log {
             log.hand_over(metrics);
         }

@@ -32,6 +32,8 @@ pub struct Birth {
     pub driver: Driver,
     /// The version it begins with.
     pub gateway: Arc<Gateway>,
+    /// Client connections it may have open.
+    pub connections_max: usize,
     /// Where it counts.
     pub metrics: Arc<CoreMetrics>,
     /// Its sockets.
@@ -50,7 +52,8 @@ pub fn start(birth: Birth) -> std::io::Result<(Voice, JoinHandle<()>)> {
     let (voice, ear) = mailbox(birth.reports.clone());
     let name = format!("worker-{}", birth.worker.0);
     let thread = thread::Builder::new().name(name).spawn(move || {
-        let Birth { worker, cpu, driver, gateway, metrics, listeners, pages, reports } = birth;
+        let Birth { worker, cpu, driver, gateway, connections_max, metrics, .. } = birth;
+        let Birth { listeners, pages, reports, .. } = birth;
         let trouble = |what| {
             let _ = reports.try_send(Report::Trouble { worker, what });
         };
@@ -67,7 +70,7 @@ pub fn start(birth: Birth) -> std::io::Result<(Voice, JoinHandle<()>)> {
         };
         let work = async {
             let core = Rc::new(Core::new(worker, Uring, gateway, metrics, shard));
-            Worker::new(core, ear).run(listeners).await;
+            Worker::new(core, ear, connections_max).run(listeners).await;
         };
         if let Err(error) = uring::run(driver, work) {
             trouble(format!("the event loop of worker {} cannot be made: {error}", worker.0));

@@ -31,6 +31,7 @@ pub struct Worker<R: Runtime> {
     core: Rc<Core<R>>,
     ear: Ear,
     listeners: RefCell<Vec<Listening<R>>>,
+    connections_max: usize,
     backing_off: Rc<Cell<bool>>,
     /// Accept loops that have not ended yet. Each owns its socket: a worker that ended before them would
     /// leave sockets open on which nobody answers.
@@ -51,9 +52,12 @@ enum Then {
 
 impl<R: Runtime> Worker<R> {
     /// A worker around `core` that obeys `ear`.
-    pub fn new(core: Rc<Core<R>>, ear: Ear) -> Self {
+    /// At most `connections_max` clients are served at once, whatever listeners say.
+    pub fn new(core: Rc<Core<R>>, ear: Ear, connections_max: usize) -> Self {
+        let connections_max = connections_max.min(CONNECTIONS_PER_CORE_MAX);
         let listeners = RefCell::new(Vec::new());
-        Self { core, ear, listeners, backing_off: Rc::default(), accepting: Rc::default() }
+        let (backing_off, accepting) = (Rc::default(), Rc::default());
+        Self { core, ear, listeners, connections_max, backing_off, accepting }
     }
 
     /// Works until told to stop, or until drained.
@@ -118,7 +122,8 @@ impl<R: Runtime> Worker<R> {
                     let listener = Rc::new(listener);
                     let core = self.core.clone();
                     let trouble = Trouble { ear: self.ear.clone(), told: self.backing_off.clone() };
-                    let place = Place { address: address.clone(), open };
+                    let core_max = self.connections_max;
+                    let place = Place { address: address.clone(), open, core_max };
                     let accepting = accept(core, listener.clone(), place, trouble);
                     let open = self.accepting.clone();
                     open.set(open.get() + 1);
@@ -151,6 +156,7 @@ impl<R: Runtime> Worker<R> {
 struct Place {
     address: Arc<Address>,
     open: Arc<Word>,
+    core_max: usize,
 }
 
 impl Place {
@@ -160,7 +166,7 @@ impl Place {
         let mut listeners = installed.gateway.listeners.iter();
         let listener = listeners.find(|listener| listener.address == *self.address);
         let bound = listener.map_or(0, |listener| listener.connections_max as u64);
-        core.connections.get() < CONNECTIONS_PER_CORE_MAX && self.open.load() < bound
+        core.connections.get() < self.core_max && self.open.load() < bound
     }
 }
 
@@ -224,7 +230,9 @@ async fn back_off<R: Runtime>(
     if error.kind() == io::ErrorKind::ConnectionAborted {
         return;
     }
-    if !trouble.told.replace(true) {
+    // A Unix socket is shared by all cores, and another one has stopped it already.
+    let stopped = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput);
+    if !stopped && !trouble.told.replace(true) {
         let what = format!("accepting on {address} fails and is tried again: {error}");
         trouble.ear.report(Report::Trouble { worker: core.id, what });
     }

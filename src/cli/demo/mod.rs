@@ -40,6 +40,7 @@ struct Demo {
     config: PathBuf,
     port: u16,
     wanted: u16,
+    admin: u16,
     token: String,
     _services: Services,
 }
@@ -58,11 +59,10 @@ fn prepare(wanted: u16) -> io::Result<Demo> {
         .replace("USER", &services.user.to_string())
         .replace("ORDER", &services.order.to_string())
         .replace("NOTIF", &services.notif.to_string())
-        .replace("SECRET", &secret)
-        .replace("FOLDER", &folder.display().to_string());
+        .replace("SECRET", &secret);
     std::fs::write(&config, text)?;
     let token = sign(&secret)?;
-    Ok(Demo { folder, config, port, wanted, token, _services: services })
+    Ok(Demo { folder, config, port, wanted, admin, token, _services: services })
 }
 
 /// The port wanted if nobody has it, else one that the kernel chooses.
@@ -98,7 +98,7 @@ impl Demo {
 
     /// The first screen: everything a person needs, and nothing else.
     fn screen(&self) -> String {
-        let Self { port, token, config, .. } = self;
+        let Self { port, admin, token, config, .. } = self;
         let url = format!("http://127.0.0.1:{port}/dashboard");
         let moved = if self.port == self.wanted {
             String::new()
@@ -110,7 +110,8 @@ impl Demo {
             "
 Ringway demo: {url}{moved}
 Three services behind it (user, order, notif); `order` is slow now and then, `notif` fails now and then.
-Configuration, to copy and edit: {config}
+Configuration, to copy and edit: {config} (it goes when the demo ends)
+Health and metrics: http://127.0.0.1:{admin}/readyz and /metrics
 
 Paste this first; it is a signed token for user 42:
 
@@ -118,7 +119,7 @@ Paste this first; it is a signed token for user 42:
 
 One call, three services in parallel, one answer:
 
-  curl -s {url} -H \"Authorization: Bearer $TOKEN\"
+  curl -s {url} -H \"Authorization: Bearer $TOKEN\"; echo
 
 Without a token, 401:
 
@@ -141,6 +142,5 @@ Ctrl-C ends it.
 /// Removes what the demo wrote; a folder that somebody put something into stays.
 fn forget(folder: &Path) {
     let _ = std::fs::remove_file(folder.join("ringway.toml"));
-    let _ = std::fs::remove_file(folder.join("access.log"));
     let _ = std::fs::remove_dir(folder);
 }
