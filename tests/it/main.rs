@@ -8,6 +8,7 @@ mod support;
 
 mod access_log;
 mod aggregate;
+mod attacks;
 mod balance;
 mod bodies;
 mod cli;
