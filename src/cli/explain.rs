@@ -41,10 +41,24 @@ pub fn with(
     let asked = head_text(request, headers).and_then(|head| exchange(&head, claims, listener));
     match asked {
         Ok(mut x) => {
-            let out = format!("{request}\n\n{}", explain(gateway, listener, &mut x));
+            let note = token_note(headers);
+            let out = format!("{request}\n\n{note}{}", explain(gateway, listener, &mut x));
             Said { out, err: found.render(), code: OK }
         }
         Err(why) => usage(&why),
+    }
+}
+
+/// A token in a field proves nothing here: said, so that a 401 does not surprise.
+fn token_note(headers: &[String]) -> &'static str {
+    let token = |line: &String| {
+        line.split_once(':')
+            .is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("authorization"))
+    };
+    if headers.iter().any(token) {
+        "tokens given with -H are not verified here; use --jwt claim=value\n\n"
+    } else {
+        ""
     }
 }
 
@@ -64,11 +78,12 @@ fn head_text(request: &str, headers: &[String]) -> Result<String, String> {
     let bare = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url);
     let split = bare.find(['/', '?']).unwrap_or(bare.len());
     let (host, target) = bare.split_at(split);
+    if host.is_empty() && !headers.iter().any(|line| names_host(line)) {
+        return Err("the request has no host: it needs `http://host/…`".into());
+    }
     let lead = if target.starts_with('/') { "" } else { "/" };
     let mut text = format!("{method} {lead}{target} HTTP/1.1\r\n");
-    let own_host = headers.iter().any(|line| {
-        line.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("host"))
-    });
+    let own_host = headers.iter().any(|line| names_host(line));
     if !own_host {
         text.push_str(&format!("host: {host}\r\n"));
     }
@@ -79,6 +94,10 @@ fn head_text(request: &str, headers: &[String]) -> Result<String, String> {
         text.push_str(&format!("{}: {}\r\n", name.trim(), value.trim()));
     }
     Ok(text + "\r\n")
+}
+
+fn names_host(line: &str) -> bool {
+    line.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("host"))
 }
 
 /// The exchange as it stands when its head has been read.

@@ -31,3 +31,5 @@ pub const SHADOWED: &str = "W0201";
 pub const KEY_LEFT_OUT: &str = "W0202";
 /// Keys over a connection that is not encrypted.
 pub const PLAIN_KEYS: &str = "W0203";
+/// A limit's key that looks like a reference and is a constant.
+pub const CONSTANT_KEY: &str = "W0204";

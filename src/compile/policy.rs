@@ -20,7 +20,7 @@ use crate::compile::report::{Names, Report};
 use crate::compile::template::{Scope, claim_of};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, KeySource, Spanned, Text};
-use crate::exchange::template::{Template, TemplateErrorKind, TemplateKind};
+use crate::exchange::template::{SOURCES, Template, TemplateErrorKind, TemplateKind};
 use crate::gateway::Gateway;
 use crate::gateway::carry::{CarriedIssuer, CarriedLimit, Carry, KeyDigest, LimitShape};
 use crate::policy::Policy;
@@ -87,6 +87,7 @@ impl<'a> Stock<'a> {
             making.report.error(codes::BAD_LIMIT, limit.rate.span, message);
             return;
         };
+        warn_of_bare_key(&limit.key, making.report);
         if !key_is_sound(&limit.key, making.report) {
             return;
         }
@@ -178,6 +179,17 @@ fn key_is_sound(key: &Text, report: &Report) -> bool {
             report.error(codes::BAD_TEMPLATE, span, error.to_string());
             false
         }
+    }
+}
+
+/// A key without braces is a constant: one count of all, which is rarely meant by `client.address`.
+fn warn_of_bare_key(key: &Text, report: &Report) {
+    let Some((first, _)) = key.value.split_once('.') else { return };
+    if SOURCES.contains(&first) {
+        let message = "this key is a constant: all requests are counted together";
+        let near = format!("{{{}}}", key.value);
+        let warning = Diagnostic::warning(codes::CONSTANT_KEY, key.span, message);
+        report.push(warning.suggest(Some(&near), ""));
     }
 }
 

@@ -62,7 +62,7 @@ pub static LISTEN: Section = Section {
         Key::new(
             "trusted_proxies",
             Shape::Texts,
-            "Networks whose `Forwarded` and `X-Forwarded-*` fields are believed; from anybody else they are replaced.",
+            "Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; from anybody else they are replaced.",
         )
         .or("nobody"),
         Key::new("path", Shape::Table(&PATH), "What happens to paths with more than one spelling."),

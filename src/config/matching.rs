@@ -66,8 +66,17 @@ pub struct Condition {
 /// Takes a `match` apart; `None` after an error.
 pub(super) fn read(text: Text, log: &Log) -> Option<Match> {
     let words: Vec<&str> = text.value.split_ascii_whitespace().collect();
+    if words.first().is_some_and(|word| word.starts_with('~')) {
+        let message = "there are no regular expressions in a match";
+        return refuse(log, text.span, message, "write a path with parameters: `/users/{id}`");
+    }
     let (methods, target) = match words.as_slice() {
         [target] => ("", *target),
+        [methods @ .., target] if methods.len() > 1 && methods.iter().any(|m| m.ends_with(',')) => {
+            let message = "methods are separated by commas without blanks";
+            let advice = format!("write `{} {target}`", methods.concat());
+            return refuse(log, text.span, message, &advice);
+        }
         [methods, target] => (*methods, *target),
         _ => return refuse(log, text.span, "a match is `[METHOD[,METHOD…]] [host]/path`", ""),
     };

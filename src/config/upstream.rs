@@ -162,12 +162,27 @@ fn endpoint_address(node: &Node, log: &Log) -> Option<Spanned<Address>> {
             return None;
         }
     }
+    if is_name(text) {
+        not_supported(log, node.span, "a name as an endpoint");
+        return None;
+    }
     let address = read_address(node, log)?;
     if matches!(&address.value, Address::Tcp(tcp) if tcp.port() == 0) {
         log.error(codes::BAD_ADDRESS, node.span, "nothing can be reached at port 0");
         return None;
     }
     Some(address)
+}
+
+/// Whether this is `name:port` or a name alone, and not an IP address with a mistake in it.
+fn is_name(text: &str) -> bool {
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    let word = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let name = !text.starts_with("unix:") && host.split('.').all(word);
+    name && host.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
 fn read_timeout(reader: &Reader<'_>) -> UpstreamTimeout {

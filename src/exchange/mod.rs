@@ -107,6 +107,7 @@ impl Exchange {
         self.timeline = Timeline::default();
         self.began = Wall::default();
         self.fault = None;
+        self.reason = "";
         self.attempts.clear();
         self.status = None;
         self.bytes_in = 0;

@@ -186,6 +186,9 @@ impl Told<'_> {
             self.refused(template, error);
             return;
         }
+        if to.target.is_some() {
+            keep_query(x, &mut target);
+        }
         let client = ForwardedClient { address: b"(client)", proto: "http", trusted: false };
         let how = RequestForward {
             target: to.target.as_ref().map(|_| target.as_slice()),
@@ -277,7 +280,15 @@ impl Told<'_> {
 
     fn redirect(&mut self, to: &Redirect, x: &Exchange) {
         self.line(format_args!("\nredirects with {}", to.status.0));
-        self.line(format_args!("  location: {}", filled(&to.to, x)));
+        let mut location = Vec::new();
+        match to.to.render(x, &mut location) {
+            Ok(()) => {
+                keep_query(x, &mut location);
+                let text = String::from_utf8_lossy(&location);
+                self.line(format_args!("  location: `{}`", text.escape_debug()));
+            }
+            Err(_) => self.line(format_args!("  location: {}", filled(&to.to, x))),
+        }
     }
 
     fn respond(&mut self, fixed: &Reply) {
@@ -303,7 +314,7 @@ impl Told<'_> {
             None if calls => self.line(format_args!("  pause in a body as the upstream says")),
             None => {}
         }
-        self.line(format_args!("  request body at most {} bytes", route.body_bytes_max));
+        self.line(format_args!("  request body at most {}", size(route.body_bytes_max)));
         self.line(format_args!(
             "  request head at most {} bytes, {} fields, target {} bytes, within {}",
             limits.head_bytes_max,
@@ -313,6 +324,23 @@ impl Told<'_> {
         ));
         self.line(format_args!("  listener {}", listener.address));
     }
+}
+
+/// What serving does too: a target without a query of its own keeps the client's.
+fn keep_query(x: &Exchange, target: &mut Vec<u8>) {
+    if let Some(query) = x.request().query()
+        && !target.contains(&b'?')
+    {
+        target.push(b'?');
+        target.extend_from_slice(query);
+    }
+}
+
+/// A size in the largest unit of the language that shows it exactly.
+fn size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let exact = units.iter().find(|(_, scale)| bytes >= *scale && bytes.is_multiple_of(*scale));
+    exact.map_or(format!("{bytes} bytes"), |(unit, scale)| format!("{} {unit}", bytes / scale))
 }
 
 /// How far from winning: smaller is nearer.

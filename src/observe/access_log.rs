@@ -192,8 +192,27 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange) {
         line.plain(field::FAULT, fault.kind.name().as_bytes());
         line.plain(field::FAULT_SIDE, fault.side.name().as_bytes());
     }
+    if !x.reason.is_empty() {
+        line.plain(field::REASON, x.reason.as_bytes());
+    }
+    let failed = parts_failed(x);
+    if failed > 0 && outcome(x).is_some_and(|status| (200..300).contains(&status.0)) {
+        line.number(field::PARTIAL, failed);
+    }
     line.number(field::BYTES_IN, x.bytes_in);
     line.number(field::BYTES_OUT, x.bytes_out);
+}
+
+/// Parts of a merge whose last recorded attempt failed; attempts are few and bounded, so that looking behind
+/// each of them is cheaper than a table.
+fn parts_failed(x: &Exchange) -> u64 {
+    let last = |(index, attempt): &(usize, &Attempt)| {
+        let later = &x.attempts[index + 1..];
+        attempt.part.is_some()
+            && attempt.fault.is_some()
+            && !later.iter().any(|other| other.part == attempt.part)
+    };
+    x.attempts.iter().enumerate().filter(last).count() as u64
 }
 
 fn write_stages(line: &mut Line<'_>, timeline: &Timeline) {

@@ -9,7 +9,6 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::limits::{EVENT_TEXT_BYTES_MAX, EVENT_WINDOW_SECS, EVENTS_PER_WINDOW_MAX};
@@ -39,8 +38,6 @@ pub enum Event<'a> {
     WorkerTrouble { worker: usize, what: &'a str },
     /// A worker that had died runs again.
     WorkerRestarted { worker: usize },
-    /// A connection was lost to a mistake of ours.
-    ExchangePanicked { worker: usize, why: &'a str },
     /// The wanted driver cannot run here.
     DriverFallback { wanted: &'a str, taken: &'a str, cause: &'a str, fix: &'a str },
     /// A key set was fetched.
@@ -55,23 +52,8 @@ pub enum Event<'a> {
     LogFailing { target: &'a str, why: &'a str },
     /// The access log is written again.
     LogRecovered { target: &'a str, lines_lost: u64 },
-    /// Cores drop lines because the flush thread is behind.
-    LogPagesDropped { lines: u64 },
     /// The access log was opened again.
     LogReopened { target: &'a str },
-    /// A listener cannot accept for a moment.
-    AcceptBackingOff { listener: &'a str, why: &'a str, pause: Duration },
-    /// An endpoint is not tried for a while.
-    EndpointSetAside {
-        upstream: &'a str,
-        address: Option<SocketAddr>,
-        why: &'a str,
-        pause: Duration,
-    },
-    /// An endpoint that was set aside answers again.
-    EndpointBack { upstream: &'a str, address: Option<SocketAddr> },
-    /// A limit on keys of a rate limit forgets some of them early.
-    LimitCrowded { limit: &'a str },
 }
 
 /// How much it matters.
@@ -97,7 +79,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 23;
+const KINDS: usize = 17;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -112,21 +94,15 @@ impl Event<'_> {
             Self::ReloadRefused { .. } => ("reload_refused", Error, 5),
             Self::WorkerDied { .. } => ("worker_died", Error, 6),
             Self::WorkerRestarted { .. } => ("worker_restarted", Warn, 7),
-            Self::ExchangePanicked { .. } => ("exchange_panicked", Error, 8),
-            Self::DriverFallback { .. } => ("driver_fallback", Warn, 9),
-            Self::KeysFetched { .. } => ("keys_fetched", Info, 10),
-            Self::KeysFailed { .. } => ("keys_failed", Error, 11),
-            Self::DrainBegun { .. } => ("drain_begun", Info, 12),
-            Self::DrainOver { .. } => ("drain_over", Info, 13),
-            Self::LogFailing { .. } => ("log_failing", Error, 14),
-            Self::LogRecovered { .. } => ("log_recovered", Warn, 15),
-            Self::LogPagesDropped { .. } => ("log_pages_dropped", Warn, 16),
-            Self::LogReopened { .. } => ("log_reopened", Info, 17),
-            Self::AcceptBackingOff { .. } => ("accept_backing_off", Warn, 18),
-            Self::EndpointSetAside { .. } => ("endpoint_set_aside", Warn, 19),
-            Self::EndpointBack { .. } => ("endpoint_back", Info, 20),
-            Self::LimitCrowded { .. } => ("limit_crowded", Warn, 21),
-            Self::WorkerTrouble { .. } => ("worker_trouble", Warn, 22),
+            Self::DriverFallback { .. } => ("driver_fallback", Warn, 8),
+            Self::KeysFetched { .. } => ("keys_fetched", Info, 9),
+            Self::KeysFailed { .. } => ("keys_failed", Error, 10),
+            Self::DrainBegun { .. } => ("drain_begun", Info, 11),
+            Self::DrainOver { .. } => ("drain_over", Info, 12),
+            Self::LogFailing { .. } => ("log_failing", Error, 13),
+            Self::LogRecovered { .. } => ("log_recovered", Warn, 14),
+            Self::LogReopened { .. } => ("log_reopened", Info, 15),
+            Self::WorkerTrouble { .. } => ("worker_trouble", Warn, 16),
         }
     }
 
@@ -154,10 +130,8 @@ impl fmt::Display for Event<'_> {
             | Self::DrainOver { .. } => self.fmt_life(f),
             Self::WorkerDied { .. }
             | Self::WorkerRestarted { .. }
-            | Self::ExchangePanicked { .. }
             | Self::DriverFallback { .. }
-            | Self::WorkerTrouble { .. }
-            | Self::AcceptBackingOff { .. } => self.fmt_core(f),
+            | Self::WorkerTrouble { .. } => self.fmt_core(f),
             _ => self.fmt_rest(f),
         }
     }
@@ -170,7 +144,9 @@ impl Event<'_> {
                 let s = plural(workers as u64);
                 write!(f, "ringway {version} runs {config} on {workers} worker{s} ({driver})")
             }
-            Self::Stopped { requests } => write!(f, "stopped after {requests} requests"),
+            Self::Stopped { requests } => {
+                write!(f, "stopped after {requests} request{}", plural(requests))
+            }
             Self::ListenerBound { listener, address } => {
                 write!(f, "listener {listener} accepts on {address}")
             }
@@ -202,14 +178,8 @@ impl Event<'_> {
             Self::WorkerDied { worker, why } => write!(f, "worker {worker} died: {why}"),
             Self::WorkerTrouble { worker, what } => write!(f, "worker {worker}: {what}"),
             Self::WorkerRestarted { worker } => write!(f, "worker {worker} runs again"),
-            Self::ExchangePanicked { worker, why } => {
-                write!(f, "a mistake of ours cost a connection on worker {worker}: {why}")
-            }
             Self::DriverFallback { wanted, taken, cause, fix } => {
                 write!(f, "{wanted} cannot be used here, {taken} is used instead: {cause}; {fix}")
-            }
-            Self::AcceptBackingOff { listener, why, pause } => {
-                write!(f, "listener {listener} pauses accepting for {}: {why}", Millis(pause))
             }
             _ => Ok(()),
         }
@@ -234,21 +204,7 @@ impl Event<'_> {
                 let s = plural(lines_lost);
                 write!(f, "access log {target} is written again after {lines_lost} lost line{s}")
             }
-            Self::LogPagesDropped { lines } => {
-                let s = plural(lines);
-                write!(f, "{lines} line{s} of the access log lost: its target is too slow")
-            }
             Self::LogReopened { target } => write!(f, "access log {target} opened again"),
-            Self::EndpointSetAside { upstream, address, why, pause } => {
-                let (address, pause) = (Address(address), Millis(pause));
-                write!(f, "endpoint {address} of {upstream} set aside for {pause}: {why}")
-            }
-            Self::EndpointBack { upstream, address } => {
-                write!(f, "endpoint {} of {upstream} is back", Address(address))
-            }
-            Self::LimitCrowded { limit } => {
-                write!(f, "limit {limit} has more keys than room and forgets idle ones early")
-            }
             _ => Ok(()),
         }
     }
@@ -377,17 +333,6 @@ impl fmt::Display for Millis {
     }
 }
 
-struct Address(Option<SocketAddr>);
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => address.fmt(f),
-            None => f.write_str("(unix socket)"),
-        }
-    }
-}
-
 fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
@@ -452,19 +397,18 @@ mod tests {
     #[test]
     fn a_flood_of_one_kind_is_counted_and_another_kind_still_passes() {
         let mut log = EventLog::new(Format::Plain);
-        let noisy = Event::EndpointBack { upstream: "user", address: None };
+        let noisy = Event::WorkerTrouble { worker: 1, what: "a noise" };
         let told = (0..100).filter(|_| log.line(&noisy, at(1), wall()).is_some()).count();
         assert_eq!(told, EVENTS_PER_WINDOW_MAX as usize);
         let quiet = Event::WorkerRestarted { worker: 0 };
         assert!(log.line(&quiet, at(1), wall()).is_some());
         let later = log.line(&noisy, at(62), wall()).expect("a new window");
-        assert!(later.ends_with("is back (80 more like this not shown)\n"), "{later}");
+        assert!(later.ends_with("a noise (80 more like this not shown)\n"), "{later}");
     }
 
     #[test]
     fn every_kind_has_its_own_number_and_a_sentence() {
         let (why, pause) = ("because", Duration::from_secs(30));
-        let address = Some(SocketAddr::from(([10, 0, 0, 1], 80)));
         let all = [
             Event::Started { version: "0.1", config: "a.toml", workers: 2, driver: "io_uring" },
             Event::Stopped { requests: 1 },
@@ -474,7 +418,6 @@ mod tests {
             Event::ReloadRefused { version: 2, errors: 1, first: why },
             Event::WorkerDied { worker: 0, why },
             Event::WorkerRestarted { worker: 0 },
-            Event::ExchangePanicked { worker: 0, why },
             Event::DriverFallback { wanted: "io_uring", taken: "epoll", cause: why, fix: "x" },
             Event::KeysFetched { set: "local", keys: 1 },
             Event::KeysFailed { set: "local", why, kept: 0 },
@@ -482,12 +425,7 @@ mod tests {
             Event::DrainOver { left: 0, took: pause },
             Event::LogFailing { target: "stdout", why },
             Event::LogRecovered { target: "stdout", lines_lost: 1 },
-            Event::LogPagesDropped { lines: 2 },
             Event::LogReopened { target: "a.log" },
-            Event::AcceptBackingOff { listener: "main", why, pause },
-            Event::EndpointSetAside { upstream: "user", address, why, pause },
-            Event::EndpointBack { upstream: "user", address },
-            Event::LimitCrowded { limit: "per_client" },
             Event::WorkerTrouble { worker: 0, what: why },
         ];
         assert_eq!(all.len(), KINDS);

@@ -210,6 +210,10 @@ pub mod field {
     pub const FAULT: &str = "fault";
     /// Whose side failed.
     pub const FAULT_SIDE: &str = "fault_side";
+    /// Why a policy refused, in one word.
+    pub const REASON: &str = "reason";
+    /// How many parts of a merge failed although the answer was sent.
+    pub const PARTIAL: &str = "partial";
     /// Bytes read from the client.
     pub const BYTES_IN: &str = "bytes_in";
     /// Bytes written to the client.

@@ -69,6 +69,25 @@ fn parts_and_faults_are_told_by_name() {
 }
 
 #[test]
+fn the_reason_of_a_policy_stands_behind_the_fault() {
+    let mut x = forwarded();
+    assert!(line_of(&x, false).1.get(field::REASON).is_none());
+    x.reason = "token_expired";
+    assert_eq!(line_of(&x, false).1[field::REASON], "token_expired");
+}
+
+#[test]
+fn a_merge_that_lost_parts_is_seen_in_the_line_itself() {
+    let mut x = forwarded();
+    let mut failed = attempt(Some(1), 120, 400);
+    failed.fault = Some(FaultKind::HttpResponseTimeout);
+    x.attempts = vec![attempt(Some(0), 100, 300), failed, failed];
+    assert_eq!(line_of(&x, false).1[field::PARTIAL], 1);
+    x.attempts.push(attempt(Some(1), 410, 500));
+    assert!(line_of(&x, false).1.get(field::PARTIAL).is_none());
+}
+
+#[test]
 fn a_request_that_was_never_understood_still_has_a_line() {
     let (_, value) = line_of(&Exchange::default(), true);
     assert_eq!(value[field::PATH], "");
