@@ -357,7 +357,7 @@ pub static ROUTE_TIMEOUT: Section = Section {
         Key::new(
             "total",
             Shape::Duration,
-            "From the end of the head to the last byte of the answer.",
+            "From the whole request to the head of the answer; of a merge, to all of it. Bodies that go on are bounded by `idle`.",
         )
         .or("`\"15s\"`"),
         Key::new(

@@ -11,12 +11,12 @@ use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::route::{Forward, Route};
-use crate::http::Status;
 use crate::http::forward::{self as heads, ResponseForward};
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::head::Response;
 use crate::http::names::FieldName;
+use crate::http::{Status, date};
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
@@ -247,6 +247,11 @@ async fn relay<R: Runtime>(
     }
     let framing = outgoing.frame(head.status, head.body);
     let mut out = core.buffer()?;
+    if !head.fields.iter().any(|field| field.id == FieldName::Date) {
+        // Who forwards a response without Date adds one (RFC 9110 §6.6.1).
+        let now = date::imf_fixdate(core.runtime.wall().as_secs());
+        x.reply_fields.add(FieldName::Date.as_str(), &now);
+    }
     let how = ResponseForward {
         version: outgoing.version,
         keep_alive: outgoing.keep_alive,
