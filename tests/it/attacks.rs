@@ -174,10 +174,12 @@ fn bytes_behind_the_last_request_do_not_cut_its_response() {
     let gateway = forwarding_to(&origin);
     let mut client = gateway.connect();
     let mut sent = request("GET", "/", &[("Connection", "close")], b"");
-    for _ in 0..400 {
+    // More than the gateway's own buffer holds: some of it stays in the kernel, unread.
+    for _ in 0..4000 {
         sent.extend(request("GET", "/behind", &[], b""));
     }
-    client.send(sent);
+    let mut half = client.stream().try_clone().unwrap();
+    let sender = std::thread::spawn(move || half.write_all(&sent));
     let head = client.try_head().unwrap();
     assert_eq!((head.status, head.field("connection")), (200, Some("close")));
     let mut body = client.take_rest();
@@ -190,6 +192,8 @@ fn bytes_behind_the_last_request_do_not_cut_its_response() {
     }
     assert!(body == content, "{} bytes came", body.len());
     client.expect_close();
+    // How much of what nobody asked for the gateway still took is its own affair.
+    let _ = sender.join().unwrap();
     assert_eq!(origin.request().target, "/");
 }
 
