@@ -77,7 +77,10 @@ fn add_file(root: &mut Vec<Entry>, path: &Path, around: &dyn Surroundings, log: 
         Err(error) => {
             let file = log.add(&name, String::new());
             let message = format!("this file cannot be read: {error}");
-            log.error(codes::UNREADABLE, Span::whole(file), message);
+            let diagnostic = Diagnostic::error(codes::UNREADABLE, Span::whole(file), message);
+            log.push(diagnostic.help(
+                "name a file or folder with `-c`; without it `ringway.toml` here and `/etc/ringway` are tried; `ringway demo` writes one to begin with",
+            ));
         }
     }
 }

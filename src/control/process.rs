@@ -56,6 +56,8 @@ pub struct Process {
     driver: Driver,
     /// Client connections of one worker: what the descriptors allow.
     connections_max: usize,
+    /// Heard since before anything was ready: a stop right behind the start is a clean one, too.
+    signals: Receiver<Asked>,
     tell: Tell,
 }
 
@@ -126,6 +128,8 @@ impl Process {
         registry.control.workers_wanted.set(cpus.len() as u64);
         let shown = Arc::new(Shown { registry, book: Mutex::new(book), draining: Word::new(0) });
         let failed = |why: String| Unstarted::Failed(why);
+        let signals =
+            signal::listen().map_err(|error| failed(format!("signals cannot be heard: {error}")))?;
         let flush = start_flush(&compiled, &shown, &tell).map_err(failed)?;
         let mut sockets = Sockets::default();
         let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
@@ -148,6 +152,7 @@ impl Process {
             shown,
             driver,
             connections_max: connections_of_one(descriptors, cpus.len()),
+            signals,
             tell,
         };
         process.start_workers(&cpus, change).map_err(failed)?;
@@ -242,13 +247,7 @@ impl Process {
 
     /// Obeys signals until it is time to end.
     pub fn supervise(mut self) -> End {
-        let signals = match signal::listen() {
-            Ok(signals) => signals,
-            Err(error) => {
-                eprintln!("error: signals cannot be heard: {error}");
-                return End::Failed;
-            }
-        };
+        let signals = self.signals.clone();
         loop {
             let reports = self.reports.clone();
             select! {
