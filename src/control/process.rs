@@ -128,8 +128,8 @@ impl Process {
         registry.control.workers_wanted.set(cpus.len() as u64);
         let shown = Arc::new(Shown { registry, book: Mutex::new(book), draining: Word::new(0) });
         let failed = |why: String| Unstarted::Failed(why);
-        let signals =
-            signal::listen().map_err(|error| failed(format!("signals cannot be heard: {error}")))?;
+        let signals = signal::listen()
+            .map_err(|error| failed(format!("signals cannot be heard: {error}")))?;
         let flush = start_flush(&compiled, &shown, &tell).map_err(failed)?;
         let mut sockets = Sockets::default();
         let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
