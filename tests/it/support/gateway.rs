@@ -189,7 +189,10 @@ impl Gateway {
         let parse = |line: &str| {
             serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"))
         };
-        read().lines().map(parse).collect()
+        // Each core hands its own pages over: only the times say which request came first.
+        let mut lines: Vec<Value> = read().lines().map(parse).collect();
+        lines.sort_by(|a, b| a["time"].as_str().cmp(&b["time"].as_str()));
+        lines
     }
 
     pub fn stderr(&self) -> String {
