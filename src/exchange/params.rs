@@ -1,7 +1,7 @@
 //! Captured path parameters: spans of the raw path, by the order in which the route's pattern names them.
 //!
 //! Values are kept as received, percent-encoding and all, so that capturing never allocates; who needs
-//! the decoded text decodes where it is used (`aggregate/template.rs`).
+//! the decoded text decodes where it is used (`exchange/template.rs`).
 
 use crate::base::limits::PARAMS_MAX;
 use crate::base::span::Span;
