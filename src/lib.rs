@@ -31,3 +31,5 @@ pub mod worker;
 pub mod control;
 
 pub mod admin;
+
+pub mod cli;

@@ -96,7 +96,8 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         policies: [].into(),
         target: Target::Forward(Forward { upstream: UpstreamId(0), target: None }),
         timeout: secs(5),
-        idle_timeout: secs(5),
+        idle_timeout: None,
+        retries: None,
         body_bytes_max: u64::MAX,
     };
     let names = [RouteNames { name: Name::new("all"), parts: Vec::new() }];

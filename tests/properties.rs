@@ -9,3 +9,5 @@ mod aggregate;
 mod http;
 #[path = "properties/observe.rs"]
 mod observe;
+#[path = "properties/route.rs"]
+mod route;

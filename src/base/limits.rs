@@ -201,6 +201,8 @@ pub const PICK_STEPS_MAX: usize = 16;
 pub const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 /// From the whole request to the head of the response; nginx and HAProxy users commonly set 30 to 60 s.
 pub const FIRST_BYTE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long an origin may pause in the middle of a body.
+pub const UPSTREAM_IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 /// Idle connections kept by one core to one endpoint; twice the 64 of a busy core in the load tests.
 pub const POOL_IDLE_MAX: usize = 128;
 /// How long an unused upstream connection is kept: below the 60 s and more of common servers, so that we

@@ -249,6 +249,11 @@ impl Word {
         self.0.compare_exchange(seen, value, SeqCst, SeqCst).is_ok()
     }
 
+    /// Takes one away and returns the value before.
+    pub fn previous(&self) -> u64 {
+        self.0.fetch_sub(1, SeqCst)
+    }
+
     /// Adds one and returns the value before.
     pub fn next(&self) -> u64 {
         self.0.fetch_add(1, SeqCst)

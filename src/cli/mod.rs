@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::control::{self, Options};
+use crate::control::{self, End, Options};
 use crate::runtime::probe::DriverChoice;
 
 /// Everything went well.
@@ -27,7 +27,8 @@ pub const UNAVAILABLE: u8 = 69;
 /// The configuration is wrong (EX_CONFIG of sysexits.h).
 pub const CONFIG: u8 = 78;
 
-const ABOUT: &str = "An API gateway: routing, aggregation and offloading, thread per core on io_uring";
+const ABOUT: &str =
+    "An API gateway: routing, aggregation and offloading, thread per core on io_uring";
 
 const AFTER_HELP: &str = "\
 First steps:
@@ -156,25 +157,34 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     match line.command {
-        Command::Run(run) => control::run(&Options {
-            path: run.from.config,
-            driver: match run.driver {
+        Command::Run(run) => {
+            let driver = match run.driver {
                 DriverName::Auto => DriverChoice::Auto,
                 DriverName::IoUring => DriverChoice::IoUring,
                 DriverName::Epoll => DriverChoice::Epoll,
-            },
-            events_as_json: run.events == EventFormat::Json,
-        }),
+            };
+            let events_as_json = run.events == EventFormat::Json;
+            let options = Options { path: run.from.config, driver, events_as_json, quiet: false };
+            code(control::run(&options, || ()))
+        }
         Command::Check(check) => said(check::run(check.from.config.as_deref(), check.json)),
         Command::Explain(explain) => {
             let Explain { request, from, headers, jwt } = explain;
             said(explain::run(from.config.as_deref(), &request, &headers, &jwt))
         }
-        Command::Schema(schema) => {
-            said(schema::run(schema.format == SchemaFormat::Markdown))
-        }
+        Command::Schema(schema) => said(schema::run(schema.format == SchemaFormat::Markdown)),
         Command::Demo(demo) => demo::run(demo.port),
         Command::Version(version) => said(version::run(version.verbose)),
+    }
+}
+
+/// The exit code of a process that ended so.
+fn code(end: End) -> u8 {
+    match end {
+        End::Ok => OK,
+        End::Failed => FAILED,
+        End::Unavailable => UNAVAILABLE,
+        End::Config => CONFIG,
     }
 }
 

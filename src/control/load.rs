@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::compile::{self, Compiled};
 use crate::config::{self, Config, Diagnostics, Surroundings};
 use crate::observe::plan::LabelBook;
+use crate::runtime::entropy;
 
 /// The machine's own files and environment.
 pub struct Machine;
@@ -66,9 +67,18 @@ pub struct Loaded {
 }
 
 /// Reads and compiles the configuration at `path`; what did not change is shared with `last`.
-pub fn compile(path: &Path, book: &LabelBook, last: Option<&Compiled>) -> Loaded {
-    let (config, diagnostics) = read(path);
-    let (compiled, diagnostics) = compile::compile(&config, diagnostics, &Machine, book, last);
-    let text = if diagnostics.is_empty() { String::new() } else { diagnostics.render() };
+pub fn compile(path: &Path, book: &mut LabelBook, last: Option<&Compiled>) -> Loaded {
+    let (compiled, found) = compiled(path, book, last);
+    let text = if found.is_empty() { String::new() } else { found.render() };
     Loaded { compiled, diagnostics: text }
+}
+
+/// The same, with the diagnostics as they are.
+pub fn compiled(
+    path: &Path,
+    book: &mut LabelBook,
+    last: Option<&Compiled>,
+) -> (Option<Compiled>, Diagnostics) {
+    let (config, found) = read(path);
+    compile::compile(&config, found, &Machine, entropy::seed(), book, last)
 }

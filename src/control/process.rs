@@ -4,20 +4,21 @@
 //! and who does not take them is named.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 
-use crate::admin::{Admin, Readiness, State};
+use crate::admin::{Admin, AdminAddress, Readiness, State};
+use crate::base::address::Address;
 use crate::base::ids::WorkerId;
 use crate::base::shared::Word;
 use crate::base::time::Instant;
-use crate::compile::Compiled;
+use crate::compile::{self, Compiled, KeysFrom, Workers};
 use crate::control::End;
-use crate::control::flush::Flush;
-use crate::control::keys::Keys;
+use crate::control::flush::{Flush, LogTarget};
+use crate::control::keys::{KeyEvent, KeyEventKind, KeyOrigin, KeySource, Keys};
 use crate::control::load::{self, Loaded};
 use crate::control::signal::{self, Asked};
 use crate::control::sockets::{Change, Sockets};
@@ -49,7 +50,7 @@ pub struct Process {
     reports: Receiver<Report>,
     reporter: Sender<Report>,
     flush: Option<Flush>,
-    keys: Keys,
+    keys: Option<Keys>,
     admin: Option<Admin>,
     shown: Arc<Shown>,
     driver: Driver,
@@ -76,7 +77,15 @@ pub enum Unstarted {
 /// What the admin listener shows.
 struct Shown {
     registry: Registry,
+    book: Mutex<LabelBook>,
     draining: Word,
+}
+
+impl Shown {
+    fn requests_finished(&self) -> u64 {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        self.registry.snapshot(&book).requests_finished()
+    }
 }
 
 impl State for Shown {
@@ -93,7 +102,8 @@ impl State for Shown {
     }
 
     fn metrics(&self) -> String {
-        prometheus::render(&self.registry.snapshot())
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        prometheus::render(&self.registry.snapshot(&book))
     }
 }
 
@@ -103,15 +113,16 @@ impl Process {
     /// # Errors
     /// The configuration is wrong, an address is taken, a worker does not start.
     pub fn start(path: &Path, driver: Driver, tell: Tell) -> Result<Self, Unstarted> {
-        let book = Arc::new(LabelBook::default());
-        let Loaded { compiled, diagnostics } = load::compile(path, &book, None);
+        let mut book = LabelBook::default();
+        let Loaded { compiled, diagnostics } = load::compile(path, &mut book, None);
         let Some(compiled) = compiled else { return Err(Unstarted::Config(diagnostics)) };
         eprint!("{diagnostics}");
-        let cpus = compiled.process.workers.choose(&pin::allowed()).map_err(Unstarted::Config)?;
+        let cpus =
+            choose_cpus(&compiled.process.workers, &pin::allowed()).map_err(Unstarted::Config)?;
         descriptors::raise_limit();
-        let registry = Registry::new(cpus.len(), book, clock::wall(), env!("CARGO_PKG_VERSION"));
+        let registry = Registry::new(cpus.len(), clock::wall(), env!("CARGO_PKG_VERSION"));
         registry.control.workers_wanted.set(cpus.len() as u64);
-        let shown = Arc::new(Shown { registry, draining: Word::new(0) });
+        let shown = Arc::new(Shown { registry, book: Mutex::new(book), draining: Word::new(0) });
         let failed = |why: String| Unstarted::Failed(why);
         let flush = start_flush(&compiled, &shown, &tell).map_err(failed)?;
         let mut sockets = Sockets::default();
@@ -262,9 +273,10 @@ impl Process {
     fn reload(&mut self) {
         let begun = clock::now();
         self.reopen_logs();
-        let book = self.shown.registry.book.clone();
-        let Loaded { compiled, diagnostics } =
-            load::compile(&self.path, &book, Some(&self.compiled));
+        let Loaded { compiled, diagnostics } = {
+            let mut book = self.shown.book.lock().unwrap_or_else(PoisonError::into_inner);
+            load::compile(&self.path, &mut book, Some(&self.compiled))
+        };
         eprint!("{diagnostics}");
         let version = self.compiled.gateway.version + 1;
         let refused = |why: &str| {
@@ -379,8 +391,10 @@ impl Process {
     }
 
     fn end(self) -> End {
-        let requests = self.shown.registry.snapshot().requests_finished();
-        self.keys.stop();
+        let requests = self.shown.requests_finished();
+        if let Some(keys) = self.keys {
+            keys.stop();
+        }
         if let Some(flush) = self.flush {
             flush.stop(LAST_LINES_WITHIN);
         }
@@ -392,12 +406,12 @@ impl Process {
     }
 }
 
-fn start_flush(
-    compiled: &Compiled,
-    shown: &Shown,
-    tell: &Tell,
-) -> Result<Option<Flush>, String> {
-    let Some(target) = compiled.process.access_log.clone() else { return Ok(None) };
+fn start_flush(compiled: &Compiled, shown: &Shown, tell: &Tell) -> Result<Option<Flush>, String> {
+    let target = match &compiled.process.access_log {
+        None => return Ok(None),
+        Some(compile::LogTarget::Stdout) => LogTarget::Stdout,
+        Some(compile::LogTarget::File(path)) => LogTarget::File(path.clone()),
+    };
     let (metrics, tell) = (shown.registry.flush.clone(), tell.clone());
     let started = Flush::start(target, metrics, move |event| tell.event(event));
     started.map(Some).map_err(|error| format!("the access log cannot be opened: {error}"))
@@ -408,13 +422,58 @@ fn start_admin(
     shown: &Arc<Shown>,
     tell: &Tell,
 ) -> Result<Option<Admin>, String> {
-    let Some(address) = compiled.process.admin.clone() else { return Ok(None) };
+    let address = match &compiled.process.admin {
+        None => return Ok(None),
+        Some(Address::Tcp(address)) => AdminAddress::Tcp(*address),
+        Some(Address::Unix(path)) => AdminAddress::Unix(path.to_path_buf()),
+    };
     let admin = Admin::start(address, shown.clone()).map_err(|error| error.to_string())?;
     tell.event(&Event::AdminBound { address: &admin.address().to_string() });
     Ok(Some(admin))
 }
 
-fn start_keys(compiled: &Compiled, tell: &Tell) -> Keys {
+fn start_keys(compiled: &Compiled, tell: &Tell) -> Option<Keys> {
     let tell = tell.clone();
-    Keys::start(compiled.key_sources.clone(), move |event| tell.event(&event.as_event()))
+    let source = |keys: &compile::Keys| KeySource {
+        cell: keys.cell.clone(),
+        from: match &keys.from {
+            KeysFrom::Url(url) => KeyOrigin::Url(url.clone()),
+            KeysFrom::File(path) => KeyOrigin::File(path.clone()),
+            KeysFrom::Fixed => KeyOrigin::Fixed,
+        },
+        refresh: keys.refresh,
+        name: keys.name.clone(),
+        permitted: keys.permitted.clone(),
+    };
+    let sources = compiled.keys.iter().map(source).collect();
+    Keys::start(sources, move |event| tell_of_keys(&tell, &event)).ok()
+}
+
+fn tell_of_keys(tell: &Tell, event: &KeyEvent) {
+    let set = event.source.as_str();
+    match &event.what {
+        KeyEventKind::Loaded { keys, .. } => tell.event(&Event::KeysFetched { set, keys: *keys }),
+        KeyEventKind::Failed { why, kept, .. } => {
+            let kept = usize::from(*kept);
+            tell.event(&Event::KeysFailed { set, why: &why.to_string(), kept });
+        }
+        // Said as a warning when the configuration was compiled.
+        KeyEventKind::Insecure => {}
+    }
+}
+
+/// The CPU of each worker: one for each that the process may use, so many of them, or those named.
+fn choose_cpus(workers: &Workers, allowed: &[usize]) -> Result<Vec<Option<usize>>, String> {
+    match workers {
+        Workers::Auto => Ok(allowed.iter().map(|cpu| Some(*cpu)).collect()),
+        // More workers than CPUs share them, unpinned.
+        Workers::Count(count) if *count > allowed.len() => Ok(vec![None; *count]),
+        Workers::Count(count) => Ok(allowed[..*count].iter().map(|cpu| Some(*cpu)).collect()),
+        Workers::Cores(cores) => match cores.iter().find(|core| !allowed.contains(core)) {
+            Some(core) => Err(format!(
+                "error: `workers` names CPU {core}, which this process may not use\n  = help: allowed are {allowed:?} (taskset, cpuset)\n"
+            )),
+            None => Ok(cores.iter().map(|core| Some(*core)).collect()),
+        },
+    }
 }

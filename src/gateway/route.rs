@@ -22,8 +22,10 @@ pub struct Route {
     pub target: Target,
     /// From the whole request to the head of the response.
     pub timeout: Duration,
-    /// How long an origin may pause while it sends a body or takes one.
-    pub idle_timeout: Duration,
+    /// How long an origin may pause while it sends a body or takes one; `None`: the upstream's.
+    pub idle_timeout: Option<Duration>,
+    /// Further attempts after the first; `None`: the upstream's.
+    pub retries: Option<u32>,
     /// Largest request body. Unit: bytes.
     pub body_bytes_max: u64,
 }

@@ -1,6 +1,6 @@
 //! HTTP dates (RFC 9110 §5.6.7): written in one form, read in three.
 //!
-//! No clock here: seconds are handed in. Nothing but the three forms of the RFC is ever accepted, and a date
+//! No clock here: seconds are handed in. Anything but the three forms of the RFC is never accepted, and a date
 //! that does not exist is none. The calendar arithmetic is the usual one on the proleptic Gregorian calendar.
 
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];

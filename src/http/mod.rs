@@ -1,7 +1,7 @@
 //! HTTP messages: bytes in, values out (RFC 9110, RFC 9112). No I/O, no clock.
 //!
-//! Heads are spans into the buffer they were received in; nothing here ever copies a field that passes
-//! unchanged, and nothing here ever guesses: framing that is ambiguous in any way is refused.
+//! Heads are spans into the buffer they were received in: a field that passes unchanged is never copied
+//! but onto the wire. This room never guesses: framing that is ambiguous in any way is refused.
 
 pub mod chars;
 pub mod date;

@@ -108,8 +108,11 @@ impl FieldName {
     pub fn of(name: &[u8]) -> FieldName {
         let found = by_length(name.len())
             .iter()
-            .find(|candidate| name.eq_ignore_ascii_case(candidate.as_str().as_bytes()));
-        found.copied().unwrap_or(F::Other)
+            .find(|candidate| same_but_case(name, candidate.as_str().as_bytes()));
+        match found {
+            Some(known) if chars::control(name).is_none() => *known,
+            _ => F::Other,
+        }
     }
 
     /// Like [`FieldName::of`] for a name with bytes other than letters, digits and `-`: `LookAlike` when
@@ -217,6 +220,27 @@ fn by_length(length: usize) -> &'static [FieldName] {
     }
 }
 
+/// Whether `name` is `known`, which is in lower case and as long, but for bit 5 of each byte: case, for
+/// letters. A digit or `-` of `known` would match one control byte, too, which the caller rules out.
+/// Word by word, the last word overlapping the one before.
+#[inline]
+fn same_but_case(name: &[u8], known: &[u8]) -> bool {
+    const BIT: u64 = 0x2020_2020_2020_2020;
+    let words = name.first_chunk::<8>().zip(known.first_chunk::<8>());
+    let Some(first) = words else {
+        return name.iter().zip(known).all(|(a, b)| a | 0x20 == *b);
+    };
+    let same =
+        |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) | BIT == u64::from_ne_bytes(*b);
+    let last = name.last_chunk::<8>().zip(known.last_chunk::<8>());
+    let middle = || {
+        name.chunks_exact(8)
+            .zip(known.chunks_exact(8))
+            .all(|(a, b)| a.first_chunk::<8>().zip(b.first_chunk::<8>()).is_some_and(same))
+    };
+    same(first) && last.is_some_and(same) && (name.len() <= 16 || middle())
+}
+
 /// Whether `name` is `known` once case, `-` and every odd byte are left out of both.
 fn looks_like(name: &[u8], known: &[u8]) -> bool {
     let mut wanted = known.iter().filter(|byte| byte.is_ascii_alphanumeric());
@@ -245,6 +269,9 @@ mod tests {
         assert_eq!(FieldName::of(b"x-thing"), F::Other);
         assert_eq!(FieldName::of(b""), F::Other);
         assert_eq!(FieldName::of(b"hos"), F::Other);
+        assert_eq!(FieldName::of(b"content\x0dlength"), F::Other);
+        assert_eq!(FieldName::of(b"transfer-encodinh"), F::Other);
+        assert_eq!(FieldName::of(b"transfer-xncoding"), F::Other);
     }
 
     #[test]

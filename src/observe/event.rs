@@ -35,6 +35,8 @@ pub enum Event<'a> {
     ReloadRefused { version: u64, errors: usize, first: &'a str },
     /// A worker's thread ended by itself.
     WorkerDied { worker: usize, why: &'a str },
+    /// Something is wrong with a worker that goes on.
+    WorkerTrouble { worker: usize, what: &'a str },
     /// A worker that had died runs again.
     WorkerRestarted { worker: usize },
     /// A connection was lost to a mistake of ours.
@@ -95,7 +97,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 22;
+const KINDS: usize = 23;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -124,6 +126,7 @@ impl Event<'_> {
             Self::EndpointSetAside { .. } => ("endpoint_set_aside", Warn, 19),
             Self::EndpointBack { .. } => ("endpoint_back", Info, 20),
             Self::LimitCrowded { .. } => ("limit_crowded", Warn, 21),
+            Self::WorkerTrouble { .. } => ("worker_trouble", Warn, 22),
         }
     }
 
@@ -153,6 +156,7 @@ impl fmt::Display for Event<'_> {
             | Self::WorkerRestarted { .. }
             | Self::ExchangePanicked { .. }
             | Self::DriverFallback { .. }
+            | Self::WorkerTrouble { .. }
             | Self::AcceptBackingOff { .. } => self.fmt_core(f),
             _ => self.fmt_rest(f),
         }
@@ -196,6 +200,7 @@ impl Event<'_> {
     fn fmt_core(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::WorkerDied { worker, why } => write!(f, "worker {worker} died: {why}"),
+            Self::WorkerTrouble { worker, what } => write!(f, "worker {worker}: {what}"),
             Self::WorkerRestarted { worker } => write!(f, "worker {worker} runs again"),
             Self::ExchangePanicked { worker, why } => {
                 write!(f, "a mistake of ours cost a connection on worker {worker}: {why}")

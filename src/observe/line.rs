@@ -35,7 +35,9 @@ impl<'p> Line<'p> {
         self.room.len() - self.at
     }
 
-    /// Bytes that are known to be fine JSON.
+    /// Bytes that are known to be fine JSON. Inlined everywhere: for a name of constant length the copy is
+    /// a few stores instead of a call.
+    #[inline(always)]
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         match self.room.get_mut(self.at..self.at + bytes.len()) {
             Some(place) if !self.overflow => {
@@ -47,6 +49,7 @@ impl<'p> Line<'p> {
     }
 
     /// `,"name":`, or without the comma behind an opening bracket.
+    #[inline(always)]
     pub(crate) fn name(&mut self, name: &str) {
         let behind = self.at.checked_sub(1).map(|last| self.room[last]);
         if !matches!(behind, Some(b'{' | b'[') | None) {
@@ -58,6 +61,7 @@ impl<'p> Line<'p> {
     }
 
     /// A member whose value is fine inside a JSON string as it is.
+    #[inline(always)]
     pub(crate) fn plain(&mut self, name: &str, value: &[u8]) {
         self.name(name);
         self.put(b"\"");
@@ -76,40 +80,40 @@ impl<'p> Line<'p> {
     }
 
     /// A member with a number.
+    #[inline(always)]
     pub(crate) fn number(&mut self, name: &str, value: u64) {
         self.name(name);
         self.put(itoa::Buffer::new().format(value).as_bytes());
     }
 
     /// A member with a duration in milliseconds and three decimals.
+    #[inline(always)]
     pub(crate) fn millis(&mut self, name: &str, value: Duration) {
         self.name(name);
+        self.millis_value(value);
+    }
+
+    fn millis_value(&mut self, value: Duration) {
         let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        let mut fraction = *b".000";
+        digits((micros % 1000) as u32, &mut fraction[1..]);
         self.put(itoa::Buffer::new().format(micros / 1000).as_bytes());
-        self.put(b".");
-        self.digits(micros % 1000, 3);
+        self.put(&fraction);
     }
 
     /// A member with a moment as RFC 3339 in UTC with microseconds.
     pub(crate) fn moment(&mut self, name: &str, wall: Wall) {
-        self.name(name);
-        self.put(b"\"");
         let (year, month, day) = civil(wall.as_secs() / 86_400);
-        let second = wall.as_secs() % 86_400;
-        let pieces = [
-            (year, 4, b'-'),
-            (month, 2, b'-'),
-            (day, 2, b'T'),
-            (second / 3600, 2, b':'),
-            (second / 60 % 60, 2, b':'),
-            (second % 60, 2, b'.'),
-            (wall.as_micros() % 1_000_000, 6, b'Z'),
-        ];
-        for (value, width, behind) in pieces {
-            self.digits(value, width);
-            self.put(&[behind]);
-        }
-        self.put(b"\"");
+        let second = (wall.as_secs() % 86_400) as u32;
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        digits(year as u32, &mut text[0..4]);
+        digits(month as u32, &mut text[5..7]);
+        digits(day as u32, &mut text[8..10]);
+        digits(second / 3600, &mut text[11..13]);
+        digits(second / 60 % 60, &mut text[14..16]);
+        digits(second % 60, &mut text[17..19]);
+        digits((wall.as_micros() % 1_000_000) as u32, &mut text[20..26]);
+        self.plain(name, &text);
     }
 
     /// A member with a number in lower-case hexadecimal digits.
@@ -138,29 +142,21 @@ impl<'p> Line<'p> {
     }
 
     fn octets(&mut self, octets: [u8; 4]) {
+        let (mut text, mut len) = (*b"...............", 0);
         for (index, octet) in octets.into_iter().enumerate() {
-            if index > 0 {
-                self.put(b".");
-            }
-            self.put(itoa::Buffer::new().format(octet).as_bytes());
+            len += usize::from(index > 0);
+            let width = 1 + usize::from(octet > 9) + usize::from(octet > 99);
+            digits(u32::from(octet), &mut text[len..len + width]);
+            len += width;
         }
-    }
-
-    fn digits(&mut self, mut value: u64, width: usize) {
-        let mut text = [b'0'; 8];
-        let text = &mut text[..width.min(8)];
-        for digit in text.iter_mut().rev() {
-            *digit = b'0' + (value % 10) as u8;
-            value /= 10;
-        }
-        self.put(text);
+        self.put(&text[..len]);
     }
 
     fn escape(&mut self, value: &[u8], bytes_max: usize) -> bool {
         let mut written = 0;
         let mut rest = value;
         while let Some(first) = rest.first() {
-            let run = rest.iter().position(|byte| needs_escape(*byte)).unwrap_or(rest.len());
+            let run = rest.iter().position(|byte| ESCAPED[*byte as usize]).unwrap_or(rest.len());
             let fits = run.min(bytes_max - written);
             self.put(&rest[..fits]);
             written += fits;
@@ -191,11 +187,27 @@ impl fmt::Write for Line<'_> {
     }
 }
 
-/// Writes `value` into all of `text` in lower-case hexadecimal digits.
-pub(crate) fn write_hex(mut value: u128, text: &mut [u8]) {
+/// Writes `value` into all of `text`, at most 32 lower-case hexadecimal digits.
+pub(crate) fn write_hex(value: u128, text: &mut [u8]) {
+    // Two words instead of one of 128 bits: shifting those is slow.
+    let split = text.len().saturating_sub(16);
+    let (upper, lower) = text.split_at_mut(split);
+    write_hex_word((value >> 64) as u64, upper);
+    write_hex_word(value as u64, lower);
+}
+
+fn write_hex_word(mut value: u64, text: &mut [u8]) {
     for digit in text.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(value & 15) as usize];
         value >>= 4;
+    }
+}
+
+/// Writes `value` into all of `text` in decimal digits, the upper ones cut off.
+fn digits(mut value: u32, text: &mut [u8]) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
     }
 }
 
@@ -220,9 +232,15 @@ pub(crate) fn escaped(text: &str, bytes_max: usize) -> Box<[u8]> {
 }
 
 /// Whether a byte from outside may not stand in a JSON string as it is.
-fn needs_escape(byte: u8) -> bool {
-    !(0x20..0x7f).contains(&byte) || byte == b'"' || byte == b'\\'
-}
+const ESCAPED: [bool; 256] = {
+    let mut escaped = [true; 256];
+    let mut byte = 0x20;
+    while byte < 0x7f {
+        escaped[byte] = byte == b'"' as usize || byte == b'\\' as usize;
+        byte += 1;
+    }
+    escaped
+};
 
 fn escape_of(byte: u8, room: &mut [u8; 6]) -> &[u8] {
     match byte {

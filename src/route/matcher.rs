@@ -37,6 +37,16 @@ pub enum Test {
 }
 
 impl Condition {
+    /// Whether `other` holds wherever this one does.
+    pub(super) fn implies(&self, other: &Self) -> bool {
+        let same_name = match self.place {
+            Place::Header => self.name.eq_ignore_ascii_case(&other.name),
+            Place::Query => self.name == other.name,
+        };
+        let present = matches!((&self.test, &other.test), (Test::Equals(_), Test::Present));
+        self.place == other.place && same_name && (self.test == other.test || present)
+    }
+
     /// Whether it holds for the request.
     pub fn holds(&self, request: Request<'_>) -> bool {
         match self.place {

@@ -7,6 +7,7 @@
 //! for the host and one for each segment. The tree is a tree: no node is visited twice.
 
 pub mod explain;
+pub mod fuzz;
 pub mod matcher;
 pub mod pattern;
 pub mod rank;
@@ -97,19 +98,27 @@ impl Router {
         if let Err(fault) = scratch.split(path, spelling) {
             return Found::PathRefused(fault);
         }
-        let mut search = Search { request, path, scratch, params, allow: Allow::default() };
-        let mut name = [0; HOST_BYTES_MAX];
-        if let Some(host) = lowercase(request.host(), &mut name) {
-            let exact = self.exact.get(host).and_then(|tree| tree.find(&mut search));
-            if let Some(route) = exact.or_else(|| self.find_wildcard(host, &mut search)) {
-                return Found::Route(route);
-            }
-        }
-        match self.any.find(&mut search) {
+        let allow = Allow::default();
+        let mut search = Search { request, path, scratch, params, allow, look_alike: false };
+        match self.search(&mut search) {
+            // Were it served, an origin might read the path of a better route, whose policies are not asked.
+            Some(_) if search.look_alike => Found::PathRefused(PathFault::LookAlike),
             Some(route) => Found::Route(route),
             None if search.allow.is_empty() => Found::Missing,
             None => Found::MethodRefused(search.allow),
         }
+    }
+
+    fn search(&self, search: &mut Search<'_>) -> Option<RouteId> {
+        let mut name = [0; HOST_BYTES_MAX];
+        if let Some(host) = lowercase(search.request.host(), &mut name) {
+            let exact = self.exact.get(host).and_then(|tree| tree.find(search));
+            let found = exact.or_else(|| self.find_wildcard(host, search));
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.any.find(search)
     }
 
     /// The longest suffix first.

@@ -7,7 +7,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use crate::base::ids::RouteId;
-use crate::route::pattern::{HostPattern, Pattern, Segment};
+use crate::http::Method;
+use crate::route::matcher::Condition;
+use crate::route::pattern::{HostPattern, MethodName, Pattern, Segment};
 
 /// Two routes that cannot both be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +47,11 @@ pub(super) fn problems(patterns: &[Pattern]) -> Problems {
     for mut group in groups {
         group.sort_by_key(|(place, pattern)| among_equal_paths(pattern, *place));
         for (at, (_, second)) in group.iter().enumerate() {
-            let Some((_, first)) = group[..at].iter().find(|(_, first)| covers(first, second))
-            else {
-                continue;
-            };
-            let clash = Clash { first: first.route, second: second.route };
-            if covers(second, first) {
-                problems.clashes.push(clash);
-            } else {
-                problems.shadowed.push(clash);
+            let before = || group[..at].iter().map(|(_, first)| *first);
+            let same = before().find(|first| covers(first, second) && covers(second, first));
+            let list = if same.is_some() { &mut problems.clashes } else { &mut problems.shadowed };
+            if let Some(first) = same.or_else(|| before().find(|first| covers(first, second))) {
+                list.push(Clash { first: first.route, second: second.route });
             }
         }
     }
@@ -62,9 +60,17 @@ pub(super) fn problems(patterns: &[Pattern]) -> Problems {
 
 /// Whether `first` takes every request that `second` takes.
 fn covers(first: &Pattern, second: &Pattern) -> bool {
+    let takes = |name: &MethodName| {
+        first
+            .methods
+            .iter()
+            .any(|own| own.accepts(Method::of(name.0.as_bytes()), name.0.as_bytes()))
+    };
     let methods = first.methods.is_empty()
-        || (!second.methods.is_empty() && second.methods.iter().all(|m| first.methods.contains(m)));
-    methods && first.conditions.iter().all(|condition| second.conditions.contains(condition))
+        || (!second.methods.is_empty() && second.methods.iter().all(takes));
+    let implied =
+        |condition: &Condition| second.conditions.iter().any(|own| own.implies(condition));
+    methods && first.conditions.iter().all(implied)
 }
 
 fn host_key(host: &HostPattern) -> String {

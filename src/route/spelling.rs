@@ -3,9 +3,11 @@
 //! What is forwarded is the raw target, and origins disagree about what `..`, `//`, `%2F`, `;`, `\` or a
 //! second layer of encoding mean (RFC 3986 §6; Tomcat, IIS and many frameworks each in their way). The
 //! default therefore refuses all of them (400); docs/path-spelling.md has the table. Control bytes,
-//! backslashes, broken escapes, text that is no UTF-8 and doubly encoded delimiters are never taken.
+//! backslashes, broken escapes, text that is no UTF-8 and whatever is encoded twice are never taken. What
+//! is left may still be read as another name by an origin (`/Admin`, `/admin.`, `/admin%3Fx`): such a
+//! segment is folded here, and the search refuses it where its folded text is a literal of some route.
 
-use crate::base::limits::PATH_SEGMENTS_MAX;
+use crate::base::limits::{PATH_SEGMENTS_MAX, TARGET_BYTES_MAX};
 use crate::base::span::Span;
 use crate::http::head::RequestHead;
 use crate::route::matcher::hex;
@@ -74,12 +76,15 @@ pub enum PathFault {
     ControlByte,
     /// `%` without two hex digits.
     BrokenEscape,
-    /// A delimiter encoded twice.
+    /// Something encoded twice.
     DoubleEncoding,
     /// Not UTF-8 once decoded.
     NotUtf8,
     /// More than `PATH_SEGMENTS_MAX` segments.
     TooDeep,
+    /// A segment that some origins read as the literal of another route: it differs from it only in the
+    /// case of letters, in dots or spaces at its end, in what follows `;`, `?`, `#` or `/`, or in width.
+    LookAlike,
 }
 
 impl PathFault {
@@ -96,6 +101,7 @@ impl PathFault {
             Self::DoubleEncoding => "double encoding",
             Self::NotUtf8 => "not UTF-8",
             Self::TooDeep => "too many segments",
+            Self::LookAlike => "reads like another route's literal",
         }
     }
 }
@@ -105,6 +111,7 @@ impl PathFault {
 pub struct PathScratch {
     pub(super) segments: Vec<SegmentText>,
     decoded: Vec<u8>,
+    folded: Vec<u8>,
 }
 
 /// One segment: where it stands in the raw path, and its decoded text.
@@ -114,12 +121,15 @@ pub(super) struct SegmentText {
     pub(super) raw: Span,
     /// In the decoded bytes, if decoding changed anything.
     decoded: Option<Span>,
+    /// In the folded bytes, if folding changed anything.
+    folded: Option<Span>,
 }
 
 impl Default for PathScratch {
     fn default() -> Self {
         let segments = Vec::with_capacity(PATH_SEGMENTS_MAX);
-        Self { segments, decoded: Vec::with_capacity(crate::base::limits::TARGET_BYTES_MAX) }
+        let room = || Vec::with_capacity(TARGET_BYTES_MAX);
+        Self { segments, decoded: room(), folded: room() }
     }
 }
 
@@ -130,6 +140,11 @@ impl PathScratch {
         segment.decoded.map_or_else(|| segment.raw.of(path), |span| span.of(&self.decoded))
     }
 
+    /// What the least careful origin makes of a segment, where that is not its text.
+    pub(super) fn folded(&self, segment: usize) -> Option<&[u8]> {
+        self.segments[segment].folded.map(|span| span.of(&self.folded))
+    }
+
     /// Splits `path` before decoding, decodes each segment, and refuses what is not taken.
     ///
     /// # Errors
@@ -137,6 +152,7 @@ impl PathScratch {
     pub(super) fn split(&mut self, path: &[u8], spelling: &PathSpelling) -> Result<(), PathFault> {
         self.segments.clear();
         self.decoded.clear();
+        self.folded.clear();
         let mut start = 1;
         loop {
             if self.segments.len() == PATH_SEGMENTS_MAX {
@@ -164,10 +180,11 @@ impl PathScratch {
         spelling: &PathSpelling,
     ) -> Result<SegmentText, PathFault> {
         let bytes = raw.of(path);
-        let plain = |byte: &u8| !matches!(byte, b'%' | b';' | b'\\' | 0..=0x20 | 0x7f..);
+        let plain = |byte: &u8| !matches!(byte, b'%' | b'#' | b';' | b'\\' | 0..=0x20 | 0x7f..);
         if bytes.iter().all(plain) {
             refuse_dots(bytes, spelling)?;
-            return Ok(SegmentText { raw, decoded: None });
+            let folded = is_folded(bytes).then(|| fold(bytes, &mut self.folded));
+            return Ok(SegmentText { raw, decoded: None, folded });
         }
         let start = self.decoded.len();
         decode(bytes, spelling, &mut self.decoded)?;
@@ -180,8 +197,9 @@ impl PathScratch {
         }
         // Where semicolons are kept, origins that know path parameters cut them off: so does matching.
         let name = memchr::memchr(b';', text).unwrap_or(text.len());
-        refuse_dots(&text[..name], spelling)?;
-        Ok(SegmentText { raw, decoded: Some(Span::new(start, start + name)) })
+        let folded = fold_checked(text, spelling, &mut self.folded)?;
+        let decoded = Some(Span::new(start, start + name));
+        Ok(SegmentText { raw, decoded, folded })
     }
 }
 
@@ -211,20 +229,95 @@ fn decode(bytes: &[u8], spelling: &PathSpelling, out: &mut Vec<u8>) -> Result<()
     Ok(())
 }
 
-/// Whether decoding once more would bring out a delimiter, a dot or a control byte.
+/// Whether there is anything left to decode. Not only delimiters count: `%2561dmin` is `admin` to an
+/// origin that decodes twice. `%u` is an escape to some versions of IIS.
 fn is_encoded_again(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'%', text).any(|at| {
-        let digits = text.get(at + 1..at + 3).unwrap_or_default();
-        let byte = match digits {
-            [high, low] => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
-            _ => None,
-        };
-        let unicode = digits.first().is_some_and(|digit| digit.eq_ignore_ascii_case(&b'u'));
-        unicode
-            || byte.is_some_and(
-                |byte| matches!(byte, b'.' | b'/' | b'\\' | b';' | b'%' | 0..=0x1f | 0x7f..),
-            )
+    memchr::memchr_iter(b'%', text).any(|at| match text.get(at + 1..) {
+        Some([b'u' | b'U', ..]) => true,
+        Some([high, low, ..]) => hex(*high).is_some() && hex(*low).is_some(),
+        _ => false,
     })
+}
+
+/// Whether an origin may read something else than the text.
+pub(super) fn is_folded(text: &[u8]) -> bool {
+    let odd = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii() || CUTS.contains(byte);
+    let ends = |byte: Option<&u8>| matches!(byte, Some(b'.' | b' '));
+    text.iter().any(odd) || ends(text.last()) || text.first() == Some(&b' ')
+}
+
+/// Where some origin stops reading a segment once it is decoded.
+const CUTS: &[u8] = b";?#/";
+
+/// Writes what the least careful origin makes of `text` onto the end of `out`, where it takes no more
+/// room than `text`: ASCII in lower case and of one width, up to the first delimiter, without dots and
+/// spaces at the end and spaces at the start.
+pub(super) fn fold(text: &[u8], out: &mut Vec<u8>) -> Span {
+    let start = out.len();
+    narrow(text, out);
+    let name = out[start..].iter().position(|byte| CUTS.contains(byte));
+    out.truncate(name.map_or(out.len(), |length| start + length));
+    trim(start, out)
+}
+
+/// [`fold`], after refusing what becomes a separator, a dot segment or an empty segment on the way.
+fn fold_checked(
+    text: &[u8],
+    spelling: &PathSpelling,
+    out: &mut Vec<u8>,
+) -> Result<Option<Span>, PathFault> {
+    let start = out.len();
+    narrow(text, out);
+    let seen = &out[start..];
+    if seen.contains(&b'\\') {
+        return Err(PathFault::Backslash);
+    }
+    if seen.contains(&b'/') && spelling.encoded_slash == Delimiter::Refuse {
+        return Err(PathFault::EncodedSlash);
+    }
+    for piece in seen.split(|byte| *byte == b'/') {
+        let name = piece.iter().position(|byte| CUTS.contains(byte)).unwrap_or(piece.len());
+        refuse_dots(&piece[..name], spelling)?;
+        let blank = piece[..name].iter().all(|byte| *byte == b' ');
+        if blank && spelling.empty_segments != EmptySegments::Keep {
+            return Err(PathFault::EmptySegment);
+        }
+    }
+    out.truncate(start);
+    Ok(is_folded(text).then(|| fold(text, out)))
+}
+
+/// The text in lower case, with the wide and odd forms of ASCII (U+FF01–U+FF5E, U+2024 and the like) as
+/// the characters that Unicode's compatibility forms and best-fit tables make of them.
+fn narrow(text: &[u8], out: &mut Vec<u8>) {
+    let Ok(text) = std::str::from_utf8(text) else { return out.extend_from_slice(text) };
+    let mut room = [0; 4];
+    for character in text.chars() {
+        let bytes: &[u8] = match character {
+            '\u{ff01}'..='\u{ff5e}' => {
+                room[0] = ((character as u32 - 0xff01) as u8 + b'!').to_ascii_lowercase();
+                &room[..1]
+            }
+            '\u{2024}' | '\u{fe52}' => b".",
+            '\u{2025}' => b"..",
+            '\u{2026}' => b"...",
+            '\u{2044}' | '\u{2215}' => b"/",
+            '\u{2216}' | '\u{fe68}' => b"\\",
+            '\u{037e}' | '\u{fe54}' => b";",
+            '\u{a0}' | '\u{3000}' => b" ",
+            _ => character.to_ascii_lowercase().encode_utf8(&mut room).as_bytes(),
+        };
+        out.extend_from_slice(bytes);
+    }
+}
+
+fn trim(start: usize, out: &mut Vec<u8>) -> Span {
+    let text = &out[start..];
+    let last = text.iter().rposition(|byte| !matches!(byte, b'.' | b' '));
+    let end = last.map_or(start, |last| start + last + 1);
+    out.truncate(end);
+    let first = out[start..].iter().position(|byte| *byte != b' ').unwrap_or(0);
+    Span::new(start + first, end)
 }
 
 /// A segment of dots alone, or of dots and spaces (which some systems cut off), is a dot segment.
@@ -267,7 +360,7 @@ impl PathSpelling {
 }
 
 /// RFC 3986 §5.2.4 and merging of slashes over `path`, in place; returns the new length.
-fn rewrite(path: &mut [u8], resolve: bool, merge: bool) -> usize {
+pub(super) fn rewrite(path: &mut [u8], resolve: bool, merge: bool) -> usize {
     let mut written = 0;
     let mut start = 1;
     while start <= path.len() {

@@ -160,6 +160,51 @@ fn routes_that_ask_the_same_clash_and_covered_ones_are_shadowed() {
 }
 
 #[test]
+fn what_follows_from_other_conditions_is_seen_as_covered() {
+    let named = |name: &str, test| Condition { place: Place::Header, name: name.into(), test };
+    let mut patterns = vec![pattern(0, "GET /a"), pattern(1, "HEAD /a"), pattern(2, "GET /a")];
+    patterns[2].conditions = vec![named("x", Test::Present)];
+    patterns.push(Pattern { route: RouteId(3), ..patterns[2].clone() });
+    patterns[3].conditions = vec![named("X", Test::Equals("1".into()))];
+    let (_, shadowed) = Router::build(patterns).expect("no clash");
+    let covered = |first, second| Clash { first: RouteId(first), second: RouteId(second) };
+    assert_eq!(shadowed, [covered(2, 3), covered(0, 1)]);
+}
+
+#[test]
+fn a_name_that_an_origin_may_read_as_another_route_is_refused() {
+    let router = router(&["/admin/{*rest}", "/{*rest}", "/Users/{id}", "h/files/{name}"]);
+    let refused = Found::PathRefused(PathFault::LookAlike);
+    for path in [
+        "/Admin/x",
+        "/ADMIN/x",
+        "/%41dmin/x",
+        "/admin./x",
+        "/admin%20/x",
+        "/admin%3Fx/x",
+        "/admin%23/x",
+        "/users/7",
+        "/%EF%BD%81dmin/x",
+    ] {
+        assert_eq!(find_with(&router, &format!("GET h{path}"), "").0, refused, "{path}");
+    }
+    for (path, route) in [
+        ("/%61dmin/x", 0),
+        ("/Users/7", 2),
+        ("/files/Report.", 3),
+        ("/Other./x", 1),
+        ("/administrator/x", 1),
+    ] {
+        assert_eq!(find(&router, &format!("GET h{path}")), Some(route), "{path}");
+    }
+}
+
+#[test]
+fn a_look_alike_that_no_route_takes_is_missing() {
+    assert_eq!(find_with(&router(&["/admin"]), "GET h/Admin", "").0, Found::Missing);
+}
+
+#[test]
 fn a_refused_path_is_refused_before_any_route_is_tried() {
     let router = router(&["/{*rest}"]);
     let (found, _) = find_with(&router, "GET h/a/..%2Fb", "");

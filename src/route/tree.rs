@@ -15,12 +15,16 @@ use crate::http::head::Request;
 use crate::route::Allow;
 use crate::route::matcher::Condition;
 use crate::route::pattern::{MethodName, Pattern, Segment};
-use crate::route::spelling::PathScratch;
+use crate::route::spelling::{self, PathScratch};
 
 /// The routes of one host.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     literals: HashMap<Box<[u8]>, Tree, FixedState>,
+    /// The literals as careless origins read them; `None` where several read alike.
+    folded: HashMap<Box<[u8]>, Option<Box<[u8]>>, FixedState>,
+    /// Whether some literal is not its own folded text.
+    has_odd: bool,
     param: Option<Box<Tree>>,
     ends: Vec<End>,
     rests: Vec<End>,
@@ -41,6 +45,8 @@ pub(super) struct Search<'a> {
     pub(super) scratch: &'a PathScratch,
     pub(super) params: &'a mut Params,
     pub(super) allow: Allow,
+    /// Whether a segment so far reads like a literal that it is not.
+    pub(super) look_alike: bool,
 }
 
 impl Tree {
@@ -54,7 +60,7 @@ impl Tree {
         let mut node = self;
         for segment in &pattern.path {
             match segment {
-                Segment::Literal(text) => node = node.literals.entry(text.clone()).or_default(),
+                Segment::Literal(text) => node = node.insert_literal(text),
                 Segment::Param => node = node.param.get_or_insert_default(),
                 Segment::Rest => {
                     node.rests.push(end);
@@ -63,6 +69,26 @@ impl Tree {
             }
         }
         node.ends.push(end);
+    }
+
+    fn insert_literal(&mut self, text: &[u8]) -> &mut Tree {
+        if !self.literals.contains_key(text) {
+            let mut out = Vec::new();
+            let span = spelling::fold(text, &mut out);
+            self.has_odd |= span.of(&out) != text;
+            let alike = self.folded.entry(span.of(&out).into());
+            alike.and_modify(|only| *only = None).or_insert_with(|| Some(text.into()));
+        }
+        self.literals.entry(text.into()).or_default()
+    }
+
+    /// Whether some origin reads the segment as a literal child that it is not.
+    fn looks_alike(&self, text: &[u8], folded: Option<&[u8]>) -> bool {
+        if folded.is_none() && !self.has_odd || self.folded.is_empty() {
+            return false;
+        }
+        let alike = self.folded.get(folded.unwrap_or(text));
+        alike.is_some_and(|only| only.as_deref() != Some(text))
     }
 
     /// The best route of this host.
@@ -85,6 +111,7 @@ impl Tree {
         {
             return Some(route);
         }
+        search.look_alike |= self.looks_alike(text, search.scratch.folded(depth));
         let raw = search.scratch.segments[depth].raw;
         let known = search.params.len();
         if let Some(child) = &self.param

@@ -51,8 +51,13 @@ pub async fn part_fault<R: Runtime>(
     fields.extend_from_slice(b"; error=");
     fields.extend_from_slice(fault.kind.name().as_bytes());
     fields.extend_from_slice(b"\r\n");
-    send(core, x, Local { status, fields: &fields, kind: "application/problem+json", body: &body }, outgoing)
-        .await;
+    send(
+        core,
+        x,
+        Local { status, fields: &fields, kind: "application/problem+json", body: &body },
+        outgoing,
+    )
+    .await;
 }
 
 /// Sends a fixed reply or a redirection.
@@ -93,7 +98,8 @@ pub async fn send<R: Runtime>(
     local: Local<'_>,
     outgoing: &mut Outgoing<'_, R>,
 ) {
-    let written = send_pieces(core, x, &local, [local.body].into_iter(), local.body.len(), outgoing);
+    let written =
+        send_pieces(core, x, &local, [local.body].into_iter(), local.body.len(), outgoing);
     if let Err(gone) = written.await {
         x.fault.get_or_insert(gone);
     }

@@ -73,7 +73,18 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
         let (arrived, rest) = if left == Left::Nothing { (None, arrived) } else { (arrived, None) };
         let (bytes, wire_bytes) = (0, arrived.as_ref().map_or(0, |buf| buf.len() as u64));
         Self {
-            core, stream, slot, decoder, left, side, pause_max, bytes_max, bytes, wire_bytes, arrived, rest,
+            core,
+            stream,
+            slot,
+            decoder,
+            left,
+            side,
+            pause_max,
+            bytes_max,
+            bytes,
+            wire_bytes,
+            arrived,
+            rest,
         }
     }
 

@@ -88,20 +88,20 @@ async fn upload<R: Runtime>(
     length: BodyLength,
     incoming: &mut BodyReader<'_, R>,
 ) -> Result<(), Fault> {
-    let Passage { core, up, route, .. } = *passage;
+    let Passage { core, up, .. } = *passage;
     while let Some(mut piece) = incoming.next().await? {
         if length == BodyLength::Chunked {
             let framed = chunked::frame(&mut piece);
             debug_assert!(framed, "pieces have room for a frame");
         }
-        let until = core.runtime.now() + route.idle_timeout;
+        let until = core.runtime.now() + passage.idle_timeout();
         fault_of_write(up.within(until, lease.stream().write_all(piece)).await)?;
     }
     if length == BodyLength::Chunked {
         let mut end = core.buffer()?;
         let ended = chunked::finish(&mut end, incoming.trailers());
         debug_assert!(ended, "trailers are bounded below a buffer");
-        let until = core.runtime.now() + route.idle_timeout;
+        let until = core.runtime.now() + passage.idle_timeout();
         fault_of_write(up.within(until, lease.stream().write_all(end)).await)?;
     }
     Ok(())

@@ -93,11 +93,13 @@ fn find_route<'i, R: Runtime>(
     listener: &Listener,
     x: &mut Exchange,
 ) -> Result<&'i Route, Fault> {
+    if let Some(bytes) = &mut x.bytes {
+        listener.spelling.normalise(&mut x.head, bytes.data_mut());
+    }
     let mut params = std::mem::take(&mut x.params);
     let router = &installed.gateway.router;
-    let found = core.shard(|shard| {
-        router.find(x.request(), &listener.spelling, &mut params, &mut shard.path)
-    });
+    let found = core
+        .shard(|shard| router.find(x.request(), &listener.spelling, &mut params, &mut shard.path));
     x.params = params;
     let kind = match found {
         Found::Route(id) => {

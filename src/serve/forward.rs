@@ -4,6 +4,7 @@
 //! client.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
@@ -47,6 +48,16 @@ impl<R: Runtime> Passage<'_, R> {
     pub fn upstream(&self) -> &Upstream {
         self.installed.gateway.upstream(self.to.upstream)
     }
+
+    /// How long the origin may pause.
+    pub fn idle_timeout(&self) -> Duration {
+        self.route.idle_timeout.unwrap_or(self.upstream().rules.idle_timeout)
+    }
+
+    /// Further attempts after the first.
+    fn retries(&self) -> u32 {
+        self.route.retries.unwrap_or(self.upstream().rules.retries)
+    }
 }
 
 /// Sends the request to its upstream and the response to the client.
@@ -89,7 +100,7 @@ pub async fn run<R: Runtime>(
         let repeatable = incoming.is_done() || fault.again == Again::Always;
         let again = repeatable
             && !outgoing.begun
-            && attempts <= passage.upstream().rules.retries
+            && attempts <= passage.retries()
             && retry::may_retry(&fault, x.head.method)
             && origins.state.borrow_mut().retry_budget.take();
         if !again {
@@ -116,7 +127,7 @@ async fn once<R: Runtime>(
     let lease = attempt::connect(core, installed, asked, up, record).await?;
     let mut head = core.buffer()?;
     request_head::write(core, x, passage.to, &mut head)?;
-    let sent_by = x.deadline.min(record.begun + passage.route.idle_timeout);
+    let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
     let piece = first.as_ref().map_or(&[][..], Buf::data);
     let mut buf = if head.put(piece) {
         attempt::send(&lease, up, sent_by, head).await?
@@ -190,7 +201,8 @@ async fn read_final_head<R: Runtime>(
     loop {
         let down = leg.passage.down;
         let method = x.head.method;
-        buf = attempt::read_head(leg.lease, down, leg.until, method, buf, &mut scratch.head).await?;
+        buf =
+            attempt::read_head(leg.lease, down, leg.until, method, buf, &mut scratch.head).await?;
         let head = &scratch.head;
         if !head.status.is_interim() {
             return Ok(buf);
@@ -199,10 +211,7 @@ async fn read_final_head<R: Runtime>(
         // 100 answers an Expect that this gateway has answered already.
         if head.status != Status(100) {
             let mut out = core.buffer()?;
-            let how = ResponseForward {
-                version: outgoing.version,
-                ..ResponseForward::default()
-            };
+            let how = ResponseForward { version: outgoing.version, ..ResponseForward::default() };
             let response = Response { head, raw: buf.data() };
             heads::response_head(&mut out, response, &how).map_err(|_| head_too_large())?;
             outgoing.interim(out).await?;
@@ -242,7 +251,7 @@ async fn relay<R: Runtime>(
     let reusable = head.keep_alive && head.body != BodyLength::UntilClose;
     let rules = BodyRules {
         side: Side::Upstream,
-        pause_max: leg.passage.route.idle_timeout,
+        pause_max: leg.passage.idle_timeout(),
         bytes_max: u64::MAX,
     };
     let stream = leg.lease.stream();

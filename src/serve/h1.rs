@@ -113,11 +113,8 @@ async fn serve_one<R: Runtime>(
     outgoing.version = x.head.version;
     outgoing.head_only = x.head.method == Method::Head;
     outgoing.keep_alive = x.head.keep_alive && !core.draining.get();
-    let rules = BodyRules {
-        side: Side::Downstream,
-        pause_max: listener.body_timeout,
-        bytes_max: u64::MAX,
-    };
+    let rules =
+        BodyRules { side: Side::Downstream, pause_max: listener.body_timeout, bytes_max: u64::MAX };
     let length = x.head.body;
     let mut incoming =
         BodyReader::new(core, &connection.stream, up, chunks, length, arrived, rules);

@@ -29,8 +29,8 @@ use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::Gateway;
 use crate::observe::metrics::CoreMetrics;
-use crate::runtime::{Runtime, Stream};
 use crate::runtime::deadline::Deadlines;
+use crate::runtime::{Runtime, Stream};
 use crate::serve::shard::{Origins, Shard};
 use crate::serve::work::{ResponseScratch, Work};
 

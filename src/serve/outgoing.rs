@@ -39,7 +39,12 @@ const COALESCE_BYTES_MAX: usize = 4096;
 
 impl<'a, R: Runtime> Outgoing<'a, R> {
     /// A writer for the answer to one request.
-    pub fn new(core: &'a Core<R>, stream: &'a R::Stream, slot: &'a Slot, pause_max: Duration) -> Self {
+    pub fn new(
+        core: &'a Core<R>,
+        stream: &'a R::Stream,
+        slot: &'a Slot,
+        pause_max: Duration,
+    ) -> Self {
         Self {
             core,
             stream,
@@ -85,7 +90,12 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     ///
     /// # Errors
     /// The client is gone.
-    pub async fn begin(&mut self, mut head: Buf, first: Option<Buf>, last: bool) -> Result<(), Fault> {
+    pub async fn begin(
+        &mut self,
+        mut head: Buf,
+        first: Option<Buf>,
+        last: bool,
+    ) -> Result<(), Fault> {
         self.begun = true;
         if self.framing == BodyLength::None {
             return self.write(head).await;
@@ -162,7 +172,11 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             Ok((Ok(()), _)) => Ok(()),
             Ok((Err(_), _)) | Err(_) => {
                 self.keep_alive = false;
-                Err(Fault { kind: FaultKind::ClientGone, side: Side::Downstream, again: Again::Never })
+                Err(Fault {
+                    kind: FaultKind::ClientGone,
+                    side: Side::Downstream,
+                    again: Again::Never,
+                })
             }
         }
     }

@@ -39,7 +39,8 @@ pub fn write<R: Runtime>(
     let added = TraceLines::of(&x.id, &x.trace);
     let mut address = AddressText::default();
     let proto = if x.client.tls { "https" } else { "http" };
-    let client = ForwardedClient { address: address.of(x.client.peer), proto, trusted: x.client.trusted };
+    let client =
+        ForwardedClient { address: address.of(x.client.peer), proto, trusted: x.client.trusted };
     let how = RequestForward {
         target: rewritten.as_ref().map(Buf::data),
         added: added.as_bytes(),

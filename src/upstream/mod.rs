@@ -14,7 +14,7 @@ use crate::base::address::Address;
 use crate::base::ids::{EndpointId, UpstreamId};
 use crate::base::limits::{
     CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, POOL_AGE_MAX, POOL_IDLE_MAX, POOL_IDLE_TIMEOUT,
-    UPSTREAM_RETRIES,
+    UPSTREAM_IDLE_TIMEOUT, UPSTREAM_RETRIES,
 };
 use crate::base::name::Name;
 use crate::base::random::Rng;
@@ -67,8 +67,8 @@ pub struct Rules {
     pub connect_timeout: Duration,
     /// From the whole request to the head of the response. Default: 30 s; the route's timeout holds, too.
     pub first_byte_timeout: Duration,
-    /// How long an origin may pause in the middle of a body. Default: the route's.
-    pub idle_timeout: Option<Duration>,
+    /// How long an origin may pause in the middle of a body. Default: 30 s.
+    pub idle_timeout: Duration,
     /// Idle connections kept by one core to one endpoint. Default: 128.
     pub pool_idle_max: usize,
     /// How long an unused connection is kept. Default: 50 s, below the 60 s and more of common servers,
@@ -85,7 +85,7 @@ impl Default for Rules {
         Self {
             connect_timeout: CONNECT_TIMEOUT,
             first_byte_timeout: FIRST_BYTE_TIMEOUT,
-            idle_timeout: None,
+            idle_timeout: UPSTREAM_IDLE_TIMEOUT,
             pool_idle_max: POOL_IDLE_MAX,
             pool_idle_timeout: POOL_IDLE_TIMEOUT,
             pool_age_max: POOL_AGE_MAX,

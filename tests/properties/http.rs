@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use miniz_oxide::inflate::decompress_to_vec_zlib;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -28,14 +29,18 @@ fn shared() -> PathBuf {
     there.next().expect("the shared corpora are needed; set RINGWAY_SHARED")
 }
 
-/// The smuggling cases of one file whose bytes are given in plain base64.
+/// The smuggling cases of one file.
 fn cases(file: &str) -> Vec<(Value, Vec<u8>)> {
     let path = shared().join("corpora/smuggling/public").join(file);
     let text = std::fs::read_to_string(&path).expect("the smuggling corpus is readable");
     let parsed = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let with_bytes = parsed.filter_map(|case| {
-        let bytes = STANDARD.decode(case["bytes"].as_str()?).expect("base64");
-        Some((case, bytes))
+    let decoded = |text: &str| STANDARD.decode(text).expect("base64");
+    let with_bytes = parsed.map(|case| {
+        let bytes = match case["zbytes"].as_str() {
+            Some(packed) => decompress_to_vec_zlib(&decoded(packed)).expect("zlib"),
+            None => decoded(case["bytes"].as_str().expect("bytes")),
+        };
+        (case, bytes)
     });
     let all: Vec<_> = with_bytes.collect();
     assert!(!all.is_empty());

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
-use crate::cli::FAILED;
 use crate::cli::demo::services::Services;
+use crate::cli::{FAILED, code};
 use crate::control::{self, Options};
 use crate::runtime::probe::DriverChoice;
 use crate::runtime::{clock, entropy};
@@ -85,14 +85,15 @@ impl Demo {
             path: Some(self.config.clone()),
             driver: DriverChoice::Auto,
             events_as_json: false,
+            quiet: true,
         };
-        let code = control::run_quietly(&options, || {
+        let end = control::run(&options, || {
             let screen = self.screen();
             let mut out = io::stdout().lock();
             let _ = out.write_all(screen.as_bytes()).and_then(|()| out.flush());
         });
         forget(&self.folder);
-        code
+        code(end)
     }
 
     /// The first screen: everything a person needs, and nothing else.

@@ -1,6 +1,6 @@
 //! Field lines, and what they say about the message as a whole (RFC 9112 §5, RFC 9110 §5).
 //!
-//! Each line is found, checked and recorded in one pass. Nothing is ever unfolded, trimmed of odd bytes,
+//! Each line is found, checked and recorded in one pass. A line is never unfolded, trimmed of odd bytes,
 //! or merged: a line that is not exactly `name ":" OWS value OWS CRLF` is refused.
 
 use crate::base::limits::CONNECTION_OPTIONS_MAX;
@@ -59,15 +59,17 @@ pub(super) fn read(
 #[inline]
 fn line(raw: &[u8], at: usize, sender: Sender) -> Result<Option<(Field, usize)>, HeadError> {
     let mut classes = chars::PLAIN;
-    let mut colon = at;
-    while let Some(&byte) = raw.get(colon) {
+    let mut length = 0;
+    let rest = &raw[at..];
+    for &byte in rest {
         let class = chars::class(byte);
         if class & chars::TCHAR == 0 {
             break;
         }
         classes &= class;
-        colon += 1;
+        length += 1;
     }
+    let colon = at + length;
     match raw.get(colon) {
         None => return Ok(None),
         Some(b':') if colon > at => {}

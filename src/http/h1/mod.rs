@@ -2,7 +2,7 @@
 //!
 //! Our own tokeniser in one pass rather than `httparse` behind a strict pre-scan: httparse accepts bare
 //! LF, obs-fold-like and lenient spellings that would each have to be found again, and two passes cost
-//! more than one. Nothing here ever does I/O, waits, or repairs what a peer sent.
+//! more than one. This room never does I/O, never waits, and never repairs what a peer sent.
 
 pub mod chunked;
 mod fields;

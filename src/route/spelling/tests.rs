@@ -28,13 +28,25 @@ fn the_default_refuses_every_spelling_that_origins_read_differently() {
     use PathFault::*;
     for (paths, fault) in [
         (
-            &["/a/../b", "/..", "/.", "/./a", "/%2e%2E/a", "/.%2e", "/a/...", "/..%20/a"][..],
+            &[
+                "/a/../b",
+                "/..",
+                "/.",
+                "/./a",
+                "/%2e%2E/a",
+                "/.%2e",
+                "/a/...",
+                "/..%20/a",
+                "/..%3Fx/a",
+                "/%ef%bc%8e%ef%bc%8e/a",
+                "/%e2%80%a5/a",
+            ][..],
             DotSegment,
         ),
-        (&["//a", "/a//b", "///"], EmptySegment),
-        (&["/a%2fb", "/a%2Fb", "/%2f"], EncodedSlash),
+        (&["//a", "/a//b", "///", "/%20/a", "/%3fx/a"], EmptySegment),
+        (&["/a%2fb", "/a%2Fb", "/%2f", "/a%ef%bc%8fb"], EncodedSlash),
         (&["/a;b", "/a%3Bb", "/..;/b", "/;"], Semicolon),
-        (&["/a\\b", "/a%5cb", "/..%5C"], Backslash),
+        (&["/a\\b", "/a%5cb", "/..%5C", "/a%ef%bc%bcb"], Backslash),
         (&["/a%00", "/a%0d%0a", "/%7f"], ControlByte),
         (&["/a%", "/a%2", "/a%zz", "/%u002e"], BrokenEscape),
         (
@@ -46,6 +58,8 @@ fn the_default_refuses_every_spelling_that_origins_read_differently() {
                 "/a%2500",
                 "/a%253b",
                 "/a%25252f",
+                "/%2561dmin",
+                "/%25u002e",
             ],
             DoubleEncoding,
         ),
@@ -63,12 +77,15 @@ fn a_kept_semicolon_does_not_change_which_route_matches() {
     let kept = PathSpelling { semicolon: Delimiter::Keep, ..PathSpelling::default() };
     assert_eq!(split("/admin;x=1/b%3by", kept), Ok(vec!["admin".into(), "b".into()]));
     assert_eq!(split("/..;x/b", kept), Err(PathFault::DotSegment));
+    assert_eq!(split("/;x/b", kept), Err(PathFault::EmptySegment));
 }
 
 #[test]
 fn a_kept_slash_stays_in_its_segment() {
     let kept = PathSpelling { encoded_slash: Delimiter::Keep, ..PathSpelling::default() };
     assert_eq!(split("/a%2Fb/c", kept), Ok(vec!["a/b".into(), "c".into()]));
+    assert_eq!(split("/x/..%2Fb", kept), Err(PathFault::DotSegment));
+    assert_eq!(split("/x/%2Fb", kept), Err(PathFault::EmptySegment));
 }
 
 fn rewritten(path: &str) -> String {
