@@ -1,8 +1,7 @@
-//! Properties of the pure rooms, what must hold for every input, one module per room; and the replay of
-//! the fuzz corpus on the stable toolchain.
+//! What must hold for every input: properties of the pure rooms, a module each, and the replay of the
+//! fuzz corpus on the stable toolchain. A property never depends on time or on another test.
 //!
-//! A property never depends on time, on a socket or on another test. A failing case is shrunk and
-//! printed; make it a named unit test beside the code that it broke.
+//! A failing case is shrunk and printed; make it a named unit test beside the code that it broke.
 
 #[path = "properties/aggregate.rs"]
 mod aggregate;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use ringway::aggregate::fuzz;
 use ringway::aggregate::json::{self, Pick};
 use ringway::aggregate::{Part, PartFault, PartOutcome, Pass, Plan, merge, partial};
 use ringway::base::ids::UpstreamId;
@@ -338,6 +339,21 @@ proptest! {
                 prop_assert!(text.is_char_boundary(error.offset) && text.is_char_boundary(error.offset + error.len));
                 prop_assert!(!error.to_string().is_empty());
             }
+        }
+    }
+}
+
+// ---- the fuzz corpus -------------------------------------------------------------------------------
+
+#[test]
+fn the_fuzz_corpus_breaks_no_promise() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    for (target, promise) in [("json", fuzz::json as fn(&[u8])), ("template", fuzz::template)] {
+        let seeds = std::fs::read_dir(corpus.join(target)).expect("the corpus is kept");
+        let paths: Vec<_> = seeds.map(|seed| seed.expect("readable").path()).collect();
+        assert!(!paths.is_empty(), "{target}");
+        for path in paths {
+            promise(&std::fs::read(path).expect("readable"));
         }
     }
 }

@@ -5,8 +5,7 @@
 //! the grammar of numbers (§6) and which token may follow which (§2, §4, §5) are additions whose carries
 //! ripple through runs of bits. Only brackets, backslashes and `true`, `false`, `null` are looked at one
 //! by one, at a cost bounded for each byte (0.7 GB/s at the least measured), so an origin can never make
-//! it slow: nothing
-//! backtracks, nothing recurses, nothing is allocated and the input is never written to.
+//! it slow: nothing backtracks, nothing recurses, nothing is allocated and the input is never written to.
 //!
 //! The stack of open containers is one bit each in a `u128`: that is where the bound on depth comes
 //! from. The choice refused is a library's parser (simd-json, serde_json, sonic-rs), which also builds

@@ -1,0 +1,4 @@
+//! The check of a part's JSON, and picking from it. Never more than one line: the promises stand in the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ringway::aggregate::fuzz::json(data));
