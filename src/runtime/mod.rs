@@ -13,7 +13,6 @@ pub mod uring;
 
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
 
 use crate::base::address::Address;
 use crate::base::buffer::Buf;
@@ -25,6 +24,8 @@ pub trait Runtime: Clone + 'static {
     type Stream: Stream;
     /// A socket that accepts connections.
     type Listener: Listener<Stream = Self::Stream>;
+    /// What the control side hands over for a listener: bound and listening already.
+    type Bound: 'static;
 
     /// The monotonic clock.
     fn now(&self) -> Instant;
@@ -41,8 +42,8 @@ pub trait Runtime: Clone + 'static {
     /// Accepts on a socket that is bound and listens already.
     ///
     /// # Errors
-    /// When the event loop cannot take the descriptor.
-    fn listen(&self, address: &Address, socket: OwnedFd) -> io::Result<Self::Listener>;
+    /// When the event loop cannot take the socket.
+    fn listen(&self, address: &Address, socket: Self::Bound) -> io::Result<Self::Listener>;
 
     /// Connects to an address. The caller sets the deadline.
     ///

@@ -53,6 +53,7 @@ pub fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
 impl Runtime for Uring {
     type Stream = Socket;
     type Listener = Acceptor;
+    type Bound = OwnedFd;
 
     fn now(&self) -> Instant {
         clock::now()

@@ -1,7 +1,8 @@
 //! What control tells a core, and what a core tells control: bounded queues, never awaited.
 //!
 //! A core never blocks on either: it looks for orders at its tick, and a report that finds the queue
-//! full is dropped (control counts what it misses by asking again).
+//! full is dropped (control counts what it misses by asking again). `B` is what the runtime listens on
+//! (`Runtime::Bound`): a descriptor, unless the network is simulated.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,13 +18,13 @@ use crate::gateway::Gateway;
 const ORDERS_MAX: usize = 64;
 
 /// What control tells a core.
-pub enum Order {
+pub enum Order<B = OwnedFd> {
     /// Put the next version in place.
     Install {
         /// The version.
         gateway: Arc<Gateway>,
         /// Sockets for addresses that are new.
-        listeners: Vec<NewListener>,
+        listeners: Vec<NewListener<B>>,
         /// Addresses that are gone.
         closed: Vec<Address>,
     },
@@ -34,11 +35,11 @@ pub enum Order {
 }
 
 /// A listening socket for one core.
-pub struct NewListener {
+pub struct NewListener<B = OwnedFd> {
     /// Where it is bound.
     pub address: Arc<Address>,
     /// The socket.
-    pub socket: OwnedFd,
+    pub socket: B,
     /// Client connections open on this address, on all cores together.
     pub open: Arc<Word>,
 }
@@ -73,30 +74,35 @@ pub enum Report {
 }
 
 /// Control's end of one core's mailbox.
-pub struct Voice {
-    orders: Sender<Order>,
+pub struct Voice<B = OwnedFd> {
+    orders: Sender<Order<B>>,
 }
 
-impl Voice {
+impl<B> Voice<B> {
     /// Gives an order.
     ///
     /// # Errors
     /// The order, when the core is gone or does not look into its mailbox any more.
-    pub fn tell(&self, order: Order) -> Result<(), Order> {
+    pub fn tell(&self, order: Order<B>) -> Result<(), Order<B>> {
         self.orders.try_send(order).map_err(TrySendError::into_inner)
     }
 }
 
 /// A core's end.
-#[derive(Clone)]
-pub struct Ear {
-    orders: Receiver<Order>,
+pub struct Ear<B = OwnedFd> {
+    orders: Receiver<Order<B>>,
     reports: Sender<Report>,
 }
 
-impl Ear {
+impl<B> Clone for Ear<B> {
+    fn clone(&self) -> Self {
+        Self { orders: self.orders.clone(), reports: self.reports.clone() }
+    }
+}
+
+impl<B> Ear<B> {
     /// The next order, if there is one.
-    pub fn next(&self) -> Option<Order> {
+    pub fn next(&self) -> Option<Order<B>> {
         self.orders.try_recv().ok()
     }
 
@@ -107,7 +113,7 @@ impl Ear {
 }
 
 /// A mailbox whose core reports to `reports`.
-pub fn mailbox(reports: Sender<Report>) -> (Voice, Ear) {
+pub fn mailbox<B>(reports: Sender<Report>) -> (Voice<B>, Ear<B>) {
     let (sender, receiver) = bounded(ORDERS_MAX);
     (Voice { orders: sender }, Ear { orders: receiver, reports })
 }

@@ -29,7 +29,7 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 /// A worker on its own thread.
 pub struct Worker<R: Runtime> {
     core: Rc<Core<R>>,
-    ear: Ear,
+    ear: Ear<R::Bound>,
     listeners: RefCell<Vec<Listening<R>>>,
     connections_max: usize,
     backing_off: Rc<Cell<bool>>,
@@ -53,7 +53,7 @@ enum Then {
 impl<R: Runtime> Worker<R> {
     /// A worker around `core` that obeys `ear`.
     /// At most `connections_max` clients are served at once, whatever listeners say.
-    pub fn new(core: Rc<Core<R>>, ear: Ear, connections_max: usize) -> Self {
+    pub fn new(core: Rc<Core<R>>, ear: Ear<R::Bound>, connections_max: usize) -> Self {
         let connections_max = connections_max.min(CONNECTIONS_PER_CORE_MAX);
         let listeners = RefCell::new(Vec::new());
         let (backing_off, accepting) = (Rc::default(), Rc::default());
@@ -61,7 +61,7 @@ impl<R: Runtime> Worker<R> {
     }
 
     /// Works until told to stop, or until drained.
-    pub async fn run(self, listeners: Vec<NewListener>) {
+    pub async fn run(self, listeners: Vec<NewListener<R::Bound>>) {
         let core = &self.core;
         core.runtime.spawn(core.deadlines.clone().sweep(core.runtime.clone()));
         self.listen(listeners);
@@ -80,7 +80,7 @@ impl<R: Runtime> Worker<R> {
         }
     }
 
-    fn obey(&self, order: Order) -> Then {
+    fn obey(&self, order: Order<R::Bound>) -> Then {
         match order {
             Order::Install { gateway, listeners, closed } => {
                 let version = gateway.version;
@@ -115,7 +115,7 @@ impl<R: Runtime> Worker<R> {
         core.shard(|shard| shard.hand_over(&core.metrics));
     }
 
-    fn listen(&self, listeners: Vec<NewListener>) {
+    fn listen(&self, listeners: Vec<NewListener<R::Bound>>) {
         for NewListener { address, socket, open } in listeners {
             match self.core.runtime.listen(&address, socket) {
                 Ok(listener) => {
@@ -187,8 +187,8 @@ impl Drop for Counted {
 }
 
 /// Tells the control side once that accepting fails, and once that it works again.
-struct Trouble {
-    ear: Ear,
+struct Trouble<B> {
+    ear: Ear<B>,
     told: Rc<Cell<bool>>,
 }
 
@@ -198,7 +198,7 @@ async fn accept<R: Runtime>(
     core: Rc<Core<R>>,
     listener: Rc<R::Listener>,
     place: Place,
-    trouble: Trouble,
+    trouble: Trouble<R::Bound>,
 ) {
     while let Some(accepted) = listener.accept().await {
         match accepted {
@@ -222,7 +222,7 @@ async fn accept<R: Runtime>(
 
 async fn back_off<R: Runtime>(
     core: &Core<R>,
-    trouble: &Trouble,
+    trouble: &Trouble<R::Bound>,
     address: &Address,
     error: io::Error,
 ) {
