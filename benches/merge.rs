@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ringway::aggregate::json::Tokens;
 use ringway::aggregate::{Part, PartOutcome, Pass, Plan, Taken, json, merge};
 use ringway::base::ids::UpstreamId;
 use ringway::base::name::Name;
@@ -47,10 +48,10 @@ fn dashboard() -> Plan {
 }
 
 /// Judges three bodies and writes the document.
-fn merged(plan: &Plan, bodies: &[Vec<u8>; 3], out: &mut Vec<u8>) {
+fn merged(plan: &Plan, bodies: &[Vec<u8>; 3], tokens: &mut Tokens, out: &mut Vec<u8>) {
     let mut outcomes = [PartOutcome::Empty; 3];
     for ((part, body), outcome) in plan.parts.iter().zip(bodies).zip(&mut outcomes) {
-        if let Ok(Taken::Value(span)) = part.judge(Status(200), body) {
+        if let Ok(Taken::Value(span)) = part.judge(Status(200), body, tokens, &mut Vec::new()) {
             *outcome = PartOutcome::Value(span.of(body));
         }
     }
@@ -65,8 +66,11 @@ fn merges(c: &mut Criterion) {
         let bodies = [orders(512), orders(size), orders(1 << 10)];
         let bytes: usize = bodies.iter().map(Vec::len).sum();
         let mut out = Vec::with_capacity(bytes + 64);
+        let mut tokens = Tokens::default();
         group.throughput(Throughput::Bytes(bytes as u64));
-        group.bench_function(name, |b| b.iter(|| merged(&plan, black_box(&bodies), &mut out)));
+        group.bench_function(name, |b| {
+            b.iter(|| merged(&plan, black_box(&bodies), &mut tokens, &mut out));
+        });
     }
     group.finish();
 }

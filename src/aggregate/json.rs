@@ -12,14 +12,17 @@
 //! 12.9 µs. The table and what would change our mind: `docs/decisions/0010-json.md`.
 
 mod classify;
-mod pick;
+pub mod index;
+pub(in crate::aggregate) mod key;
+pub mod path;
 mod scan;
 #[cfg(test)]
 mod tests;
 
 use crate::base::span::Span;
 
-pub use crate::aggregate::json::pick::{Pick, PickError};
+pub use crate::aggregate::json::index::{Document, Tokens, index};
+pub use crate::aggregate::json::path::{Path, PathError, PathErrorKind, Step, scalar};
 
 /// Why a text is not one JSON value that we pass on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

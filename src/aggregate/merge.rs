@@ -55,6 +55,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::aggregate::json::Tokens;
     use crate::aggregate::partial::PartFault;
     use crate::aggregate::plan::{Part, Pass, Taken};
     use crate::base::ids::UpstreamId;
@@ -100,7 +101,10 @@ mod tests {
     fn an_answer_is_judged_by_status_then_size_then_shape() {
         let mut part = part("a", None);
         part.bytes_max = 8;
-        let judge = |status, body: &[u8]| part.judge(Status(status), body);
+        let judge_by = |part: &Part, status, body: &[u8]| {
+            part.judge(Status(status), body, &mut Tokens::default(), &mut Vec::new())
+        };
+        let judge = |status, body| judge_by(&part, status, body);
         assert_eq!(judge(200, b" [1] "), Ok(Taken::Value(crate::base::span::Span::new(1, 4))));
         assert_eq!(judge(203, b"1"), Ok(Taken::Value(crate::base::span::Span::new(0, 1))));
         for (status, body) in [(204, &b""[..]), (200, b""), (200, b" \n"), (205, b"x")] {
@@ -113,9 +117,9 @@ mod tests {
         assert_eq!(judge(200, b"<html>"), Err(PartFault::NotJson));
         assert_eq!(judge(200, b"[1"), Err(PartFault::Truncated));
         assert_eq!(judge(200, b"\"\xff\""), Err(PartFault::NotUtf8));
-        part.pick = Some(crate::aggregate::json::Pick::parse("x").expect("fine"));
-        assert_eq!(part.judge(Status(200), b"{}"), Err(PartFault::Pick));
+        part.pick = Some(crate::aggregate::json::Path::parse("x").expect("fine"));
+        assert_eq!(judge_by(&part, 200, b"{}"), Err(PartFault::Pick));
         let inside = Taken::Value(crate::base::span::Span::new(5, 6));
-        assert_eq!(part.judge(Status(200), br#"{"x":1}"#), Ok(inside));
+        assert_eq!(judge_by(&part, 200, br#"{"x":1}"#), Ok(inside));
     }
 }

@@ -12,7 +12,9 @@ pub mod merge;
 pub mod partial;
 pub mod plan;
 pub mod request;
+pub mod select;
 
 pub use crate::aggregate::merge::{Merged, merge};
 pub use crate::aggregate::partial::PartFault;
 pub use crate::aggregate::plan::{Part, PartOutcome, Pass, Plan, Taken};
+pub use crate::aggregate::select::{Lists, SelectError, Selection};

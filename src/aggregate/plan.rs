@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::aggregate::json::{self, Pick};
+use crate::aggregate::json::{self, Path, Tokens};
 use crate::aggregate::partial::{self, PartFault};
 use crate::aggregate::request;
+use crate::aggregate::select::Selection;
 use crate::base::ids::UpstreamId;
 use crate::base::limits::{PART_BYTES_MAX, PARTS_MAX};
 use crate::base::name::Name;
@@ -58,7 +59,9 @@ pub struct Part {
     /// What stands in when it fails, as JSON (`else`); `None`: the part is required.
     pub otherwise: Option<Box<[u8]>>,
     /// The value that is taken from its answer; `None`: all of it.
-    pub pick: Option<Pick>,
+    pub pick: Option<Path>,
+    /// What of that is kept, dropped and renamed; `None`: nothing changes.
+    pub shape: Option<Selection>,
     /// Fields of its answer that go to the client.
     pub reply_headers: Box<[Box<str>]>,
     /// `{"name":` for the first part, `,"name":` for the others.
@@ -85,6 +88,8 @@ pub enum PartOutcome<'a> {
 pub enum Taken {
     /// This span of the body is the part's value.
     Value(Span),
+    /// The value was written anew, to where `judge` was told.
+    Shaped,
     /// There is nothing.
     Empty,
 }
@@ -125,6 +130,7 @@ impl Part {
             bytes_max: PART_BYTES_MAX as u32,
             otherwise: None,
             pick: None,
+            shape: None,
             reply_headers: Box::default(),
             key_text: Box::default(),
             label: Box::default(),
@@ -151,11 +157,18 @@ impl Part {
         if (200..300).contains(&status.0) { Ok(()) } else { Err(PartFault::Status(status)) }
     }
 
-    /// What a whole answer is worth: one JSON value, or what `pick` names in it.
+    /// What a whole answer is worth: one JSON value, or what `pick` names in it, shaped. A value written anew
+    /// replaces what was in `shaped`; `tokens` is room to work in.
     ///
     /// # Errors
     /// The reason why the answer is none.
-    pub fn judge(&self, status: Status, body: &[u8]) -> Result<Taken, PartFault> {
+    pub fn judge(
+        &self,
+        status: Status,
+        body: &[u8],
+        tokens: &mut Tokens,
+        shaped: &mut Vec<u8>,
+    ) -> Result<Taken, PartFault> {
         self.judge_status(status)?;
         if body.is_empty() || matches!(status.0, 204 | 205) {
             return Ok(Taken::Empty);
@@ -163,15 +176,32 @@ impl Part {
         if body.len() > self.bytes_max as usize {
             return Err(PartFault::TooLarge);
         }
-        let span = match json::check(body) {
-            Ok(span) => span,
+        if self.pick.is_none() && self.shape.is_none() {
+            return match json::check(body) {
+                Ok(span) => Ok(Taken::Value(span)),
+                Err(json::JsonFault::Empty) => Ok(Taken::Empty),
+                Err(fault) => Err(fault.into()),
+            };
+        }
+        let document = match json::index(body, tokens) {
+            Ok(document) => document,
             Err(json::JsonFault::Empty) => return Ok(Taken::Empty),
             Err(fault) => return Err(fault.into()),
         };
-        let Some(pick) = &self.pick else {
-            return Ok(Taken::Value(span));
+        let at = match &self.pick {
+            Some(pick) => pick.find(&document).ok_or(PartFault::Pick)?,
+            None => 0,
         };
-        pick.find(body).map(Taken::Value).ok_or(PartFault::Pick)
+        let taken = match &self.shape {
+            Some(shape) => {
+                shaped.clear();
+                shape.apply(&document, at, shaped);
+                Taken::Shaped
+            }
+            None => Taken::Value(document.value(at)),
+        };
+        tokens.trim();
+        Ok(taken)
     }
 
     /// The bytes that stand for the part in the document.

@@ -190,8 +190,19 @@ const _: () = assert!(TOKENS_REMEMBERED_BYTES_MAX > 64 * TOKEN_BYTES_MAX, "large
 
 // ---- aggregate -----------------------------------------------------------------------------------
 
-/// Steps of one `pick` path. Deeper than any API is written by hand.
-pub const PICK_STEPS_MAX: usize = 16;
+/// Steps of one path into JSON (`pick`, `keep`, `drop`, `rename`, references). Deeper than any API is
+/// written by hand; walks along paths nest at most as deep.
+pub const PATH_STEPS_MAX: usize = 16;
+/// Paths of one part's `keep`, `drop` and `rename` together. A part with more fields is better dropped from.
+pub const SHAPE_PATHS_MAX: usize = 256;
+/// Renamed members of one object. Unit: one bit of a word each, which says whether the member is there.
+pub const RENAMES_PER_OBJECT_MAX: usize = 64;
+/// Nodes of one compiled `Selection`. Only lists that mix `[0]` and `[*]` on many levels have more nodes
+/// than steps; the bound keeps them from doubling with each level.
+pub const SHAPE_NODES_MAX: usize = 4096;
+/// Places of tokens for which a core keeps room between two answers. Unit: 4 bytes each, 256 KiB in all; an
+/// answer of 4 MiB may need 16 MiB for the moment of its check.
+pub const JSON_TOKENS_KEPT_MAX: usize = 64 * 1024;
 
 // ---- upstream ------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::aggregate::json::Pick;
+use crate::aggregate::json::Path;
 use crate::aggregate::{Part, Pass, Plan, request};
 use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
@@ -85,8 +85,8 @@ fn check_reserved(name: &Text, how: &str, report: &Report) {
     }
 }
 
-fn read_pick(text: &Text, report: &Report) -> Option<Pick> {
-    match Pick::parse(&text.value) {
+fn read_pick(text: &Text, report: &Report) -> Option<Path> {
+    match Path::parse_one(&text.value) {
         Ok(pick) => Some(pick),
         Err(error) => {
             let at = error.offset.min(text.value.len());

@@ -107,6 +107,7 @@ pub async fn run<R: Runtime>(
         outcomes.push(match end.as_ref().map(|end| &end.result) {
             Some(Ok(answer)) => match answer.taken {
                 Taken::Value(span) => PartOutcome::Value(span.of(answer.body.bytes())),
+                Taken::Shaped => PartOutcome::Value(answer.body.bytes()),
                 Taken::Empty => PartOutcome::Empty,
             },
             Some(Err(Failure::Part(fault))) => PartOutcome::Failed(*fault),
@@ -326,7 +327,11 @@ async fn collect<R: Runtime>(
         lease.give_back(core.runtime.now());
     }
     good.map_err(Failure::Part)?;
-    let taken = part.judge(head.status, body.bytes()).map_err(Failure::Part)?;
+    let mut shaped = Vec::new();
+    let taken =
+        core.shard(|shard| part.judge(head.status, body.bytes(), &mut shard.tokens, &mut shaped));
+    let taken = taken.map_err(Failure::Part)?;
+    let body = if taken == Taken::Shaped { Body::Collected(shaped) } else { body };
     Ok(Answer { body, taken, lines })
 }
 

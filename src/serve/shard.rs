@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::aggregate::json::Tokens;
 use crate::base::random::Rng;
 use crate::base::time::Instant;
 use crate::gateway::Gateway;
@@ -28,6 +29,8 @@ pub struct Shard {
     pub log: Option<AccessLog>,
     /// Where the segments of the path at hand are.
     pub path: PathScratch,
+    /// Room to look into the JSON of parts.
+    pub tokens: Tokens,
 }
 
 impl Shard {

@@ -67,6 +67,7 @@ pub fn start(birth: Birth) -> std::io::Result<(Voice, JoinHandle<()>)> {
             slots: Slots::new(entropy::seed()),
             log: pages.map(AccessLog::new),
             path: Default::default(),
+            tokens: Default::default(),
         };
         let work = async {
             let core = Rc::new(Core::new(worker, Uring, gateway, metrics, shard));

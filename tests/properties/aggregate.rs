@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ringway::aggregate::fuzz;
-use ringway::aggregate::json::{self, Pick};
+use ringway::aggregate::json::{self, Path, Tokens};
 use ringway::aggregate::{Part, PartFault, PartOutcome, Pass, Plan, merge, partial};
 use ringway::base::ids::UpstreamId;
 use ringway::base::limits::JSON_DEPTH_MAX;
@@ -137,7 +137,9 @@ proptest! {
                 "a[1].b" | "c.d" => Some(&value),
                 _ => value.get(index as usize),
             };
-            let found = Pick::parse(&path).expect("a path").find(&text);
+            let mut tokens = Tokens::default();
+            let document = json::index(&text, &mut tokens).expect("JSON");
+            let found = Path::parse(&path).expect("a path").find(&document).map(|at| document.value(at));
             let found = found.map(|span| serde_json::from_slice::<Value>(span.of(&text)).expect("JSON"));
             let expected = expected.map(|value| serde_json::from_slice::<Value>(&written(value, false)).expect("JSON"));
             prop_assert_eq!(found, expected);
@@ -145,11 +147,75 @@ proptest! {
     }
 
     #[test]
-    fn a_pick_ends_on_any_bytes(text in prop::collection::vec(any::<u8>(), 0..100), path in "[ab.\\[\\]0-9]{0,8}") {
-        if let Ok(pick) = Pick::parse(&path) {
-            let _ = pick.find(&text);
+    fn a_selection_is_what_the_naive_one_is(
+        value in shapely(),
+        pretty in any::<bool>(),
+        lists in prop::collection::vec(("[-+>]", path()), 0..8),
+    ) {
+        let lists: String = lists.iter().map(|(sign, path)| match sign.as_str() {
+            ">" => format!("{path}=z "),
+            _ => format!("{sign}{path} "),
+        }).collect();
+        let text = if pretty { reindented(&value) } else { value };
+        fuzz::select(format!("{lists}\n{text}").as_bytes());
+    }
+}
+
+/// A path over few names, so that it often meets something.
+fn path() -> impl Strategy<Value = String> {
+    let step = prop_oneof![3 => "[abz]", 2 => Just("[*]".to_owned()), 1 => "\\[[012]\\]"];
+    prop::collection::vec(step, 1..5).prop_map(|steps| {
+        let joined = steps.iter().map(|step| match step.starts_with('[') {
+            true => step.clone(),
+            false => format!(".{step}"),
+        });
+        joined.collect::<String>().trim_start_matches('.').to_owned()
+    })
+}
+
+/// Texts over few names, some of them escaped or repeated, with numbers that no double holds.
+fn shapely() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("1.0"),
+        Just("12345678901234567890"),
+        Just("\"x,}]\\\"\""),
+        Just("null"),
+        Just("{}"),
+        Just("[]"),
+        Just("\"\""),
+    ];
+    leaf.prop_map(str::to_owned).prop_recursive(4, 48, 5, |inner| {
+        let name = prop_oneof![4 => "[abz]".prop_map(|name| name), 1 => Just("\\u0061".to_owned()), 1 => Just("\\ud800".to_owned())];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(|all| format!("[{}]", all.join(","))),
+            prop::collection::vec((name, inner), 0..5).prop_map(|all| {
+                let members: Vec<String> = all.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+/// The text with white space at every token but inside of strings.
+fn reindented(text: &str) -> String {
+    let (mut out, mut in_string, mut escaped) = (String::from("\n"), false, false);
+    for c in text.chars() {
+        let token = !in_string && "{}[]:,".contains(c);
+        if token {
+            out.push(' ');
+        }
+        out.push(c);
+        if token {
+            out.push_str("\r\n\t");
+        }
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => in_string = !in_string,
+            _ => {}
         }
     }
+    out
 }
 
 // ---- merge -----------------------------------------------------------------------------------------
@@ -348,7 +414,9 @@ proptest! {
 #[test]
 fn the_fuzz_corpus_breaks_no_promise() {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
-    for (target, promise) in [("json", fuzz::json as fn(&[u8])), ("template", fuzz::template)] {
+    for (target, promise) in
+        [("json", fuzz::json as fn(&[u8])), ("select", fuzz::select), ("template", fuzz::template)]
+    {
         let seeds = std::fs::read_dir(corpus.join(target)).expect("the corpus is kept");
         let paths: Vec<_> = seeds.map(|seed| seed.expect("readable").path()).collect();
         assert!(!paths.is_empty(), "{target}");

@@ -24,15 +24,56 @@ pub(super) fn check(input: &[u8]) -> Result<(), JsonFault> {
     check_portable(input)
 }
 
+/// As `check`, and appends the place of every token to `starts`.
+pub(super) fn index(input: &[u8], starts: &mut Vec<u32>) -> Result<(), JsonFault> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("pclmulqdq")
+            && is_x86_feature_detected!("bmi1")
+        {
+            // SAFETY: the three features were detected.
+            return unsafe { x86::index_avx2(input, starts) };
+        }
+        x86::index_sse2(input, starts)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    index_portable(input, starts)
+}
+
 /// As `check`, in plain Rust.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 pub(super) fn check_portable(input: &[u8]) -> Result<(), JsonFault> {
-    scan(input, portable, prefix_xor)
+    scan(input, portable, prefix_xor, |_, _| {})
 }
 
-/// As `check`, with SSE2 only.
+/// As `index`, in plain Rust.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+pub(super) fn index_portable(input: &[u8], starts: &mut Vec<u32>) -> Result<(), JsonFault> {
+    scan(input, portable, prefix_xor, |base, tokens| note(starts, base, tokens))
+}
+
+/// As `check` and `index`, with SSE2 only.
 #[cfg(all(test, target_arch = "x86_64"))]
-pub(super) use x86::check_sse2;
+pub(super) use x86::{check_sse2, index_sse2};
+
+/// Appends the places of a block's tokens. Eight are written whether they are there or not: a guess that
+/// fails costs more than a store.
+#[inline(always)]
+fn note(starts: &mut Vec<u32>, base: usize, mut tokens: u64) {
+    let count = tokens.count_ones() as usize;
+    let mut places = [0u32; BLOCK_BYTES];
+    for eight in places.chunks_exact_mut(8) {
+        for place in eight {
+            *place = base as u32 + tokens.trailing_zeros();
+            tokens &= tokens.wrapping_sub(1);
+        }
+        if tokens == 0 {
+            break;
+        }
+    }
+    starts.extend_from_slice(&places[..count]);
+}
 
 /// Bit `i` of the result is the XOR of bits `0..=i`.
 fn prefix_xor(mut bits: u64) -> u64 {
@@ -70,20 +111,42 @@ fn portable(block: &[u8; BLOCK_BYTES]) -> Classes {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK_BYTES, Classes, JsonFault, prefix_xor, scan};
+    use super::{BLOCK_BYTES, Classes, JsonFault, note, prefix_xor, scan};
 
     #[target_feature(enable = "avx2,pclmulqdq,bmi1")]
     pub(in crate::aggregate::json) fn check_avx2(input: &[u8]) -> Result<(), JsonFault> {
-        scan(input, |block| classify_avx2(block), |bits| prefix_xor_carryless(bits))
+        scan(input, |block| classify_avx2(block), |bits| prefix_xor_carryless(bits), |_, _| {})
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq,bmi1")]
+    pub(in crate::aggregate::json) fn index_avx2(
+        input: &[u8],
+        starts: &mut Vec<u32>,
+    ) -> Result<(), JsonFault> {
+        let note = |base, tokens| note(starts, base, tokens);
+        scan(input, |block| classify_avx2(block), |bits| prefix_xor_carryless(bits), note)
     }
 
     pub(in crate::aggregate::json) fn check_sse2(input: &[u8]) -> Result<(), JsonFault> {
         #[target_feature(enable = "sse2")]
         fn check(input: &[u8]) -> Result<(), JsonFault> {
-            scan(input, |block| classify_sse2(block), prefix_xor)
+            scan(input, |block| classify_sse2(block), prefix_xor, |_, _| {})
         }
         // SAFETY: SSE2 belongs to every x86-64.
         unsafe { check(input) }
+    }
+
+    pub(in crate::aggregate::json) fn index_sse2(
+        input: &[u8],
+        starts: &mut Vec<u32>,
+    ) -> Result<(), JsonFault> {
+        #[target_feature(enable = "sse2")]
+        fn index(input: &[u8], starts: &mut Vec<u32>) -> Result<(), JsonFault> {
+            let note = |base, tokens| note(starts, base, tokens);
+            scan(input, |block| classify_sse2(block), prefix_xor, note)
+        }
+        // SAFETY: SSE2 belongs to every x86-64.
+        unsafe { index(input, starts) }
     }
 
     /// A carry-less product with all ones is the prefix XOR.

@@ -54,18 +54,20 @@ pub(super) struct Classes {
     pub minus: u64,
 }
 
-/// Reads all of `input` with the given way to classify a block and to XOR prefixes.
+/// Reads all of `input` with the given way to classify a block and to XOR prefixes. `note` is told the tokens
+/// of each block: where it begins, and a bit for each.
 #[inline(always)]
 pub(super) fn scan(
     input: &[u8],
     classify: impl Fn(&[u8; BLOCK_BYTES]) -> Classes,
     prefix_xor: impl Fn(u64) -> u64,
+    mut note: impl FnMut(usize, u64),
 ) -> Result<(), JsonFault> {
     let mut state = State::default();
     let (blocks, tail) = input.as_chunks::<BLOCK_BYTES>();
     for (index, block) in blocks.iter().enumerate() {
         let classes = classify(block);
-        state.block(&classes, input, index * BLOCK_BYTES, &prefix_xor);
+        note(index * BLOCK_BYTES, state.block(&classes, input, index * BLOCK_BYTES, &prefix_xor));
         if state.wrong != 0 {
             return Err(JsonFault::Malformed);
         }
@@ -77,7 +79,8 @@ pub(super) fn scan(
     // (a sign, a dot) meets a space there.
     let mut last = [b' '; BLOCK_BYTES];
     last[..tail.len()].copy_from_slice(tail);
-    state.block(&classify(&last), input, blocks.len() * BLOCK_BYTES, &prefix_xor);
+    let base = blocks.len() * BLOCK_BYTES;
+    note(base, state.block(&classify(&last), input, base, &prefix_xor));
     state.end()
 }
 
@@ -123,6 +126,7 @@ impl Default for State {
 }
 
 impl State {
+    /// Reads one block; returns where its tokens begin.
     #[inline(always)]
     fn block(
         &mut self,
@@ -130,7 +134,7 @@ impl State {
         input: &[u8],
         base: usize,
         prefix_xor: impl Fn(u64) -> u64,
-    ) {
+    ) -> u64 {
         // Strings: from the opening quote to the byte before the closing one.
         let escaped = self.escaped(classes.backslash);
         let quotes = classes.quote & !escaped;
@@ -165,6 +169,7 @@ impl State {
         let kinds =
             Tokens { tokens, comma, colon, open, close, string, scalar: starts, curly, object };
         self.wrong |= self.follow.check(&kinds);
+        tokens
     }
 
     /// Which bytes stand behind a backslash that is not itself escaped. Runs of backslashes are told

@@ -43,6 +43,16 @@ fn check_every_way(text: &[u8]) -> Result<Span, JsonFault> {
     assert_eq!(classify::check_portable(text), shape, "{:?}", String::from_utf8_lossy(text));
     #[cfg(target_arch = "x86_64")]
     assert_eq!(classify::check_sse2(text), shape, "{:?}", String::from_utf8_lossy(text));
+    let (mut starts, mut portable) = (Vec::new(), Vec::new());
+    assert_eq!(classify::index(text, &mut starts), shape);
+    assert_eq!(classify::index_portable(text, &mut portable), shape);
+    assert_eq!(starts, portable, "{:?}", String::from_utf8_lossy(text));
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut sse2 = Vec::new();
+        assert_eq!(classify::index_sse2(text, &mut sse2), shape);
+        assert_eq!(starts, sse2, "{:?}", String::from_utf8_lossy(text));
+    }
     verdict
 }
 
@@ -167,10 +177,11 @@ fn each_way_to_fail_has_its_name() {
 #[test]
 fn a_pick_finds_the_last_of_its_name() {
     let text = br#" {"data":{"items":[{"id":1},"x}]\"",[2, 3]],"n":-1.5},"data2":0,"a":1,"a":2,"d\u00e9":3} "#;
-    check(text).expect("the document is fine");
+    let mut tokens = Tokens::default();
+    let document = index(text, &mut tokens).expect("the document is fine");
     let found = |path: &str| {
-        let span = Pick::parse(path).expect("the path is fine").find(text)?;
-        Some(std::str::from_utf8(span.of(text)).expect("text"))
+        let at = Path::parse_one(path).expect("the path is fine").find(&document)?;
+        Some(std::str::from_utf8(document.value(at).of(text)).expect("text"))
     };
     assert_eq!(found("data.items[0].id"), Some("1"));
     assert_eq!(found("data.items[1]"), Some(r#""x}]\"""#));
@@ -183,30 +194,82 @@ fn a_pick_finds_the_last_of_its_name() {
     for path in ["nothing", "data.items[3]", "data[0]", "a.b", "data.items.id"] {
         assert_eq!(found(path), None, "{path}");
     }
-    let last = Pick::parse("[1]").expect("fine").find(b"[1,{\"a\":2}]");
-    assert_eq!(last, Some(Span::new(3, 10)));
 }
 
 #[test]
-fn a_pick_ends_on_any_text() {
-    let pick = Pick::parse("a[0].b").expect("fine");
-    for text in ["", "{", "{\"a", "{:", "{,,", "[}", "{\"a\":[", "{\"a\":[{\"b\":", "\\", "{]"] {
-        let _ = pick.find(text.as_bytes());
+fn a_path_with_stars_names_every_value_in_order() {
+    let text = br#"{"items":[{"id":1,"tags":["a","b"]},{"id":"2"},7,{"id":3,"tags":[]},{"tags":["c"],"id":null}],"x":[]}"#;
+    let mut tokens = Tokens::default();
+    let document = index(text, &mut tokens).expect("the document is fine");
+    let found = |path: &str| -> Vec<String> {
+        let path = Path::parse(path).expect("the path is fine");
+        path.values(&document).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+    };
+    assert_eq!(found("items[*].id"), ["1", "\"2\"", "3", "null"]);
+    assert_eq!(found("items[*].tags[*]"), ["\"a\"", "\"b\"", "\"c\""]);
+    assert_eq!(found("items[*].tags[0]"), ["\"a\"", "\"c\""]);
+    assert_eq!(found("items[1].id"), ["\"2\""]);
+    for path in ["x[*]", "items[*].id[*]", "items[*].none", "[*]", "none[*].id"] {
+        assert!(found(path).is_empty(), "{path}");
+    }
+    let list = index(b"[[1,2],[],[3]]", &mut tokens).expect("fine");
+    let path = Path::parse("[*][*]").expect("fine");
+    assert_eq!(path.values(&list).collect::<Vec<_>>(), [b"1", b"2", b"3"]);
+}
+
+#[test]
+fn a_scalar_is_decoded_and_nothing_else_is_one() {
+    for (value, text) in [
+        (r#""a\u00e9\ud83d\ude00\n\/""#, Some("aé😀\n/")),
+        (r#""plain é""#, Some("plain é")),
+        ("\"\"", Some("")),
+        ("-1.0e5", Some("-1.0e5")),
+        ("true", Some("true")),
+        (r#""\ud83d""#, None),
+        (r#""\ude00\ud83d""#, None),
+        ("null", None),
+        ("[1]", None),
+        ("{}", None),
+    ] {
+        assert_eq!(scalar(value.as_bytes()).as_deref(), text, "{value}");
+    }
+}
+
+#[test]
+fn names_are_compared_by_what_they_spell() {
+    for (written, name, same) in [
+        (r"\u0061\u0062", "ab", true),
+        (r"a\u0062", "ab", true),
+        (r"a\u0062", "abc", false),
+        (r"a\u0062c", "ab", false),
+        (r"\\", "\\", true),
+        (r"\ud83d\ude00", "😀", true),
+        (r"\ud83d", "😀", false),
+        ("ab", "ab", true),
+        ("ab", "a", false),
+    ] {
+        assert_eq!(key::is(written.as_bytes(), name), same, "{written}");
     }
 }
 
 #[test]
 fn paths_that_are_none_are_refused() {
     for (path, offset, kind) in [
-        ("", 0, pick::PickErrorKind::NameMissing),
-        (".a", 0, pick::PickErrorKind::NameMissing),
-        ("a.", 2, pick::PickErrorKind::NameMissing),
-        ("a..b", 2, pick::PickErrorKind::NameMissing),
-        ("a[x]", 1, pick::PickErrorKind::IndexMalformed),
-        ("a[0", 1, pick::PickErrorKind::IndexMalformed),
-        ("a[0]b", 1, pick::PickErrorKind::IndexMalformed),
-        ("a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q", 31, pick::PickErrorKind::TooLong),
+        ("", 0, PathErrorKind::NameMissing),
+        (".a", 0, PathErrorKind::NameMissing),
+        ("a.", 2, PathErrorKind::NameMissing),
+        ("a..b", 2, PathErrorKind::NameMissing),
+        ("a[+1]", 1, PathErrorKind::IndexMalformed),
+        ("a[]", 1, PathErrorKind::IndexMalformed),
+        ("a[**]", 1, PathErrorKind::IndexMalformed),
+        ("a[4294967296]", 1, PathErrorKind::IndexMalformed),
+        ("a[x]", 1, PathErrorKind::IndexMalformed),
+        ("a[0", 1, PathErrorKind::IndexMalformed),
+        ("a[0]b", 1, PathErrorKind::IndexMalformed),
+        ("a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q", 31, PathErrorKind::TooLong),
     ] {
-        assert_eq!(Pick::parse(path), Err(PickError { offset, kind }), "{path}");
+        assert_eq!(Path::parse(path), Err(PathError { offset, kind }), "{path}");
     }
+    let several = PathError { offset: 1, kind: PathErrorKind::Several };
+    assert_eq!(Path::parse_one("a[*].b"), Err(several));
 }
