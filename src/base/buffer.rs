@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::base::limits::{BUFFER_BYTES, BUFFERS_KEPT_MAX, BUFFERS_MAX};
+use crate::base::limits::{BUFFER_BYTES, BUFFERS_KEPT_MAX, BUFFERS_KEPT_MIN, BUFFERS_MAX};
 
 /// One core's buffers. Cloning it clones the handle, not the pool.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ pub struct BufferPool {
 
 struct Blocks {
     free: RefCell<Vec<Box<[u8]>>>,
+    /// The fewest that were free at once since the pool was last shrunk: so many were not needed.
+    free_least: Cell<usize>,
     in_use: Cell<usize>,
     in_use_max: usize,
 }
@@ -31,7 +33,8 @@ impl BufferPool {
     /// A pool that lends at most `in_use_max` buffers at once.
     pub fn new(in_use_max: usize) -> Self {
         let free = RefCell::new(Vec::with_capacity(BUFFERS_KEPT_MAX));
-        Self { blocks: Rc::new(Blocks { free, in_use: Cell::new(0), in_use_max }) }
+        let (free_least, in_use) = (Cell::new(0), Cell::new(0));
+        Self { blocks: Rc::new(Blocks { free, free_least, in_use, in_use_max }) }
     }
 
     /// An empty buffer, or `None` when the core's budget is spent.
@@ -40,9 +43,25 @@ impl BufferPool {
             return None;
         }
         self.blocks.in_use.set(self.blocks.in_use.get() + 1);
-        let block = self.blocks.free.borrow_mut().pop();
+        let mut free = self.blocks.free.borrow_mut();
+        let block = free.pop();
+        self.blocks.free_least.set(free.len().min(self.blocks.free_least.get()));
+        drop(free);
         let block = block.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
         Some(Buf { block, start: 0, end: 0, home: self.blocks.clone() })
+    }
+
+    /// Gives half of the blocks that lay unused since the last call back to the allocator, down to
+    /// `BUFFERS_KEPT_MIN`: what a burst needed is not kept for ever, and a lull does not empty the pool at
+    /// once. Returns how many went.
+    pub fn shrink(&self) -> usize {
+        let mut free = self.blocks.free.borrow_mut();
+        let unused = self.blocks.free_least.get().min(free.len());
+        let surplus = unused.div_ceil(2).min(free.len().saturating_sub(BUFFERS_KEPT_MIN));
+        // The front is what was used least recently.
+        free.drain(..surplus);
+        self.blocks.free_least.set(free.len());
+        surplus
     }
 
     /// Buffers lent and not yet given back.
@@ -196,6 +215,19 @@ mod tests {
         let pool = BufferPool::new(1);
         let held = pool.take();
         assert!(held.is_some() && pool.take().is_none());
+    }
+
+    #[test]
+    fn what_a_burst_left_behind_goes_by_halves_and_what_is_in_use_again_stays() {
+        let pool = BufferPool::new(1000);
+        let free = || pool.blocks.free.borrow().len();
+        drop((0..100).map(|_| pool.take()).collect::<Vec<_>>());
+        assert_eq!((pool.shrink(), free()), (0, 100), "all were needed since the last look");
+        assert_eq!((pool.shrink(), free()), (50, 50));
+        drop((0..40).map(|_| pool.take()).collect::<Vec<_>>());
+        assert_eq!((pool.shrink(), free()), (5, 45), "ten lay unused");
+        while pool.shrink() > 0 {}
+        assert_eq!(free(), BUFFERS_KEPT_MIN);
     }
 
     #[test]

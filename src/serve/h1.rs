@@ -54,6 +54,7 @@ pub async fn busy<R: Runtime>(core: &Rc<Core<R>>, connection: &Downstream<R>) ->
         match serve_one(core, connection, &mut work, buf, &up, &down).await {
             Next::Request(Some(bytes)) => rest = Some(bytes),
             Next::Request(None) => {
+                let Some(_lingering) = core.linger() else { break After::Idle };
                 let until = core.runtime.now() + LINGER_BUSY;
                 match down.within(until, connection.stream.readable()).await {
                     Ok(Ok(())) => {}

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use crate::base::buffer::{Buf, BufferPool};
 use crate::base::ids::{UpstreamId, WorkerId};
+use crate::base::limits::LINGERING_MAX;
 use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::Gateway;
@@ -32,7 +33,7 @@ use crate::observe::metrics::CoreMetrics;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::shard::{Origins, Shard};
-use crate::serve::work::{ResponseScratch, Work};
+use crate::serve::work::{ResponseScratch, Spare, Work};
 
 /// All that one core owns.
 pub struct Core<R: Runtime> {
@@ -52,11 +53,10 @@ pub struct Core<R: Runtime> {
     pub draining: Cell<bool>,
     installed: RefCell<Rc<Installed<R>>>,
     shard: RefCell<Shard>,
-    #[expect(clippy::vec_box, reason = "a box moves as one word; what is in it is large")]
-    spare_work: RefCell<Vec<Box<Work>>>,
-    #[expect(clippy::vec_box, reason = "a box moves as one word; what is in it is large")]
-    spare_scratch: RefCell<Vec<Box<ResponseScratch>>>,
+    spare_work: Spare<Work>,
+    spare_scratch: Spare<ResponseScratch>,
     exchanges: Cell<usize>,
+    lingering: Cell<usize>,
 }
 
 /// One version of the gateway as it lives on one core: the map, and what this core knows of the origins.
@@ -81,9 +81,6 @@ impl<R: Runtime> Installed<R> {
     }
 }
 
-/// Exchanges kept for reuse by one core; more are dropped.
-const WORK_KEPT_MAX: usize = 256;
-
 impl<R: Runtime> Core<R> {
     /// A core on which `gateway` is installed.
     pub fn new(
@@ -104,9 +101,10 @@ impl<R: Runtime> Core<R> {
             draining: Cell::new(false),
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),
-            spare_work: RefCell::new(Vec::with_capacity(WORK_KEPT_MAX)),
-            spare_scratch: RefCell::new(Vec::with_capacity(WORK_KEPT_MAX)),
+            spare_work: Spare::default(),
+            spare_scratch: Spare::default(),
             exchanges: Cell::new(0),
+            lingering: Cell::new(0),
         }
     }
 
@@ -148,32 +146,52 @@ impl<R: Runtime> Core<R> {
         InFlight { exchanges: &self.exchanges, metrics: &self.metrics }
     }
 
+    /// Leave to keep a walk's state between two requests; `None` when enough connections do, and this one
+    /// should become small at once.
+    pub fn linger(&self) -> Option<Lingering<'_>> {
+        let lingering = self.lingering.get();
+        (lingering < LINGERING_MAX).then(|| {
+            self.lingering.set(lingering + 1);
+            Lingering(&self.lingering)
+        })
+    }
+
     /// What reading one more response takes, recycled.
     pub fn take_scratch(&self) -> Box<ResponseScratch> {
-        self.spare_scratch.borrow_mut().pop().unwrap_or_default()
+        self.spare_scratch.take()
     }
 
     /// Gives it back.
     pub fn keep_scratch(&self, mut scratch: Box<ResponseScratch>) {
         scratch.chunks.reset();
-        let mut spare = self.spare_scratch.borrow_mut();
-        if spare.len() < WORK_KEPT_MAX {
-            spare.push(scratch);
-        }
+        self.spare_scratch.keep(scratch);
     }
 
     /// What an exchange works with, recycled.
     pub fn take_work(&self) -> Box<Work> {
-        self.spare_work.borrow_mut().pop().unwrap_or_default()
+        self.spare_work.take()
     }
 
     /// Gives it back.
     pub fn keep_work(&self, mut work: Box<Work>) {
         work.clear();
-        let mut spare = self.spare_work.borrow_mut();
-        if spare.len() < WORK_KEPT_MAX {
-            spare.push(work);
-        }
+        self.spare_work.keep(work);
+    }
+
+    /// Gives a part of what lies unused back to the allocator.
+    pub fn shrink(&self) {
+        self.buffers.shrink();
+        self.spare_work.shrink();
+        self.spare_scratch.shrink();
+    }
+}
+
+/// A connection that keeps its state between two requests, counted as long as it does.
+pub struct Lingering<'a>(&'a Cell<usize>);
+
+impl Drop for Lingering<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -23,6 +23,9 @@ use crate::worker::mailbox::{Ear, NewListener, Order, Report};
 /// second cost an idle core less than 0.1 % of its time.
 const TICK: Duration = Duration::from_millis(50);
 
+/// What a burst needed is given back a part at a time, once in so many ticks: once a second.
+const TICKS_PER_SHRINK: u32 = 20;
+
 /// After an accept that failed for want of descriptors or memory, the next one waits this long.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -36,6 +39,7 @@ pub struct Worker<R: Runtime> {
     /// Accept loops that have not ended yet. Each owns its socket: a worker that ended before them would
     /// leave sockets open on which nobody answers.
     accepting: Rc<Cell<usize>>,
+    ticks: Cell<u32>,
 }
 
 struct Listening<R: Runtime> {
@@ -57,7 +61,8 @@ impl<R: Runtime> Worker<R> {
         let connections_max = connections_max.min(CONNECTIONS_PER_CORE_MAX);
         let listeners = RefCell::new(Vec::new());
         let (backing_off, accepting) = (Rc::default(), Rc::default());
-        Self { core, ear, listeners, connections_max, backing_off, accepting }
+        let ticks = Cell::new(0);
+        Self { core, ear, listeners, connections_max, backing_off, accepting, ticks }
     }
 
     /// Works until told to stop, or until drained.
@@ -113,6 +118,10 @@ impl<R: Runtime> Worker<R> {
         core.metrics.pool_idle.set(idle as u64);
         core.metrics.buffers_in_use.set(core.buffers.in_use() as u64);
         core.shard(|shard| shard.hand_over(&core.metrics));
+        self.ticks.set(self.ticks.get().wrapping_add(1));
+        if self.ticks.get().is_multiple_of(TICKS_PER_SHRINK) {
+            core.shrink();
+        }
     }
 
     fn listen(&self, listeners: Vec<NewListener<R::Bound>>) {
