@@ -11,6 +11,7 @@ pub mod json;
 pub mod merge;
 pub mod partial;
 pub mod plan;
+pub mod reference;
 pub mod request;
 pub mod select;
 

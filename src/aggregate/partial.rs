@@ -40,6 +40,12 @@ pub enum PartFault {
     Reset,
     /// The answer is not HTTP as we read it, or in a content coding that was not asked for.
     Protocol,
+    /// A value that its request takes from another part's answer is not there.
+    Reference,
+    /// The same, because that other part failed.
+    Dependency,
+    /// A value of another part cannot stand where the request needs it.
+    Unfit,
     /// Our own mistake.
     Internal,
 }
@@ -60,6 +66,9 @@ impl PartFault {
             Self::Unavailable => "unavailable",
             Self::Reset => "reset",
             Self::Protocol => "protocol",
+            Self::Reference => "reference",
+            Self::Dependency => "dependency",
+            Self::Unfit => "unfit",
             Self::Internal => "internal",
         }
     }

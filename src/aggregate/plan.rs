@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::aggregate::json::{self, Path, Tokens};
 use crate::aggregate::partial::{self, PartFault};
+use crate::aggregate::reference::{PartSet, Reference};
 use crate::aggregate::request;
 use crate::aggregate::select::Selection;
 use crate::base::ids::UpstreamId;
@@ -26,6 +27,8 @@ pub struct Plan {
     pub parts: Box<[Part]>,
     /// What of the client's request goes to every part.
     pub pass: Pass,
+    /// The parts that wait for others.
+    waiting: PartSet,
 }
 
 /// What of the client's request goes inward: nothing that is not named (CONFIG.md rule 8).
@@ -52,6 +55,8 @@ pub struct Part {
     pub headers: Box<[(Box<str>, Template)]>,
     /// The JSON sent with it.
     pub body: Option<Template>,
+    /// What its templates take from other parts' answers, by slot.
+    pub references: Box<[Reference]>,
     /// How long it may take, inside of the route's own deadline.
     pub timeout: Duration,
     /// Largest body of its answer. Unit: bytes. Default: `PART_BYTES_MAX`.
@@ -70,6 +75,8 @@ pub struct Part {
     pub(super) label: Box<[u8]>,
     /// Field lines that do not depend on the request.
     pub(super) constant_fields: Box<[u8]>,
+    /// The parts that its references wait for.
+    pub(super) needs: PartSet,
 }
 
 /// How one part ended.
@@ -98,7 +105,7 @@ impl Plan {
     /// A plan of these parts; at most `PARTS_MAX`, which the reader of the configuration sees to.
     pub fn new(parts: Vec<Part>, pass: Pass) -> Self {
         debug_assert!(parts.len() <= PARTS_MAX);
-        let mut plan = Self { parts: parts.into(), pass };
+        let mut plan = Self { parts: parts.into(), pass, waiting: PartSet::EMPTY };
         for (index, part) in plan.parts.iter_mut().enumerate() {
             let mut key = vec![if index == 0 { b'{' } else { b',' }];
             key.extend_from_slice(Value::from(part.name.as_str()).to_string().as_bytes());
@@ -106,8 +113,17 @@ impl Plan {
             part.key_text = key.into();
             part.label = partial::label(part.name.as_str());
             part.constant_fields = request::constant_fields(part, &plan.pass);
+            part.needs = part.references.iter().map(|reference| reference.part).collect();
+            if !part.needs.is_empty() {
+                plan.waiting.insert(index);
+            }
         }
         plan
+    }
+
+    /// The parts that wait for others.
+    pub fn waiting(&self) -> PartSet {
+        self.waiting
     }
 
     /// Whether some part's request names a claim, so that the route must prove an identity first.
@@ -126,6 +142,7 @@ impl Part {
             target,
             headers: Box::default(),
             body: None,
+            references: Box::default(),
             timeout,
             bytes_max: PART_BYTES_MAX as u32,
             otherwise: None,
@@ -135,7 +152,13 @@ impl Part {
             key_text: Box::default(),
             label: Box::default(),
             constant_fields: Box::default(),
+            needs: PartSet::EMPTY,
         }
+    }
+
+    /// The parts that have to end before it can be asked.
+    pub fn needs(&self) -> PartSet {
+        self.needs
     }
 
     /// Whether its failure is the whole answer's.
@@ -204,7 +227,7 @@ impl Part {
         Ok(taken)
     }
 
-    /// The bytes that stand for the part in the document.
+    /// The bytes that stand for the part in the document, and for others that refer to it.
     pub(super) fn text<'a>(&'a self, outcome: PartOutcome<'a>) -> &'a [u8] {
         match outcome {
             PartOutcome::Value(text) => text,

@@ -5,14 +5,14 @@
 //! (`traceparent`, `x-request-id`, handed in as lines), how much time is left (`x-request-deadline-ms`),
 //! `accept: application/json` and, because bytes are spliced, `accept-encoding: identity`.
 //!
-//! All parts' requests are written before the first is sent, so that a missing value refuses the whole
-//! request and nobody is asked (CONFIG.md rule 6).
+//! All parts' requests are rehearsed before the first is sent, so that a value that the client's request
+//! lacks refuses the whole and nobody is asked (CONFIG.md rule 6).
 
 use std::time::Duration;
 
 use crate::aggregate::plan::{Part, Pass, Plan};
 use crate::exchange::Exchange;
-use crate::exchange::template::{RenderError, Sink, query_pairs};
+use crate::exchange::template::{PartValues, RenderError, Sink, query_pairs};
 use crate::http::Method;
 use crate::http::head::Request;
 use crate::http::names::FieldName;
@@ -49,6 +49,8 @@ pub struct Envelope<'a> {
     pub left: Duration,
     /// Complete field lines: `traceparent: …\r\n`, `x-request-id: …\r\n`.
     pub added: &'a [u8],
+    /// What its templates take from the answers of other parts.
+    pub parts: PartValues<'a>,
 }
 
 /// Whether a field may not be set by configuration; compared without case.
@@ -68,7 +70,7 @@ pub fn write<S: Sink>(
     out: &mut S,
 ) -> Result<(), RenderError> {
     put(out, method(part.method))?;
-    part.target.render(x, out)?;
+    part.target.render_with(x, envelope.parts, out)?;
     pass_query(plan, part, x.request(), out)?;
     put(out, b" HTTP/1.1\r\nhost: ")?;
     put(out, envelope.host)?;
@@ -82,11 +84,11 @@ pub fn write<S: Sink>(
     for (name, value) in part.headers.iter().filter(|(name, _)| !is_reserved(name)) {
         put(out, name.as_bytes())?;
         put(out, b": ")?;
-        value.render(x, out)?;
+        value.render_with(x, envelope.parts, out)?;
         put(out, b"\r\n")?;
     }
     pass_fields(plan, part, x.request(), out)?;
-    write_body(part, x, out)
+    write_body(part, x, envelope.parts, out)
 }
 
 /// The field lines of a part that are the same for every request.
@@ -161,7 +163,12 @@ fn is_hop_by_hop(request: Request<'_>, name: &[u8]) -> bool {
 }
 
 /// The end of the head, and the body with its length.
-fn write_body<S: Sink>(part: &Part, x: &Exchange, out: &mut S) -> Result<(), RenderError> {
+fn write_body<S: Sink>(
+    part: &Part,
+    x: &Exchange,
+    parts: PartValues<'_>,
+    out: &mut S,
+) -> Result<(), RenderError> {
     let Some(template) = &part.body else {
         // A method that has a body by its meaning says that there is none (RFC 9110 §8.6).
         let none: &[u8] =
@@ -173,7 +180,7 @@ fn write_body<S: Sink>(part: &Part, x: &Exchange, out: &mut S) -> Result<(), Ren
     let body = match template.constant() {
         Some(body) => body,
         None => {
-            template.render(x, &mut filled)?;
+            template.render_with(x, parts, &mut filled)?;
             &filled
         }
     };
@@ -242,7 +249,8 @@ mod tests {
     fn written(part: Part, pass: Pass, x: &Exchange) -> Result<String, RenderError> {
         let plan = Plan::new(vec![part], pass);
         let left = Duration::from_millis(287);
-        let envelope = Envelope { host: b"order", left, added: b"traceparent: 00-1\r\n" };
+        let (added, parts) = (&b"traceparent: 00-1\r\n"[..], PartValues::Unknown);
+        let envelope = Envelope { host: b"order", left, added, parts };
         let mut out = Vec::new();
         write(&plan, &plan.parts[0], x, &envelope, &mut out)?;
         Ok(String::from_utf8(out).expect("text"))

@@ -9,6 +9,7 @@ use crate::aggregate::{Part, Pass, Plan, request};
 use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
 use crate::compile::codes;
+use crate::compile::reference::{self, Linker};
 use crate::compile::report::Report;
 use crate::compile::template::Scope;
 use crate::config::diagnostic::Diagnostic;
@@ -28,9 +29,21 @@ pub fn compile(
     for name in &route.pass.headers {
         check_reserved(name, "passed on to parts", report);
     }
-    let made: Vec<Option<Part>> =
-        parts.iter().map(|part| one(part, scope, upstream, timeout, report)).collect();
+    let mut links = Vec::new();
+    let made = parts.iter().enumerate().map(|(index, part)| {
+        let mut linker = Linker::of(parts, index, report);
+        let made = one(part, scope, upstream, timeout, &mut linker, report);
+        links.append(&mut linker.links);
+        made.map(|mut made| {
+            made.references = linker.references.into();
+            made
+        })
+    });
+    let made: Vec<Option<Part>> = made.collect();
     let made: Option<Vec<Part>> = made.into_iter().collect();
+    if !reference::check_cycles(parts, &links, report) {
+        return None;
+    }
     let names = |list: &[Text]| list.iter().map(|name| name.value.as_str().into()).collect();
     let pass = Pass { headers: names(&route.pass.headers), query: names(&route.pass.query) };
     made.map(|parts| Plan::new(parts, pass))
@@ -41,19 +54,26 @@ fn one(
     scope: &Scope<'_>,
     upstream: &dyn Fn(&Text) -> Option<UpstreamId>,
     route_timeout: Duration,
+    linker: &mut Linker<'_>,
     report: &Report,
 ) -> Option<Part> {
     // Everything is looked at before anything is given up, so that all mistakes are told.
     let upstream = upstream(&part.call.upstream);
     let target = part.call.target.as_ref();
-    let target = target.and_then(|text| scope.compile(text, TemplateKind::Target, report));
+    let mut template = |text: &Text, kind| {
+        let template = scope.compile_in_part(text, kind, report)?;
+        linker.bind(template, text)
+    };
+    let target = target.and_then(|text| template(text, TemplateKind::Target));
     let headers = part.request_headers.iter().map(|(name, value)| {
         check_reserved(name, "set by a part", report);
-        let value = scope.compile(value, TemplateKind::Field, report)?;
-        Some((name.value.as_str().into(), value))
+        Some((name.value.as_str().into(), template(value, TemplateKind::Field)?))
     });
     let headers: Vec<Option<_>> = headers.collect();
-    let body = part.body.as_ref().map(|body| scope.compile_json(&body.value, body.span, report));
+    let body = part.body.as_ref().map(|body| {
+        let (template, text) = scope.compile_json(&body.value, body.span, report)?;
+        linker.bind(template, &text)
+    });
     let pick = part.pick.as_ref().map(|pick| read_pick(pick, report));
     let timeout = part.timeout.as_ref().map_or(route_timeout, |timeout| timeout.value);
     let mut made = Part::new(Name::new(&part.name.value), upstream?, target?, timeout);

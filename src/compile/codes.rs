@@ -23,6 +23,8 @@ pub const BAD_PICK: &str = "E0207";
 pub const RESERVED_FIELD: &str = "E0208";
 /// A limit whose numbers are beyond what can be counted.
 pub const BAD_LIMIT: &str = "E0209";
+/// Parts of a merge that wait for each other.
+pub const CYCLE: &str = "E0210";
 /// A table that nothing names.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.

@@ -11,6 +11,7 @@ pub mod codes;
 mod listener;
 mod policy;
 mod process;
+mod reference;
 mod report;
 mod route;
 mod template;

@@ -39,8 +39,24 @@ impl<'a> Scope<'a> {
         self.params.iter().map(String::as_str).collect()
     }
 
-    /// Compiles a template of the route.
+    /// Compiles a template of the route that stands in no part of a merge.
     pub fn compile(&self, text: &Text, kind: TemplateKind, report: &Report) -> Option<Template> {
+        let template = self.compile_in_part(text, kind, report)?;
+        let Some(place) = template.first_part() else { return Some(template) };
+        let span = report.inside(text, place.start as usize..place.end as usize);
+        let message = TemplateErrorKind::PartOutside;
+        let message = TemplateError { offset: 0, len: 0, kind: message }.to_string();
+        report.error(codes::BAD_TEMPLATE, span, message);
+        None
+    }
+
+    /// Compiles a template of a part, which may refer to other parts.
+    pub fn compile_in_part(
+        &self,
+        text: &Text,
+        kind: TemplateKind,
+        report: &Report,
+    ) -> Option<Template> {
         match Template::parse(&text.value, kind, &self.names()) {
             Ok(template) => self.check_claims(template, text, report),
             Err(error) => {
@@ -50,16 +66,19 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// Compiles a JSON document whose texts are templates; places are those of the whole value.
+    /// Compiles a JSON document whose texts are templates, and gives its text; places are those of the
+    /// whole value.
     pub fn compile_json(
         &self,
         value: &serde_json::Value,
         span: Span,
         report: &Report,
-    ) -> Option<Template> {
-        let text = Text::new(value.to_string(), span);
+    ) -> Option<(Template, Text)> {
+        let mut written = String::new();
+        write_json(value, &mut written);
+        let text = Text::new(written, span);
         match Template::parse(&text.value, TemplateKind::Json, &self.names()) {
-            Ok(template) => self.check_claims(template, &text, report),
+            Ok(template) => Some((self.check_claims(template, &text, report)?, text)),
             Err(error) => {
                 let message = format!("a text in this JSON is not a template: {error}");
                 report.error(codes::BAD_TEMPLATE, span, message);
@@ -116,6 +135,40 @@ impl<'a> Scope<'a> {
             diagnostic.note(format!("it has: {}", params.join(", ")))
         }
     }
+}
+
+/// Writes JSON as a template: a text that is one placeholder, of a source whose values have types, stands
+/// outside of quotes, so that the value keeps its type.
+fn write_json(value: &serde_json::Value, out: &mut String) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) if is_typed(text) => out.push_str(text),
+        Value::Array(list) => {
+            for (index, item) in list.iter().enumerate() {
+                out.push(if index == 0 { '[' } else { ',' });
+                write_json(item, out);
+            }
+            out.push_str(if list.is_empty() { "[]" } else { "]" });
+        }
+        Value::Object(members) => {
+            for (index, (name, item)) in members.iter().enumerate() {
+                out.push(if index == 0 { '{' } else { ',' });
+                // A name that is a placeholder stays a text: names have no other type.
+                out.push_str(&Value::from(name.as_str()).to_string());
+                out.push(':');
+                write_json(item, out);
+            }
+            out.push_str(if members.is_empty() { "{}" } else { "}" });
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+/// Whether a text is exactly one placeholder of a claim or of a value of another part.
+fn is_typed(text: &str) -> bool {
+    let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or("");
+    let typed = inner.starts_with("part.") || inner.starts_with("jwt.");
+    typed && !inner.contains(['{', '}', '"', '\\'])
 }
 
 /// The place of the first claim in a template.

@@ -1,7 +1,8 @@
 //! Compiled templates: text with `{…}` placeholders that are filled from a request (CONFIG.md rule 6).
 //!
 //! A placeholder names where its value comes from: `{jwt.a.b}` a claim, `{path.id}` or `{id}` or
-//! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{client.address}`. `{x?}` may be absent,
+//! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{client.address}`, and in the parts of a merge
+//! `{part.user.id}` a value from another part's answer, handed in as JSON by slot. `{x?}` may be absent,
 //! `{x|text}` has a default, `{{` and `}}` are literal braces. Everything is parsed when the
 //! configuration is compiled; filling walks a list of pieces and, outside of JSON, allocates nothing.
 //!
@@ -22,6 +23,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use crate::base::buffer::Buf;
+use crate::base::span::Span;
 use crate::exchange::Exchange;
 use crate::exchange::client::Client;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
@@ -85,15 +87,25 @@ struct Placeholder {
     source: Source,
     position: Position,
     absent: Absent,
+    /// Where it stands in the text, braces included.
+    place: Span,
 }
 
 #[derive(Clone, Debug)]
 enum Source {
     Claim(Box<[Box<str>]>),
-    Param { index: usize, rest: bool },
+    Param {
+        index: usize,
+        rest: bool,
+    },
     Query(Box<str>),
     Header(Box<str>),
     ClientAddress,
+    /// A value of another part, as written behind `part.`; `slot` is given by [`Template::bind`].
+    Part {
+        path: Box<str>,
+        slot: usize,
+    },
 }
 
 /// What stands in for a value that the request does not have.
@@ -118,6 +130,8 @@ pub enum Reference<'a> {
     Header(&'a str),
     /// The client's address.
     ClientAddress,
+    /// A value of another part, as written behind `part.`.
+    Part(&'a str),
 }
 
 /// What templates are filled from: a view of one request.
@@ -131,6 +145,35 @@ pub struct Inputs<'a> {
     pub identity: Option<&'a Identity>,
     /// Who is asking.
     pub client: &'a Client,
+    /// Values from the answers of other parts.
+    pub parts: PartValues<'a>,
+}
+
+/// What is known of other parts' answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum PartValues<'a> {
+    /// Nothing yet: placeholders that need them are passed over. A rehearsal finds so what the request
+    /// itself lacks.
+    #[default]
+    Unknown,
+    /// Nothing, and placeholders stand for themselves: for `explain`.
+    Named,
+    /// Checked JSON by slot; `None` where there is no value.
+    Known {
+        /// All texts, one behind the other.
+        text: &'a [u8],
+        /// Where each slot's value lies.
+        slots: &'a [Option<Span>],
+    },
+}
+
+impl<'a> PartValues<'a> {
+    /// The JSON of a slot; a `null` is no value.
+    fn value(self, slot: usize) -> Option<&'a [u8]> {
+        let Self::Known { text, slots } = self else { return None };
+        let value = (*slots.get(slot)?)?.of(text);
+        Some(value).filter(|value| *value != b"null")
+    }
 }
 
 /// Why a template could not be filled. None of them carries the value.
@@ -146,16 +189,24 @@ pub enum RenderError {
     /// The value cannot stand where the template puts it: a dot segment or control byte in a path, a
     /// control byte in a field, text that is not UTF-8 in JSON, an object where text is needed.
     Unfit,
+    /// A value that other parts' answers should hold is not there.
+    PartMissing,
+    /// A value of another part cannot stand where the template puts it.
+    PartUnfit,
 }
 
 impl RenderError {
-    /// The fault of the exchange that could not be rendered: always the client's side.
+    /// The fault of the exchange that could not be rendered: the client's side, but for values of parts.
     pub fn fault(self) -> Fault {
         let kind = match self {
             Self::Missing { claim: true } => FaultKind::Unauthorized,
             Self::Missing { claim: false } => FaultKind::ValueMissing,
             Self::Full => FaultKind::TargetTooLong,
             Self::Unfit => FaultKind::HttpRequestError,
+            Self::PartMissing | Self::PartUnfit => {
+                let kind = FaultKind::PartFailed;
+                return Fault { kind, side: Side::Upstream, again: Again::Never };
+            }
         };
         Fault { kind, side: Side::Downstream, again: Again::Never }
     }
@@ -168,6 +219,8 @@ impl fmt::Display for RenderError {
             Self::Missing { claim: false } => "a value that the template requires is missing",
             Self::Full => "the filled template is too long",
             Self::Unfit => "a value cannot stand where the template puts it",
+            Self::PartMissing => "another part's answer lacks a value that the template requires",
+            Self::PartUnfit => "a value of another part cannot stand where the template puts it",
         })
     }
 }
@@ -245,7 +298,31 @@ impl Template {
                 Source::Query(name) => Reference::Query(name),
                 Source::Header(name) => Reference::Header(name),
                 Source::ClientAddress => Reference::ClientAddress,
+                Source::Part { path, .. } => Reference::Part(path),
             }),
+        })
+    }
+
+    /// Gives every `{part.…}` its slot: `slot` is told what is written behind `part.` and where in the
+    /// text the placeholder stands.
+    pub fn bind(&mut self, mut slot: impl FnMut(&str, Span) -> usize) {
+        for piece in &mut self.pieces {
+            if let Piece::Value(Placeholder {
+                source: Source::Part { path, slot: own },
+                place,
+                ..
+            }) = piece
+            {
+                *own = slot(path, *place);
+            }
+        }
+    }
+
+    /// Where the first `{part.…}` stands in the text, if there is one.
+    pub fn first_part(&self) -> Option<Span> {
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::Value(Placeholder { source: Source::Part { .. }, place, .. }) => Some(*place),
+            _ => None,
         })
     }
 
@@ -266,13 +343,31 @@ impl Template {
     /// Fills the template from an exchange. On an error part of the text may have been written: the
     /// caller throws `out` away.
     pub fn render<S: Sink>(&self, x: &Exchange, out: &mut S) -> Result<(), RenderError> {
+        self.render_with(x, PartValues::Unknown, out)
+    }
+
+    /// Fills the template from an exchange and from other parts' answers; as [`render`](Self::render).
+    pub fn render_with<S: Sink>(
+        &self,
+        x: &Exchange,
+        parts: PartValues<'_>,
+        out: &mut S,
+    ) -> Result<(), RenderError> {
         let (identity, client) = (x.identity.as_ref(), &x.client);
-        let inputs = Inputs { request: x.request(), params: &x.params, identity, client };
+        let inputs = Inputs { request: x.request(), params: &x.params, identity, client, parts };
         self.fill(&inputs, out)
     }
 
     /// Fills the template from a view of a request; as [`render`](Self::render).
     pub fn fill<S: Sink>(&self, from: &Inputs<'_>, out: &mut S) -> Result<(), RenderError> {
+        self.fill_pieces(from, out).map_err(|error| match (error, from.parts) {
+            // What the request gave was rehearsed: it is the part's value that is unfit or too long.
+            (RenderError::Unfit, PartValues::Known { .. }) => RenderError::PartUnfit,
+            (error, _) => error,
+        })
+    }
+
+    fn fill_pieces<S: Sink>(&self, from: &Inputs<'_>, out: &mut S) -> Result<(), RenderError> {
         let mut dots = Dots::default();
         for piece in &self.pieces {
             match piece {
@@ -296,11 +391,22 @@ impl Placeholder {
         dots: &mut Dots,
         out: &mut S,
     ) -> Result<(), RenderError> {
+        match (&self.source, from.parts) {
+            (Source::Part { .. }, PartValues::Unknown) => return Ok(()),
+            (Source::Part { path, .. }, PartValues::Named) => {
+                let pieces = [b"{part.", path.as_bytes(), b"}"];
+                let written = pieces.iter().all(|piece| out.put(piece));
+                return if written { Ok(()) } else { Err(RenderError::Full) };
+            }
+            _ => {}
+        }
         let Some(value) = self.source.value(from)? else {
             return self.fill_absent(dots, out);
         };
-        if let (Found::Claim(value), Position::JsonValue) = (&value, self.position) {
-            return encode::json_claim(value, out);
+        match (&value, self.position) {
+            (Found::Claim(value), Position::JsonValue) => return encode::json_claim(value, out),
+            (Found::Json(text), Position::JsonValue) => return encode::json_as_it_is(text, out),
+            _ => {}
         }
         let text = value.text()?;
         let rest = matches!(self.source, Source::Param { rest: true, .. });
@@ -319,6 +425,9 @@ impl Placeholder {
 
     fn fill_absent<S: Sink>(&self, dots: &mut Dots, out: &mut S) -> Result<(), RenderError> {
         let text: &[u8] = match (&self.absent, self.position) {
+            (Absent::Refuse, _) if matches!(self.source, Source::Part { .. }) => {
+                return Err(RenderError::PartMissing);
+            }
             (Absent::Refuse, _) => {
                 let claim = matches!(self.source, Source::Claim(_));
                 return Err(RenderError::Missing { claim });
@@ -337,6 +446,8 @@ impl Placeholder {
 /// A value as found in the request.
 enum Found<'a> {
     Claim(&'a Value),
+    /// Checked JSON, never white space around it.
+    Json(&'a [u8]),
     Text(Text<'a>),
 }
 
@@ -349,6 +460,7 @@ impl<'a> Found<'a> {
             Self::Claim(Value::Bool(true)) => Ok(Text::Plain(b"true")),
             Self::Claim(Value::Bool(false)) => Ok(Text::Plain(b"false")),
             Self::Claim(_) => Err(RenderError::Unfit),
+            Self::Json(text) => Text::of_json(text),
         }
     }
 }
@@ -360,6 +472,7 @@ impl Source {
                 let claim = from.identity.and_then(|identity| identity.claim(path));
                 return Ok(claim.filter(|value| !value.is_null()).map(Found::Claim));
             }
+            Self::Part { slot, .. } => return Ok(from.parts.value(*slot).map(Found::Json)),
             Self::Param { index, .. } => {
                 let raw = from.params.value(*index, from.request.path());
                 raw.map(|raw| Text::Coded { raw, plus: false })

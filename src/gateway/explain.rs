@@ -10,7 +10,7 @@ use crate::aggregate::{Part, Plan, request};
 use crate::base::buffer::BufferPool;
 use crate::exchange::Exchange;
 use crate::exchange::reply::Reply;
-use crate::exchange::template::{RenderError, Template};
+use crate::exchange::template::{PartValues, RenderError, Template};
 use crate::gateway::Gateway;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::{Forward, Redirect, Route, Target};
@@ -206,7 +206,13 @@ impl Told<'_> {
 
     fn merge(&mut self, route: &Route, plan: &Plan, x: &Exchange) {
         let count = plan.parts.len();
-        self.line(format_args!("\nmerges {count} parts, asked at the same time"));
+        if plan.waiting().is_empty() {
+            self.line(format_args!("\nmerges {count} parts, asked at the same time"));
+        } else {
+            self.line(format_args!(
+                "\nmerges {count} parts, each asked as soon as what it needs is here"
+            ));
+        }
         for part in &plan.parts {
             self.part(route, plan, part, x);
         }
@@ -214,6 +220,11 @@ impl Told<'_> {
 
     fn part(&mut self, route: &Route, plan: &Plan, part: &Part, x: &Exchange) {
         self.line(format_args!("  `{}`", part.name));
+        let needs: Vec<String> =
+            part.needs().iter().map(|need| format!("`{}`", plan.parts[need].name)).collect();
+        if !needs.is_empty() {
+            self.line(format_args!("    waits for {}", needs.join(" and ")));
+        }
         let upstream = self.gateway.upstream(part.upstream);
         self.upstream(upstream, route);
         self.line(format_args!("    timeout {}", shown(part.timeout)));
@@ -226,7 +237,7 @@ impl Told<'_> {
         }
         let left = part.timeout.min(route.timeout);
         let host = upstream.endpoints.first().map_or("", |endpoint| &*endpoint.host).as_bytes();
-        let envelope = request::Envelope { host, left, added: b"" };
+        let envelope = request::Envelope { host, left, added: b"", parts: PartValues::Named };
         let mut out = Vec::new();
         match request::write(plan, part, x, &envelope, &mut out) {
             Ok(()) => self.sent(&out),

@@ -1,6 +1,7 @@
-//! The parts of a merge, asked all at once on the client's core, and the one answer made of theirs.
+//! The parts of a merge, asked on the client's core, and the one answer made of theirs.
 //!
-//! The order in which parts answer never shows. A required part that fails ends the others at once; an
+//! Each part is asked as soon as what it needs is here: most at once, those that take values from others'
+//! answers the moment the last of these has ended. The order in which parts answer never shows. A required part that fails ends the others at once; an
 //! optional one never delays the answer beyond its own deadline. Bodies are collected within the bound
 //! of their part and spliced, never re-encoded.
 
@@ -8,13 +9,15 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::aggregate::{PartFault, PartOutcome, Plan, Taken, merge, partial, request};
+use crate::aggregate::reference::{PartSet, Values};
+use crate::aggregate::{Part, PartFault, PartOutcome, Plan, Taken, merge, partial, request};
 use crate::base::buffer::Buf;
+use crate::base::limits::PART_TIME_MIN;
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{Again, Fault, Side};
-use crate::exchange::template::{RenderError, Sink};
+use crate::exchange::template::{PartValues, RenderError, Sink};
 use crate::http::framing::BodyLength;
 use crate::http::head::Response;
 use crate::http::names::FieldName;
@@ -25,9 +28,10 @@ use crate::runtime::deadline::Slot;
 use crate::serve::answer::{self, Local};
 use crate::serve::attempt::{self, Asked, Lease};
 use crate::serve::body::{BodyReader, BodyRules};
+use crate::serve::join::{self, Then};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, join};
+use crate::serve::{Core, Installed};
 use crate::upstream::retry;
 
 /// How one part ended, and every attempt made for it.
@@ -104,17 +108,10 @@ pub async fn run<R: Runtime>(
     }
     let mut outcomes = Vec::with_capacity(plan.parts.len());
     for end in &ends {
-        outcomes.push(match end.as_ref().map(|end| &end.result) {
-            Some(Ok(answer)) => match answer.taken {
-                Taken::Value(span) => PartOutcome::Value(span.of(answer.body.bytes())),
-                Taken::Shaped => PartOutcome::Value(answer.body.bytes()),
-                Taken::Empty => PartOutcome::Empty,
-            },
-            Some(Err(Failure::Part(fault))) => PartOutcome::Failed(*fault),
-            Some(Err(Failure::Request(fault))) => return Err(*fault),
-            // Cancelled because a required part failed, which `verdict` finds.
-            None => PartOutcome::Empty,
-        });
+        if let Some(End { result: Err(Failure::Request(fault)), .. }) = end {
+            return Err(*fault);
+        }
+        outcomes.push(outcome(end.as_ref()));
     }
     if let Err((_, fault)) = partial::verdict(plan, &outcomes) {
         answer::part_fault(core, x, fault.fault(), fault.status(), outgoing).await;
@@ -135,16 +132,39 @@ pub async fn run<R: Runtime>(
     answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
 }
 
+/// How a part ended, for the pure rooms. One without an end was cancelled because a required part failed,
+/// which `verdict` finds.
+fn outcome(end: Option<&End>) -> PartOutcome<'_> {
+    match end.map(|end| &end.result) {
+        Some(Ok(answer)) => match answer.taken {
+            Taken::Value(span) => PartOutcome::Value(span.of(answer.body.bytes())),
+            Taken::Empty => PartOutcome::Empty,
+        },
+        Some(Err(Failure::Part(fault))) => PartOutcome::Failed(*fault),
+        Some(Err(Failure::Request(_))) | None => PartOutcome::Empty,
+    }
+}
+
 /// Fills every part's templates before any part is asked: a request that lacks a value asks nobody
 /// (CONFIG.md rule 6).
 fn rehearse(plan: &Plan, x: &Exchange) -> Result<(), Fault> {
-    let envelope = request::Envelope { host: b"", left: Duration::ZERO, added: b"" };
     for part in &plan.parts {
         if part.templates().any(|template| template.constant().is_none()) {
-            request::write(plan, part, x, &envelope, &mut Nowhere).map_err(RenderError::fault)?;
+            try_to_write(plan, part, x, PartValues::Unknown).map_err(RenderError::fault)?;
         }
     }
     Ok(())
+}
+
+/// Whether a part's request can be written with these values.
+fn try_to_write(
+    plan: &Plan,
+    part: &Part,
+    x: &Exchange,
+    parts: PartValues<'_>,
+) -> Result<(), RenderError> {
+    let envelope = request::Envelope { host: b"", left: Duration::ZERO, added: b"", parts };
+    request::write(plan, part, x, &envelope, &mut Nowhere)
 }
 
 /// Takes everything and keeps nothing.
@@ -156,7 +176,7 @@ impl Sink for Nowhere {
     }
 }
 
-/// Asks all parts at once; those that were cancelled have no end.
+/// Asks all parts, each as soon as what it needs is here; those that were cancelled have no end.
 async fn ask_all<R: Runtime>(
     core: &Core<R>,
     installed: &Installed<R>,
@@ -165,32 +185,57 @@ async fn ask_all<R: Runtime>(
 ) -> Vec<Option<End>> {
     let mut ends: Vec<Option<End>> = Vec::with_capacity(plan.parts.len());
     ends.resize_with(plan.parts.len(), || None);
-    let part = |index| Some(Box::pin(ask(core, installed, plan, index, x)));
-    let mut asked: Vec<Option<Pin<Box<_>>>> = (0..plan.parts.len()).map(part).collect();
-    join::all(&mut asked, |index, end| {
+    let (mut ended, mut waiting) = (PartSet::EMPTY, plan.waiting());
+    let part =
+        |index, values| Some(Box::pin(ask(core, installed, Order { plan, index, values }, x)));
+    let first = |index| if waiting.contains(index) { None } else { part(index, Values::default()) };
+    let mut asked: Vec<Option<Pin<Box<_>>>> = (0..plan.parts.len()).map(first).collect();
+    join::all(&mut asked, |index, end, asked| {
         let go_on = match &end.result {
             Ok(_) => true,
             Err(Failure::Part(_)) => !plan.parts[index].is_required(),
             Err(Failure::Request(_)) => false,
         };
         ends[index] = Some(end);
-        go_on
+        if !go_on {
+            return Then::Stop;
+        }
+        ended.insert(index);
+        let mut then = Then::GoOn;
+        for next in waiting.iter().filter(|next| plan.parts[*next].needs().is_within(ended)) {
+            let values = Values::gather(plan, next, |needed| outcome(ends[needed].as_ref()));
+            asked[next] = part(next, values);
+            waiting.remove(next);
+            then = Then::Started;
+        }
+        then
     })
     .await;
     ends
+}
+
+/// One call to be made.
+struct Order<'a> {
+    plan: &'a Plan,
+    index: usize,
+    /// What its request takes from other parts' answers.
+    values: Values,
 }
 
 /// Asks one part, again where the standard allows it.
 async fn ask<R: Runtime>(
     core: &Core<R>,
     installed: &Installed<R>,
-    plan: &Plan,
-    index: usize,
+    order: Order<'_>,
     x: &Exchange,
 ) -> End {
+    let Order { plan, index, values } = order;
     let part = &plan.parts[index];
-    let slot = core.deadlines.slot();
     let begun = core.runtime.now();
+    if let Err(fault) = may_begin(plan, part, x, &values, begun) {
+        return End { result: Err(Failure::Part(fault)), attempts: Vec::new() };
+    }
+    let slot = core.deadlines.slot();
     let mut asked = Asked::of(part.upstream, x.deadline.min(begun + part.timeout));
     asked.part = Some(index as u16);
     let upstream = installed.gateway.upstream(part.upstream);
@@ -200,7 +245,7 @@ async fn ask<R: Runtime>(
     let mut attempts = Vec::with_capacity(1);
     let result = loop {
         let mut record = attempt::begin(&asked, core.runtime.now());
-        let call = Call { core, installed, plan, index, x, slot: &slot };
+        let call = Call { core, installed, plan, index, values: &values, x, slot: &slot };
         let mut again = Again::Never;
         let tried = once(&call, &mut asked, &mut record, &mut scratch, &mut again).await;
         record.done = Some(core.runtime.now());
@@ -222,12 +267,27 @@ async fn ask<R: Runtime>(
     End { result, attempts }
 }
 
+/// Whether a call is worth making: its request can be written, and there is time left.
+fn may_begin(
+    plan: &Plan,
+    part: &Part,
+    x: &Exchange,
+    values: &Values,
+    now: Instant,
+) -> Result<(), PartFault> {
+    if !part.references.is_empty() {
+        try_to_write(plan, part, x, values.view()).map_err(|error| values.fault(error))?;
+    }
+    if x.deadline.since(now) < PART_TIME_MIN { Err(PartFault::Timeout) } else { Ok(()) }
+}
+
 /// What all steps of one call share.
 struct Call<'a, R: Runtime> {
     core: &'a Core<R>,
     installed: &'a Installed<R>,
     plan: &'a Plan,
     index: usize,
+    values: &'a Values,
     x: &'a Exchange,
     slot: &'a Slot,
 }
@@ -239,7 +299,7 @@ async fn once<R: Runtime>(
     scratch: &mut ResponseScratch,
     again: &mut Again,
 ) -> Result<Answer, Failure> {
-    let Call { core, installed, plan, index, x, slot } = *call;
+    let Call { core, installed, plan, index, values, x, slot } = *call;
     let part = &plan.parts[index];
     let mut note = |fault: Fault| {
         *again = fault.again;
@@ -253,8 +313,13 @@ async fn once<R: Runtime>(
         host: upstream.endpoints[lease.endpoint.index()].host.as_bytes(),
         left: asked.deadline.since(core.runtime.now()),
         added: trace.as_bytes(),
+        parts: values.view(),
     };
-    request::write(plan, part, x, &envelope, &mut buf)?;
+    let written = request::write(plan, part, x, &envelope, &mut buf);
+    written.map_err(|error| match part.references.is_empty() {
+        true => Failure::from(error),
+        false => Failure::Part(values.fault(error)),
+    })?;
     let mut buf = attempt::send(&lease, slot, asked.deadline, buf).await.map_err(&mut note)?;
     attempt::ready_for_response(&mut buf);
     let first_byte = core.runtime.now() + upstream.rules.first_byte_timeout;

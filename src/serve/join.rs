@@ -29,27 +29,43 @@ pub async fn first<A: Future, B: Future>(
     .await
 }
 
+/// What the end of one future means for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The others go on.
+    GoOn,
+    /// Some were started, which are to be polled too.
+    Started,
+    /// The rest does not matter any more.
+    Stop,
+}
+
 /// Polls all `futures` until each has ended or `accept` says that the rest does not matter any more;
-/// the rest is dropped then. `accept` is given the index and output of each as it ends.
+/// the rest is dropped then. `accept` is given the index and output of each as it ends, and may start
+/// others in their places or drop some.
 pub async fn all<F: Future>(
     futures: &mut [Option<Pin<Box<F>>>],
-    mut accept: impl FnMut(usize, F::Output) -> bool,
+    mut accept: impl FnMut(usize, F::Output, &mut [Option<Pin<Box<F>>>]) -> Then,
 ) {
     poll_fn(|cx| {
-        let mut waiting = false;
-        for (index, place) in futures.iter_mut().enumerate() {
-            let Some(future) = place else { continue };
-            match future.as_mut().poll(cx) {
-                Poll::Pending => waiting = true,
-                Poll::Ready(output) => {
-                    *place = None;
-                    if !accept(index, output) {
-                        return Poll::Ready(());
+        loop {
+            let mut started = false;
+            for index in 0..futures.len() {
+                let Some(future) = &mut futures[index] else { continue };
+                if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                    futures[index] = None;
+                    match accept(index, output, futures) {
+                        Then::GoOn => {}
+                        Then::Started => started = true,
+                        Then::Stop => return Poll::Ready(()),
                     }
                 }
             }
+            if !started {
+                break;
+            }
         }
-        if waiting { Poll::Pending } else { Poll::Ready(()) }
+        if futures.iter().any(Option::is_some) { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
 }

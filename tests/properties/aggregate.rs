@@ -16,7 +16,7 @@ use ringway::base::span::Span;
 use ringway::exchange::client::Client;
 use ringway::exchange::identity::Identity;
 use ringway::exchange::params::Params;
-use ringway::exchange::template::{Inputs, Template, TemplateKind};
+use ringway::exchange::template::{Inputs, PartValues, Template, TemplateKind};
 use ringway::http::head::{Request, RequestHead};
 use ringway::http::headers::Field;
 use ringway::http::names::FieldName;
@@ -312,7 +312,9 @@ fn filled(
     let identity = Identity::from_verified(Rc::new(json!({ "c": claim })));
     let request = Request { head: &head, raw: &bytes };
     let client = Client::default();
-    let inputs = Inputs { request, params: &params, identity: Some(&identity), client: &client };
+    let parts = PartValues::Unknown;
+    let identity = Some(&identity);
+    let inputs = Inputs { request, params: &params, identity, client: &client, parts };
     let mut out = Vec::new();
     template.fill(&inputs, &mut out).ok().map(|()| out)
 }

@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write};
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::exchange::template::{Position, RenderError, Sink, TemplateKind};
@@ -16,6 +17,8 @@ pub(super) enum Text<'a> {
     Plain(&'a [u8]),
     /// Percent-encoded as received; `plus`: a `+` stands for a space (form encoding, in queries).
     Coded { raw: &'a [u8], plus: bool },
+    /// Decoded from something else.
+    Owned(Vec<u8>),
     /// A number or an address, written out.
     Small { text: [u8; Text::SMALL_BYTES], len: usize },
 }
@@ -31,10 +34,25 @@ impl<'a> Text<'a> {
         Ok(Text::Small { text: small.text, len: small.len })
     }
 
+    /// The text of a JSON scalar: a string's characters, a number as it is spelt.
+    pub(super) fn of_json(text: &'a [u8]) -> Result<Text<'a>, RenderError> {
+        match text {
+            [b'"', inside @ .., b'"'] if !inside.contains(&b'\\') => Ok(Text::Plain(inside)),
+            // Half a surrogate pair has no spelling outside of JSON.
+            [b'"', ..] => match serde_json::from_slice::<String>(text) {
+                Ok(decoded) => Ok(Text::Owned(decoded.into_bytes())),
+                Err(_) => Err(RenderError::Unfit),
+            },
+            [b'{' | b'[', ..] => Err(RenderError::Unfit),
+            _ => Ok(Text::Plain(text)),
+        }
+    }
+
     /// Whether there is no text.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Plain(text) => text.is_empty(),
+            Self::Owned(text) => text.is_empty(),
             Self::Coded { raw, .. } => raw.is_empty(),
             Self::Small { len, .. } => *len == 0,
         }
@@ -44,6 +62,7 @@ impl<'a> Text<'a> {
     fn bytes(&self) -> Decoded<'_> {
         match self {
             Self::Plain(text) => Decoded { raw: text, coded: false, plus: false },
+            Self::Owned(text) => Decoded { raw: text, coded: false, plus: false },
             Self::Coded { raw, plus } => Decoded { raw, coded: true, plus: *plus },
             Self::Small { text, len } => Decoded { raw: &text[..*len], coded: false, plus: false },
         }
@@ -296,6 +315,11 @@ pub(super) fn json_claim<S: Sink>(claim: &Value, out: &mut S) -> Result<(), Rend
     put(claim.to_string().as_bytes(), out)
 }
 
+/// JSON that stays what it is, to the byte.
+pub(super) fn json_as_it_is<S: Sink>(text: &[u8], out: &mut S) -> Result<(), RenderError> {
+    put(text, out)
+}
+
 /// The text as a JSON string with its quotes; only UTF-8 has one (RFC 8259 §8.1).
 fn quoted(text: &Text<'_>) -> Result<String, RenderError> {
     let bytes: Vec<u8> = text.bytes().collect();
@@ -319,8 +343,11 @@ pub(super) fn default(text: &str, position: Position) -> Result<Box<[u8]>, Rende
         Position::Query => query(&value, &mut out)?,
         Position::Field => field(&value, &mut out)?,
         Position::Json => json_text(&value, &mut out)?,
-        // Written by the operator as JSON; the sample of the template shows whether it is.
-        Position::JsonValue => out.extend_from_slice(text.as_bytes()),
+        // Written by the operator as JSON, or as the text that a JSON string holds.
+        Position::JsonValue if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+            out.extend_from_slice(text.as_bytes());
+        }
+        Position::JsonValue => json_string(&value, &mut out)?,
         Position::Plain => plain(&value, &mut out)?,
     }
     Ok(out.into())

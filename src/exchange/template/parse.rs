@@ -5,11 +5,12 @@
 
 use std::fmt;
 
+use crate::base::span::Span;
 use crate::exchange::template::{
     Absent, Piece, Placeholder, Position, Source, TemplateKind, encode,
 };
 
-/// The first words that a placeholder may have, for "did you mean". `part` comes with a later version.
+/// The first words that a placeholder may have, for "did you mean".
 pub const SOURCES: &[&str] = &["jwt", "path", "query", "header", "client", "part"];
 
 /// Why a text is not a template.
@@ -57,8 +58,8 @@ pub enum TemplateErrorKind {
         /// The name as written.
         name: String,
     },
-    /// `{part.…}`: answers of other parts.
-    PartLater,
+    /// `{part.…}` where no parts are.
+    PartOutside,
     /// `{x?|text}`: absent and default at once.
     AbsentTwice,
     /// The default cannot stand here (a dot segment or a control byte).
@@ -101,7 +102,7 @@ impl fmt::Display for TemplateError {
             TemplateErrorKind::UnknownSource { name } => write!(
                 f,
                 "`{name}` is not a source of values; there are `jwt.…`, `path.…`, `query.…`, \
-                 `header.…` and `client.address`"
+                 `header.…`, `client.address` and `part.…`"
             ),
             TemplateErrorKind::UnknownParam { name } => {
                 write!(f, "the route's pattern has no parameter `{name}`")
@@ -115,8 +116,8 @@ impl fmt::Display for TemplateError {
             TemplateErrorKind::NameMalformed { name } => {
                 write!(f, "`{name}` cannot be the name of a value")
             }
-            TemplateErrorKind::PartLater => f.write_str(
-                "`{part.…}`, values from the answers of other parts, comes with a later version",
+            TemplateErrorKind::PartOutside => f.write_str(
+                "`{part.…}`, a value of another part's answer, stands in the parts of a `merge` only",
             ),
             TemplateErrorKind::AbsentTwice => f.write_str(
                 "`?` and `|` exclude each other: a value with a default is never absent",
@@ -307,8 +308,14 @@ impl Parser<'_> {
             }
         };
         let source = source(name, self.params).map_err(fail)?;
+        let parts =
+            matches!(self.kind, TemplateKind::Target | TemplateKind::Field | TemplateKind::Json);
+        if matches!(source, Source::Part { .. }) && !parts {
+            return Err(fail(TemplateErrorKind::PartOutside));
+        }
         self.end_literal();
-        self.pieces.push(Piece::Value(Placeholder { source, position, absent }));
+        let place = Span::new(open, open + close + 2);
+        self.pieces.push(Piece::Value(Placeholder { source, position, absent, place }));
         self.at = open + close + 2;
         Ok(())
     }
@@ -345,7 +352,8 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
         ("header", name) => Ok(Source::Header(name.into())),
         ("client", "address") => Ok(Source::ClientAddress),
         ("client", name) => Err(TemplateErrorKind::UnknownClient { name: name.to_owned() }),
-        ("part", _) => Err(TemplateErrorKind::PartLater),
+        ("part", "") => missing("part"),
+        ("part", path) => Ok(Source::Part { path: path.into(), slot: usize::MAX }),
         (first, _) => Err(TemplateErrorKind::UnknownSource { name: first.to_owned() }),
     }
 }

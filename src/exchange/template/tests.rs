@@ -54,7 +54,13 @@ fn fill_as(asked: &Asked, kind: TemplateKind, text: &str) -> Result<String, Rend
     let template = Template::parse(text, kind, &["id", "*rest"]).expect("the template is fine");
     let request = Request { head: &asked.head, raw: &asked.raw };
     let identity = asked.identity.as_ref();
-    let inputs = Inputs { request, params: &asked.params, identity, client: &asked.client };
+    let inputs = Inputs {
+        request,
+        params: &asked.params,
+        identity,
+        client: &asked.client,
+        parts: PartValues::Unknown,
+    };
     let mut out = Vec::new();
     template.fill(&inputs, &mut out)?;
     Ok(String::from_utf8(out).expect("the tests' values are text"))
@@ -186,7 +192,7 @@ fn mistakes_are_named_and_placed() {
         ("/{jwt.a..b}", Kind::NameMissing { source: "jwt" }),
         ("/{header.x y}", Kind::NameMalformed { name: name("header.x y") }),
         ("/{header.x:y}", Kind::NameMalformed { name: name("x:y") }),
-        ("/{part.user.id}", Kind::PartLater),
+        ("/{part.}", Kind::NameMissing { source: "part" }),
         ("/{id?|x}", Kind::AbsentTwice),
         ("/{id|..}", Kind::DefaultUnfit),
         ("users", Kind::NotAbsolute),
@@ -236,7 +242,13 @@ fn a_full_sink_is_an_error() {
     let template = Template::parse("/{jwt.sub}", TemplateKind::Target, &[]).expect("fine");
     let request = Request { head: &x.head, raw: &x.raw };
     let identity = x.identity.as_ref();
-    let inputs = Inputs { request, params: &x.params, identity, client: &x.client };
+    let inputs = Inputs {
+        request,
+        params: &x.params,
+        identity,
+        client: &x.client,
+        parts: PartValues::Unknown,
+    };
     assert_eq!(template.fill(&inputs, &mut Narrow(2)), Err(RenderError::Full));
     assert_eq!(template.fill(&inputs, &mut Narrow(3)), Ok(()));
 }

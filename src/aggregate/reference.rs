@@ -1,0 +1,202 @@
+//! `{part.user.id}`: values that one part's request takes from the answers of others.
+//!
+//! A reference orders two calls and nothing else: a part begins the moment the last part that it needs
+//! has ended, whatever others do. What is referred to is a part's value as `pick` left it, or what stands
+//! in for it. Values are copied, so that a call never borrows from another's answer, and they are never
+//! decoded here: the template that takes one knows where it will stand (CONFIG.md rule 6). A plan never
+//! has a cycle: `compile` refuses it.
+
+use crate::aggregate::json::Pick;
+use crate::aggregate::partial::PartFault;
+use crate::aggregate::plan::{PartOutcome, Plan};
+use crate::base::limits::PARTS_MAX;
+use crate::base::span::Span;
+use crate::exchange::template::{PartValues, RenderError};
+
+/// Where a value comes from.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// The part, by index in the plan.
+    pub part: usize,
+    /// The value inside of it; `None`: all of it.
+    pub path: Option<Pick>,
+}
+
+/// Parts of one plan, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartSet(u32);
+
+const _: () = assert!(PARTS_MAX <= u32::BITS as usize, "every part has its bit");
+
+impl PartSet {
+    /// No part.
+    pub const EMPTY: PartSet = PartSet(0);
+
+    /// The first `count` parts of a plan.
+    pub fn first(count: usize) -> Self {
+        (0..count).collect()
+    }
+
+    /// Adds a part.
+    pub fn insert(&mut self, part: usize) {
+        self.0 |= 1 << part;
+    }
+
+    /// Takes a part out.
+    pub fn remove(&mut self, part: usize) {
+        self.0 &= !(1 << part);
+    }
+
+    /// Whether a part is in it.
+    pub fn contains(self, part: usize) -> bool {
+        self.0 >> part & 1 == 1
+    }
+
+    /// Whether all of its parts are in `other`.
+    pub fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Whether there is no part in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The parts of either.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Its parts, in plan order.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let part = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (part < PARTS_MAX).then_some(part)
+        })
+    }
+}
+
+impl FromIterator<usize> for PartSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(parts: I) -> Self {
+        let mut set = Self::EMPTY;
+        parts.into_iter().for_each(|part| set.insert(part));
+        set
+    }
+}
+
+/// The values that one call takes from other parts' answers, copied out of them.
+#[derive(Debug, Default)]
+pub struct Values {
+    text: Vec<u8>,
+    slots: Vec<Option<Span>>,
+    /// Whether a value is missing from a part that failed.
+    behind_failure: bool,
+}
+
+impl Values {
+    /// What the part at `index` takes, once all that it needs has ended. `outcome` says how a part ended.
+    /// Allocates nothing for a part without references.
+    pub fn gather<'a>(
+        plan: &'a Plan,
+        index: usize,
+        outcome: impl Fn(usize) -> PartOutcome<'a>,
+    ) -> Self {
+        let mut values = Self::default();
+        let references = &plan.parts[index].references;
+        values.slots.reserve_exact(references.len());
+        for reference in references {
+            let outcome = outcome(reference.part);
+            let text = plan.parts[reference.part].text(outcome);
+            let found = match &reference.path {
+                Some(path) => path.find(text).map(|span| span.of(text)),
+                None => Some(text),
+            };
+            let found = found.filter(|value| *value != b"null");
+            values.behind_failure |= found.is_none() && matches!(outcome, PartOutcome::Failed(_));
+            values.slots.push(found.map(|value| {
+                let start = values.text.len();
+                values.text.extend_from_slice(value);
+                Span::new(start, values.text.len())
+            }));
+        }
+        values
+    }
+
+    /// As templates take them.
+    pub fn view(&self) -> PartValues<'_> {
+        PartValues::Known { text: &self.text, slots: &self.slots }
+    }
+
+    /// Why a part whose request cannot be written with these values fails.
+    pub fn fault(&self, error: RenderError) -> PartFault {
+        match error {
+            RenderError::PartMissing if self.behind_failure => PartFault::Dependency,
+            RenderError::PartMissing => PartFault::Reference,
+            RenderError::PartUnfit | RenderError::Full => PartFault::Unfit,
+            // The request itself was rehearsed.
+            RenderError::Missing { .. } | RenderError::Unfit => PartFault::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aggregate::plan::{Part, Pass};
+    use crate::base::ids::UpstreamId;
+    use crate::base::name::Name;
+    use crate::exchange::template::{Template, TemplateKind};
+
+    fn plan(paths: &[&str]) -> Plan {
+        let part = |name| {
+            let target = Template::parse("/", TemplateKind::Target, &[]).expect("fine");
+            Part::new(Name::new(name), UpstreamId(0), target, Duration::ZERO)
+        };
+        let (mut user, mut orders) = (part("user"), part("orders"));
+        user.otherwise = Some(b"{\"id\":0}".as_slice().into());
+        let reference = |path: &&str| Reference { part: 0, path: Pick::parse(path).ok() };
+        orders.references = paths.iter().map(reference).collect();
+        Plan::new(vec![user, orders], Pass::default())
+    }
+
+    fn taken(paths: &[&str], outcome: PartOutcome<'_>) -> (Vec<Option<String>>, bool) {
+        let plan = plan(paths);
+        let values = Values::gather(&plan, 1, |_| outcome);
+        let text = |slot: &Option<Span>| {
+            slot.map(|span| String::from_utf8_lossy(span.of(&values.text)).into_owned())
+        };
+        (values.slots.iter().map(text).collect(), values.behind_failure)
+    }
+
+    #[test]
+    fn values_are_copied_as_they_are_spelt() {
+        let body = br#"{"id":1.0e2,"items":[{"id":"a\u0041"}],"none":null}"#;
+        let paths = ["id", "items[0].id", "none", "x"];
+        let (values, behind_failure) = taken(&paths, PartOutcome::Value(body));
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(values, [text("1.0e2"), text(r#""a\u0041""#), None, None]);
+        assert!(!behind_failure);
+    }
+
+    #[test]
+    fn what_stands_in_for_a_failed_part_is_referred_to() {
+        let failed = PartOutcome::Failed(PartFault::Timeout);
+        assert_eq!(taken(&["id"], failed), (vec![Some("0".into())], false));
+        assert_eq!(taken(&["name"], failed), (vec![None], true));
+        assert_eq!(taken(&["name"], PartOutcome::Empty), (vec![None], false));
+    }
+
+    #[test]
+    fn a_part_needs_what_it_refers_to() {
+        let plan = plan(&["id", "x"]);
+        assert!(plan.parts[0].needs().is_empty());
+        assert_eq!(plan.parts[1].needs(), PartSet::first(1));
+        assert!(!plan.parts[1].needs().is_within(PartSet::EMPTY));
+        assert_eq!(PartSet::first(3).iter().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,147 @@
+//! `{part.user.id}`: from names to slots; unknown parts and cycles are refused.
+//!
+//! A plan whose parts wait for each other would wait for ever, so that a cycle is never compiled: the error
+//! spells it out and points at each reference of it.
+
+use crate::aggregate::json::Pick;
+use crate::aggregate::reference::Reference;
+use crate::compile::codes;
+use crate::compile::report::Report;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::{self, Span, Text, suggest};
+use crate::exchange::template::Template;
+
+/// A reference as it was written: who refers to whom, and where.
+pub struct Link {
+    from: usize,
+    to: usize,
+    span: Span,
+}
+
+/// Resolves the references of one part.
+pub struct Linker<'a> {
+    parts: &'a [config::Part],
+    from: usize,
+    report: &'a Report,
+    /// What was found, by slot.
+    pub references: Vec<Reference>,
+    /// The same with places.
+    pub links: Vec<Link>,
+    failed: bool,
+}
+
+impl<'a> Linker<'a> {
+    /// For the part at `from`.
+    pub fn of(parts: &'a [config::Part], from: usize, report: &'a Report) -> Self {
+        Self { parts, from, report, references: Vec::new(), links: Vec::new(), failed: false }
+    }
+
+    /// Gives the references of `template`, written as `text`, their slots. `None` after an error.
+    pub fn bind(&mut self, mut template: Template, text: &Text) -> Option<Template> {
+        self.failed = false;
+        template.bind(|path, place| {
+            let at = place.start as usize;
+            self.slot(path, text, at..place.end as usize).unwrap_or_else(|| {
+                self.failed = true;
+                usize::MAX
+            })
+        });
+        (!self.failed).then_some(template)
+    }
+
+    fn slot(&mut self, path: &str, text: &Text, place: std::ops::Range<usize>) -> Option<usize> {
+        let span = self.report.inside(text, place.clone());
+        let (name, inner) = path.split_at(path.find(['.', '[']).unwrap_or(path.len()));
+        let to = self.parts.iter().position(|part| part.name.value == name);
+        let Some(to) = to else {
+            self.unknown(name, span);
+            return None;
+        };
+        let path = match inner.strip_prefix('.').unwrap_or(inner) {
+            "" if inner.is_empty() => None,
+            inner => match Pick::parse(inner) {
+                Ok(path) => Some(path),
+                Err(error) => {
+                    let message = format!("this is not a path in JSON: {error}");
+                    let diagnostic = Diagnostic::error(codes::BAD_PICK, span, message);
+                    let help =
+                        "write names separated by dots and indices: `{part.user.items[0].id}`";
+                    self.report.push(diagnostic.help(help));
+                    return None;
+                }
+            },
+        };
+        self.links.push(Link { from: self.from, to, span });
+        self.references.push(Reference { part: to, path });
+        Some(self.references.len() - 1)
+    }
+
+    fn unknown(&self, name: &str, span: Span) {
+        let names: Vec<&str> = self.parts.iter().map(|part| part.name.value.as_str()).collect();
+        let near = suggest::nearest(name, names.iter().copied());
+        let message = format!("this merge has no part `{name}`");
+        let diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, span, message).suggest(near, "");
+        self.report.push(diagnostic.note(format!("it has: {}", names.join(", "))));
+    }
+}
+
+/// Refuses parts that wait for each other. `false` after an error.
+pub fn check_cycles(parts: &[config::Part], links: &[Link], report: &Report) -> bool {
+    let mut told: Vec<usize> = Vec::new();
+    for start in 0..parts.len() {
+        let Some(cycle) = way_back(start, links) else { continue };
+        if cycle.iter().any(|link| told.contains(&link.from)) {
+            continue;
+        }
+        told.extend(cycle.iter().map(|link| link.from));
+        report.push(describe(parts, &cycle));
+    }
+    told.is_empty()
+}
+
+/// The shortest way from a part back to itself.
+fn way_back(start: usize, links: &[Link]) -> Option<Vec<&Link>> {
+    let mut ways: Vec<Vec<&Link>> =
+        links.iter().filter(|link| link.from == start).map(|link| vec![link]).collect();
+    let mut seen = Vec::new();
+    let mut at = 0;
+    while let Some(way) = ways.get(at).cloned() {
+        at += 1;
+        let Some(last) = way.last() else { continue };
+        if last.to == start {
+            return Some(way);
+        }
+        if seen.contains(&last.to) {
+            continue;
+        }
+        seen.push(last.to);
+        ways.extend(links.iter().filter(|link| link.from == last.to).map(|link| {
+            let mut further = way.clone();
+            further.push(link);
+            further
+        }));
+    }
+    None
+}
+
+fn describe(parts: &[config::Part], cycle: &[&Link]) -> Diagnostic {
+    let name = |index: usize| parts[index].name.value.as_str();
+    let first = cycle[0];
+    if let [only] = cycle {
+        let message = format!("the part `{}` refers to itself", name(only.from));
+        return Diagnostic::error(codes::CYCLE, only.span, message)
+            .help("it would wait for its own answer: take the value from the request");
+    }
+    let mut spelt = format!("`{}`", name(first.from));
+    for link in cycle {
+        spelt.push_str(&format!(" needs `{}`", name(link.to)));
+        if link.to != first.from {
+            spelt.push_str(", which");
+        }
+    }
+    let message = format!("these parts wait for each other: {spelt}");
+    let diagnostic = Diagnostic::error(codes::CYCLE, first.span, message);
+    cycle[1..].iter().fold(diagnostic, |all, link| {
+        all.also(link.span, format!("`{}` needs `{}`", name(link.from), name(link.to)))
+    })
+}
