@@ -29,6 +29,8 @@ pub struct Plan {
     pub pass: Pass,
     /// The parts that wait for others.
     waiting: PartSet,
+    /// The parts that others refer to.
+    referred: PartSet,
 }
 
 /// What of the client's request goes inward: nothing that is not named (CONFIG.md rule 8).
@@ -95,8 +97,8 @@ pub enum PartOutcome<'a> {
 pub enum Taken {
     /// This span of the body is the part's value.
     Value(Span),
-    /// The value was written anew, to where `judge` was told.
-    Shaped,
+    /// The value was written anew, to where `judge` was told; this span of the body is what it was before.
+    Shaped(Span),
     /// There is nothing.
     Empty,
 }
@@ -105,7 +107,8 @@ impl Plan {
     /// A plan of these parts; at most `PARTS_MAX`, which the reader of the configuration sees to.
     pub fn new(parts: Vec<Part>, pass: Pass) -> Self {
         debug_assert!(parts.len() <= PARTS_MAX);
-        let mut plan = Self { parts: parts.into(), pass, waiting: PartSet::EMPTY };
+        let mut plan =
+            Self { parts: parts.into(), pass, waiting: PartSet::EMPTY, referred: PartSet::EMPTY };
         for (index, part) in plan.parts.iter_mut().enumerate() {
             let mut key = vec![if index == 0 { b'{' } else { b',' }];
             key.extend_from_slice(Value::from(part.name.as_str()).to_string().as_bytes());
@@ -116,9 +119,15 @@ impl Plan {
             part.needs = part.references.iter().map(|reference| reference.part).collect();
             if !part.needs.is_empty() {
                 plan.waiting.insert(index);
+                plan.referred = plan.referred.and(part.needs);
             }
         }
         plan
+    }
+
+    /// The parts that others refer to.
+    pub fn referred(&self) -> PartSet {
+        self.referred
     }
 
     /// The parts that wait for others.
@@ -219,7 +228,7 @@ impl Part {
             Some(shape) => {
                 shaped.clear();
                 shape.apply(&document, at, shaped);
-                Taken::Shaped
+                Taken::Shaped(document.value(at))
             }
             None => Taken::Value(document.value(at)),
         };

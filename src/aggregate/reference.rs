@@ -1,12 +1,12 @@
 //! `{part.user.id}`: values that one part's request takes from the answers of others.
 //!
 //! A reference orders two calls and nothing else: a part begins the moment the last part that it needs
-//! has ended, whatever others do. What is referred to is a part's value as `pick` left it, or what stands
-//! in for it. Values are copied, so that a call never borrows from another's answer, and they are never
+//! has ended, whatever others do. What is referred to is a part's value as `pick` left it, before it is
+//! shaped, or what stands in for it. Values are copied, so that a call never borrows from another's answer, and they are never
 //! decoded here: the template that takes one knows where it will stand (CONFIG.md rule 6). A plan never
 //! has a cycle: `compile` refuses it.
 
-use crate::aggregate::json::Pick;
+use crate::aggregate::json::{self, Path, Tokens};
 use crate::aggregate::partial::PartFault;
 use crate::aggregate::plan::{PartOutcome, Plan};
 use crate::base::limits::PARTS_MAX;
@@ -19,7 +19,7 @@ pub struct Reference {
     /// The part, by index in the plan.
     pub part: usize,
     /// The value inside of it; `None`: all of it.
-    pub path: Option<Pick>,
+    pub path: Option<Path>,
 }
 
 /// Parts of one plan, as a set.
@@ -103,6 +103,7 @@ impl Values {
         plan: &'a Plan,
         index: usize,
         outcome: impl Fn(usize) -> PartOutcome<'a>,
+        tokens: &mut Tokens,
     ) -> Self {
         let mut values = Self::default();
         let references = &plan.parts[index].references;
@@ -111,7 +112,10 @@ impl Values {
             let outcome = outcome(reference.part);
             let text = plan.parts[reference.part].text(outcome);
             let found = match &reference.path {
-                Some(path) => path.find(text).map(|span| span.of(text)),
+                // The text was checked before, so that it has an index.
+                Some(path) => json::index(text, tokens).ok().and_then(|document| {
+                    path.find(&document).map(|at| document.value(at).of(text))
+                }),
                 None => Some(text),
             };
             let found = found.filter(|value| *value != b"null");
@@ -121,6 +125,9 @@ impl Values {
                 values.text.extend_from_slice(value);
                 Span::new(start, values.text.len())
             }));
+        }
+        if !references.is_empty() {
+            tokens.trim();
         }
         values
     }
@@ -159,14 +166,14 @@ mod tests {
         };
         let (mut user, mut orders) = (part("user"), part("orders"));
         user.otherwise = Some(b"{\"id\":0}".as_slice().into());
-        let reference = |path: &&str| Reference { part: 0, path: Pick::parse(path).ok() };
+        let reference = |path: &&str| Reference { part: 0, path: Path::parse_one(path).ok() };
         orders.references = paths.iter().map(reference).collect();
         Plan::new(vec![user, orders], Pass::default())
     }
 
     fn taken(paths: &[&str], outcome: PartOutcome<'_>) -> (Vec<Option<String>>, bool) {
         let plan = plan(paths);
-        let values = Values::gather(&plan, 1, |_| outcome);
+        let values = Values::gather(&plan, 1, |_| outcome, &mut Tokens::default());
         let text = |slot: &Option<Span>| {
             slot.map(|span| String::from_utf8_lossy(span.of(&values.text)).into_owned())
         };

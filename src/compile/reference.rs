@@ -3,7 +3,7 @@
 //! A plan whose parts wait for each other would wait for ever, so that a cycle is never compiled: the error
 //! spells it out and points at each reference of it.
 
-use crate::aggregate::json::Pick;
+use crate::aggregate::json::Path;
 use crate::aggregate::reference::Reference;
 use crate::compile::codes;
 use crate::compile::report::Report;
@@ -59,7 +59,7 @@ impl<'a> Linker<'a> {
         };
         let path = match inner.strip_prefix('.').unwrap_or(inner) {
             "" if inner.is_empty() => None,
-            inner => match Pick::parse(inner) {
+            inner => match Path::parse_one(inner) {
                 Ok(path) => Some(path),
                 Err(error) => {
                     let message = format!("this is not a path in JSON: {error}");

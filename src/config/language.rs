@@ -478,7 +478,7 @@ pub static PART: Section = Section {
         Key::new(
             "get",
             Shape::Text,
-            "`\"UPSTREAM /path?query\"` with templates `{jwt.sub}`, `{path.id}`, `{query.q}`, `{header.x}`; `{x?}` may be absent, `{x|default}` has a default.",
+            "`\"UPSTREAM /path?query\"` with templates `{jwt.sub}`, `{path.id}`, `{query.q}`, `{header.x}`, and `{part.user.id}` from another part's answer; `{x?}` may be absent, `{x|default}` has a default.",
         ),
         Key::new("post", Shape::Text, "The same, with POST."),
         Key::new("put", Shape::Text, "The same, with PUT."),

@@ -43,6 +43,8 @@ struct End {
 /// A whole answer that was found good.
 struct Answer {
     body: Body,
+    /// The value written anew, if it was.
+    shaped: Vec<u8>,
     taken: Taken,
     /// Field lines of its answer that go to the client.
     lines: Vec<u8>,
@@ -138,10 +140,21 @@ fn outcome(end: Option<&End>) -> PartOutcome<'_> {
     match end.map(|end| &end.result) {
         Some(Ok(answer)) => match answer.taken {
             Taken::Value(span) => PartOutcome::Value(span.of(answer.body.bytes())),
+            Taken::Shaped(_) => PartOutcome::Value(&answer.shaped),
             Taken::Empty => PartOutcome::Empty,
         },
         Some(Err(Failure::Part(fault))) => PartOutcome::Failed(*fault),
         Some(Err(Failure::Request(_))) | None => PartOutcome::Empty,
+    }
+}
+
+/// The same for those who refer to the part: its value before it was shaped.
+fn referred(end: Option<&End>) -> PartOutcome<'_> {
+    match end.map(|end| &end.result) {
+        Some(Ok(Answer { body, taken: Taken::Shaped(span), .. })) => {
+            PartOutcome::Value(span.of(body.bytes()))
+        }
+        _ => outcome(end),
     }
 }
 
@@ -203,7 +216,8 @@ async fn ask_all<R: Runtime>(
         ended.insert(index);
         let mut then = Then::GoOn;
         for next in waiting.iter().filter(|next| plan.parts[*next].needs().is_within(ended)) {
-            let values = Values::gather(plan, next, |needed| outcome(ends[needed].as_ref()));
+            let ended = |needed: usize| referred(ends[needed].as_ref());
+            let values = core.shard(|shard| Values::gather(plan, next, ended, &mut shard.tokens));
             asked[next] = part(next, values);
             waiting.remove(next);
             then = Then::Started;
@@ -396,8 +410,10 @@ async fn collect<R: Runtime>(
     let taken =
         core.shard(|shard| part.judge(head.status, body.bytes(), &mut shard.tokens, &mut shaped));
     let taken = taken.map_err(Failure::Part)?;
-    let body = if taken == Taken::Shaped { Body::Collected(shaped) } else { body };
-    Ok(Answer { body, taken, lines })
+    // What is not shown and not referred to either need not be kept.
+    let needless = matches!(taken, Taken::Shaped(_)) && !plan.referred().contains(index);
+    let body = if needless { Body::Empty } else { body };
+    Ok(Answer { body, shaped, taken, lines })
 }
 
 /// The lines of an answer's fields that survive the merge, in the order received; each value of a

@@ -101,6 +101,66 @@ fn parts_are_asked_in_parallel() {
 }
 
 #[test]
+fn a_part_is_asked_the_moment_what_it_needs_is_here_whatever_others_do() {
+    let (gate, chained) = (Gate::new(), Gate::new());
+    let (slow, until) = (gate.clone(), chained.clone());
+    let user = Origin::script(move |_| vec![Step::Wait(slow.clone()), Step::Send(ok("1"))]);
+    let order = Origin::saying("[{\"id\":7}]");
+    let notif = Origin::script(move |request| {
+        // The end of the chain opens the gate of the part that was asked at first.
+        assert_eq!(request.target, "/unread/7");
+        until.open();
+        vec![Step::Send(ok("3"))]
+    });
+    let gateway = merging(
+        r#"
+[[route]]
+match = "GET /dashboard"
+
+[route.merge]
+user   = { get = "user /user" }
+unread = { get = "notif /unread/{part.orders[0].id}" }
+orders = { get = "order /orders" }
+"#,
+        &user,
+        &order,
+        &notif,
+    );
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| gateway.get("/dashboard").expect(200).text());
+        chained.wait();
+        gate.open();
+        assert_eq!(asked.join().unwrap(), r#"{"user":1,"unread":3,"orders":[{"id":7}]}"#);
+    });
+}
+
+#[test]
+fn a_required_part_that_fails_keeps_those_behind_others_from_being_asked() {
+    let user = Origin::answering(answer(404, &[], b"{}"));
+    let (gate, order) = (Gate::new(), Origin::saying("[]"));
+    let held = gate.clone();
+    let notif = Origin::script(move |_| vec![Step::Wait(held.clone()), Step::Send(ok("3"))]);
+    let gateway = merging(
+        r#"
+[[route]]
+match = "GET /dashboard"
+
+[route.merge]
+user   = { get = "user /user" }
+unread = { get = "notif /unread" }
+orders = { get = "order /orders/{part.unread}/{part.user.id}" }
+"#,
+        &user,
+        &order,
+        &notif,
+    );
+    // The answer does not wait for `unread`, which never comes, and `orders` is never asked.
+    gateway.get("/dashboard").expect_problem(404);
+    gate.open();
+    assert!(order.requests().is_empty());
+}
+
+#[test]
 fn the_bytes_of_a_part_are_copied_as_they_came() {
     let odd = "{\"b\":1,\"a\":2,\"b\":3,\"n\":1.0e+02,\"big\":123456789012345678901234567890,\"u\":\"\\u00e9\u{e9}\",\"s\":\"\\/\"}";
     let (user, order, notif) =
