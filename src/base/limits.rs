@@ -32,11 +32,18 @@ pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 256;
 /// Trailer section of a chunked body. Unit: bytes.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// A part of a head that waits for its rest and is not counted in `HEADS_WAITING_BYTES_MAX`. Unit: bytes.
+/// What a client sends byte by byte stays below it for a long time; 65,536 of them weigh 128 MiB.
+pub const HEAD_WAITING_SMALL_BYTES: usize = 2 * 1024;
+/// What the larger parts of heads that wait for their rest may weigh on one core. Unit: bytes. Heads come
+/// whole in one read, or in a few that follow at once: 2,000 of the largest fit.
+pub const HEADS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Interim (1xx) responses accepted from an origin before the final one.
 pub const INTERIM_RESPONSES_MAX: u32 = 16;
 
 const _: () = assert!(HEAD_BYTES_MAX < BUFFER_BYTES, "a head must fit a buffer");
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX, "a target must fit a head");
+const _: () = assert!(HEADS_WAITING_BYTES_MAX >= 512 * BUFFER_BYTES, "many heads must have room");
 
 // ---- routing -------------------------------------------------------------------------------------
 

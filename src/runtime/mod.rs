@@ -7,6 +7,7 @@ pub mod clock;
 pub mod deadline;
 pub mod descriptors;
 pub mod entropy;
+mod fairness;
 pub mod pin;
 pub mod probe;
 pub mod uring;

@@ -20,6 +20,7 @@ use crate::base::address::Address;
 use crate::base::buffer::Buf;
 use crate::base::time::{Instant, Wall};
 use crate::runtime::clock;
+use crate::runtime::fairness::Turns;
 use crate::runtime::probe::Driver;
 use crate::runtime::{Listener, Runtime, Stream};
 
@@ -117,6 +118,7 @@ pub struct Socket {
     io: UnsafeCell<Io>,
     fd: RawFd,
     peer: Option<SocketAddr>,
+    turns: Turns,
 }
 
 enum Io {
@@ -130,7 +132,7 @@ impl Socket {
             Io::Tcp(stream) => stream.as_raw_fd(),
             Io::Unix(stream) => stream.as_raw_fd(),
         };
-        Self { io: UnsafeCell::new(io), fd, peer }
+        Self { io: UnsafeCell::new(io), fd, peer, turns: Turns::default() }
     }
 
     #[expect(unsafe_code, reason = "reading and writing at once, as monoio's own split halves do")]
@@ -186,8 +188,8 @@ impl Stream for Socket {
     async fn read(&self, buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
         let into = Into { buf, bytes_max };
         let (result, into) = match self.io() {
-            Io::Tcp(stream) => stream.read(into).await,
-            Io::Unix(stream) => stream.read(into).await,
+            Io::Tcp(stream) => self.turns.share(stream.read(into)).await,
+            Io::Unix(stream) => self.turns.share(stream.read(into)).await,
         };
         (result, into.buf)
     }
@@ -196,8 +198,8 @@ impl Stream for Socket {
         let mut from = From(buf);
         while !from.0.is_empty() {
             let (result, back) = match self.io() {
-                Io::Tcp(stream) => stream.write(from).await,
-                Io::Unix(stream) => stream.write(from).await,
+                Io::Tcp(stream) => self.turns.share(stream.write(from)).await,
+                Io::Unix(stream) => self.turns.share(stream.write(from)).await,
             };
             from = back;
             match result {
@@ -251,6 +253,7 @@ pub struct Acceptor {
     io: AcceptIo,
     canceller: std::cell::RefCell<Canceller>,
     stopped: std::cell::Cell<bool>,
+    turns: Turns,
 }
 
 enum AcceptIo {
@@ -269,7 +272,8 @@ impl Acceptor {
             Address::Unix(_) => AcceptIo::Unix(UnixListener::from_std(socket.into())?),
         };
         let canceller = std::cell::RefCell::new(Canceller::new());
-        Ok(Self { io, canceller, stopped: std::cell::Cell::new(false) })
+        let stopped = std::cell::Cell::new(false);
+        Ok(Self { io, canceller, stopped, turns: Turns::default() })
     }
 }
 
@@ -283,14 +287,14 @@ impl Listener for Acceptor {
         }
         let handle = self.canceller.borrow().handle();
         let accepted = match &self.io {
-            AcceptIo::Tcp(listener) => listener
-                .cancelable_accept(handle)
-                .await
-                .map(|(stream, peer)| Socket::new(Io::Tcp(stream), Some(peer))),
-            AcceptIo::Unix(listener) => listener
-                .cancelable_accept(handle)
-                .await
-                .map(|(stream, _)| Socket::new(Io::Unix(stream), None)),
+            AcceptIo::Tcp(listener) => {
+                let accepted = self.turns.share(listener.cancelable_accept(handle)).await;
+                accepted.map(|(stream, peer)| Socket::new(Io::Tcp(stream), Some(peer)))
+            }
+            AcceptIo::Unix(listener) => {
+                let accepted = self.turns.share(listener.cancelable_accept(handle)).await;
+                accepted.map(|(stream, _)| Socket::new(Io::Unix(stream), None))
+            }
         };
         match accepted {
             Ok(socket) => {

@@ -2,7 +2,7 @@
 //!
 //! An idle connection never holds a buffer, an exchange or the large state of a walk: it is one small
 //! task that waits for readiness. All else is made when bytes arrive and given up a moment after they
-//! cease (10,000 idle phones must cost almost nothing).
+//! cease (10,000 idle phones must cost almost nothing), and while only a part of a head is here.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -93,9 +93,16 @@ pub async fn serve<R: Runtime>(core: Rc<Core<R>>, stream: R::Stream, address: Ar
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }
-        match Box::pin(h1::busy(&core, &connection)).await {
-            h1::After::Idle => {}
-            h1::After::Close => return,
+        let mut arrived = None;
+        loop {
+            match Box::pin(h1::busy(&core, &connection, arrived.take())).await {
+                h1::After::Idle => break,
+                h1::After::Close => return,
+                h1::After::Begun(head) => match head.rest(&core, &connection, &slot).await {
+                    Some(whole) => arrived = Some(whole),
+                    None => return,
+                },
+            }
         }
     }
 }

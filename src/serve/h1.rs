@@ -20,6 +20,7 @@ use crate::http::names::FieldName;
 use crate::observe::trace;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
+use crate::serve::arriving::{Arrived, Begun};
 use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::connection::Downstream;
 use crate::serve::exchange::{self, Way};
@@ -28,10 +29,11 @@ use crate::serve::work::Work;
 use crate::serve::{Core, answer, record};
 
 /// What becomes of a connection that is not busy any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// It waits for its next request.
     Idle,
+    /// It waits for the rest of a head.
+    Begun(Begun),
     /// It is closed.
     Close,
 }
@@ -44,15 +46,20 @@ const LINGER_BUSY: Duration = Duration::from_secs(1);
 const LINGER_CLOSE: Duration = Duration::from_secs(1);
 const LINGER_CLOSE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Serves requests while they come; the first has begun to arrive.
-pub async fn busy<R: Runtime>(core: &Rc<Core<R>>, connection: &Downstream<R>) -> After {
+/// Serves requests while they come; of the first, `arrived` is here already, or it has just begun.
+pub async fn busy<R: Runtime>(
+    core: &Rc<Core<R>>,
+    connection: &Downstream<R>,
+    mut arrived: Option<Arrived>,
+) -> After {
     let mut work = core.take_work();
     let (up, down) = (core.deadlines.slot(), core.deadlines.slot());
-    let mut rest = None;
     let after = loop {
-        let Ok(buf) = rest.take().map_or_else(|| core.buffer(), Ok) else { break After::Close };
-        match serve_one(core, connection, &mut work, buf, &up, &down).await {
-            Next::Request(Some(bytes)) => rest = Some(bytes),
+        let Ok(head) = arrived.take().map_or_else(|| Arrived::nothing(core), Ok) else {
+            break After::Close;
+        };
+        match serve_one(core, connection, &mut work, head, &up, &down).await {
+            Next::Request(Some(bytes)) => arrived = Some(Arrived::of(core, bytes)),
             Next::Request(None) => {
                 let Some(_lingering) = core.linger() else { break After::Idle };
                 let until = core.runtime.now() + LINGER_BUSY;
@@ -62,6 +69,7 @@ pub async fn busy<R: Runtime>(core: &Rc<Core<R>>, connection: &Downstream<R>) ->
                     Err(_) => break After::Idle,
                 }
             }
+            Next::Rest(head) => break After::Begun(head),
             Next::Close => break After::Close,
         }
     };
@@ -73,6 +81,8 @@ pub async fn busy<R: Runtime>(core: &Rc<Core<R>>, connection: &Downstream<R>) ->
 enum Next {
     /// Another request, of which some bytes may be here.
     Request(Option<Buf>),
+    /// The rest of a head that has begun to arrive.
+    Rest(Begun),
     /// Nothing.
     Close,
 }
@@ -82,7 +92,7 @@ async fn serve_one<R: Runtime>(
     core: &Rc<Core<R>>,
     connection: &Downstream<R>,
     work: &mut Work,
-    buf: Buf,
+    head: Arrived,
     up: &Slot,
     down: &Slot,
 ) -> Next {
@@ -90,13 +100,14 @@ async fn serve_one<R: Runtime>(
     let Some(listener) = connection.listener(&installed) else { return Next::Close };
     let Work { x, chunks, response } = work;
     x.clear();
-    x.timeline.begun = core.runtime.now();
-    x.began = core.runtime.wall();
+    x.timeline.begun = head.begun;
+    x.began = head.began;
     x.client = Client { peer: connection.peer, port: connection.port, ..Client::default() };
     let mut outgoing = Outgoing::new(core, &connection.stream, down, listener.body_timeout);
-    let buf = match read_head(core, connection, listener, down, x, buf).await {
+    let buf = match read_head(core, connection, listener, down, x, head).await {
         Ok(buf) => buf,
         Err(Unread::Gone) => return Next::Close,
+        Err(Unread::Begun(head)) => return Next::Rest(head),
         Err(Unread::Refused(fault)) => {
             x.head.clear();
             answer::fault(core, x, fault, &mut outgoing).await;
@@ -148,49 +159,42 @@ async fn serve_one<R: Runtime>(
 enum Unread {
     /// The client closed, or kept silent, before its request began.
     Gone,
+    /// Only a part of it is here: what waits for the rest must not hold all that an exchange does.
+    Begun(Begun),
     /// What it sent is refused.
     Refused(Fault),
 }
 
-/// Reads until the head is whole; the buffer returned begins with it.
+/// Takes a head that is here or comes with the next read; the buffer returned begins with it.
 async fn read_head<R: Runtime>(
     core: &Core<R>,
     connection: &Downstream<R>,
     listener: &Listener,
     slot: &Slot,
     x: &mut Exchange,
-    mut buf: Buf,
+    arrived: Arrived,
 ) -> Result<Buf, Unread> {
-    let until = x.timeline.begun + listener.head_timeout;
-    let mut seen = 0;
-    loop {
-        if buf.len() > seen {
-            match parse::request(buf.data(), seen, &listener.head_limits, &mut x.head) {
-                Ok(Parsed::Done) => break,
-                Ok(Parsed::Partial) => seen = buf.len(),
-                Err(error) => return Err(Unread::Refused(fault_of_head(&error))),
-            }
-        }
-        if buf.spare() == 0 {
-            buf.compact();
-        }
-        let room = buf.spare();
-        if room == 0 {
-            return Err(Unread::Refused(fault_of_head(&HeadError::TooLarge)));
-        }
-        match slot.within(until, connection.stream.read(buf, room)).await {
-            Ok((Ok(0) | Err(_), _)) => return Err(Unread::Gone),
-            Ok((Ok(_), filled)) => buf = filled,
-            Err(_) if seen == 0 => return Err(Unread::Gone),
-            Err(_) => {
-                let kind = FaultKind::RequestTimeout;
-                let fault = Fault { kind, side: Side::Downstream, again: Again::Never };
-                return Err(Unread::Refused(fault));
-            }
-        }
+    let Arrived { mut bytes, mut seen, refused, .. } = arrived;
+    if let Some(fault) = refused {
+        return Err(Unread::Refused(fault));
     }
-    x.timeline.head = Some(core.runtime.now());
-    Ok(buf)
+    if bytes.is_empty() {
+        let until = x.timeline.begun + listener.head_timeout;
+        let room = bytes.spare();
+        match slot.within(until, connection.stream.read(bytes, room)).await {
+            Ok((Ok(0) | Err(_), _)) | Err(_) => return Err(Unread::Gone),
+            Ok((Ok(_), filled)) => bytes = filled,
+        }
+        seen = 0;
+    }
+    match parse::request(bytes.data(), seen, &listener.head_limits, &mut x.head) {
+        Ok(Parsed::Done) => {
+            x.timeline.head = Some(core.runtime.now());
+            Ok(bytes)
+        }
+        Ok(Parsed::Partial) => Err(Unread::Begun(Begun::of(bytes, x))),
+        Err(error) => Err(Unread::Refused(fault_of_head(&error))),
+    }
 }
 
 /// Who asks, under which id, in which trace.

@@ -4,6 +4,7 @@
 //! state ever crosses an await.
 
 pub mod answer;
+pub mod arriving;
 pub mod attempt;
 pub mod body;
 pub mod connection;
@@ -49,6 +50,8 @@ pub struct Core<R: Runtime> {
     pub metrics: Arc<CoreMetrics>,
     /// Client connections that are open.
     pub connections: Cell<usize>,
+    /// What the parts of heads weigh that wait for their rest. Unit: bytes.
+    pub heads_waiting_bytes: Cell<usize>,
     /// Whether the process drains: every response closes its connection.
     pub draining: Cell<bool>,
     installed: RefCell<Rc<Installed<R>>>,
@@ -98,6 +101,7 @@ impl<R: Runtime> Core<R> {
             deadlines: Deadlines::default(),
             metrics,
             connections: Cell::new(0),
+            heads_waiting_bytes: Cell::new(0),
             draining: Cell::new(false),
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),

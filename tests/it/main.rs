@@ -16,6 +16,7 @@ mod demo;
 mod drain;
 mod exchanges;
 mod h1;
+mod hostile;
 mod jwt;
 mod metrics;
 mod partial;

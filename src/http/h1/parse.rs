@@ -223,6 +223,13 @@ pub fn response(
     })
 }
 
+/// Whether the bytes behind the first `seen` can make a difference: the head may be whole now, or is to be
+/// refused. What is said no to need not be parsed again.
+pub fn may_be_whole(raw: &[u8], seen: usize, limits: &HeadLimits) -> bool {
+    let window = &raw[..raw.len().min(limits.head_bytes_max as usize)];
+    raw.len() >= limits.head_bytes_max as usize || scan::scan(window, seen) == Scanned::Parse
+}
+
 /// Runs `parse` over what the limit allows of `raw`, unless the new bytes cannot have ended the head.
 fn arriving(
     raw: &[u8],
@@ -230,14 +237,13 @@ fn arriving(
     limits: &HeadLimits,
     parse: impl FnOnce(&[u8]) -> Result<Parsed, HeadError>,
 ) -> Result<Parsed, HeadError> {
-    let bytes_max = limits.head_bytes_max as usize;
-    let window = &raw[..raw.len().min(bytes_max)];
-    let full = window.len() == bytes_max;
-    if seen > 0 && !full && scan::scan(window, seen) == Scanned::Open {
+    if seen > 0 && !may_be_whole(raw, seen, limits) {
         return Ok(Parsed::Partial);
     }
+    let bytes_max = limits.head_bytes_max as usize;
+    let window = &raw[..raw.len().min(bytes_max)];
     match parse(window)? {
-        Parsed::Partial if full => Err(HeadError::TooLarge),
+        Parsed::Partial if window.len() == bytes_max => Err(HeadError::TooLarge),
         parsed => Ok(parsed),
     }
 }
@@ -269,8 +275,8 @@ fn request_line(
         return Err(HeadError::Malformed(Why::RequestLine));
     }
     let span = Span::new(from, from + length);
-    let malformed = HeadError::Malformed(Why::Target);
-    let (target, authority) = target::parse(raw, span, head.method).ok_or(malformed)?;
+    let (target, authority) =
+        target::parse(raw, span, head.method).ok_or_else(|| bad_target(&raw[start..]))?;
     head.target = target;
     let authority = authority.unwrap_or_default();
     (head.host, head.authority) = (authority.host, authority.whole);
@@ -308,6 +314,13 @@ fn version(rest: &[u8], end: &[u8]) -> Result<Option<Version>, HeadError> {
         return Ok((closing.len() == end.len()).then_some(version));
     }
     Err(bad_version(rest))
+}
+
+/// The preface of HTTP/2 (RFC 9113 §3.4) is another version, and no target of this one.
+#[cold]
+fn bad_target(line: &[u8]) -> HeadError {
+    let preface = line.starts_with(b"PRI * HTTP/2.0");
+    if preface { HeadError::Version } else { HeadError::Malformed(Why::Target) }
 }
 
 /// Another version of HTTP (505), or no version at all (400).

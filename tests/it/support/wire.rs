@@ -51,6 +51,11 @@ impl Wire {
         &mut self.stream
     }
 
+    /// The socket alone, for a test that reads and writes it itself.
+    pub fn take_stream(self) -> TcpStream {
+        self.stream
+    }
+
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the gateway reads what we send");

@@ -1,0 +1,135 @@
+//! A request head that has begun to arrive, while it waits for its rest.
+//!
+//! Nearly every head comes whole with one read and never sees this file. A client that sends its head in
+//! drops (slowloris) must not hold what an exchange holds: no pooled buffer, no exchange, only the bytes
+//! that came, until the head is whole, refused, or late. The time for a head counts from its first byte and
+//! never from the last one. RFC 9112 §2.2, §9.5. The other choice, to read on inside the exchange, held a
+//! buffer and an exchange for a head of one byte: 16,384 such clients used up a core's buffers.
+
+use crate::base::buffer::Buf;
+use crate::base::limits::{HEAD_WAITING_SMALL_BYTES, HEADS_WAITING_BYTES_MAX};
+use crate::base::time::{Instant, Wall};
+use crate::exchange::Exchange;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::http::h1::parse;
+use crate::runtime::deadline::Slot;
+use crate::runtime::{Runtime, Stream};
+use crate::serve::Core;
+use crate::serve::connection::Downstream;
+
+/// What is here of a request when an exchange is made for it.
+pub struct Arrived {
+    /// The bytes; none when the first of them is still to be read.
+    pub bytes: Buf,
+    /// How many of them were looked at without finding the end of the head.
+    pub seen: usize,
+    /// When the first byte came.
+    pub begun: Instant,
+    /// The same on the wall clock.
+    pub began: Wall,
+    /// Why nothing more of it is read.
+    pub refused: Option<Fault>,
+}
+
+impl Arrived {
+    /// Nothing yet: the first read follows.
+    ///
+    /// # Errors
+    /// The core's budget of buffers is spent.
+    pub fn nothing<R: Runtime>(core: &Core<R>) -> Result<Self, Fault> {
+        Ok(Self::of(core, core.buffer()?))
+    }
+
+    /// These bytes, which came now.
+    pub fn of<R: Runtime>(core: &Core<R>, bytes: Buf) -> Self {
+        let (begun, began) = (core.runtime.now(), core.runtime.wall());
+        Self { bytes, seen: 0, begun, began, refused: None }
+    }
+}
+
+/// A part of a head, kept small.
+pub struct Begun {
+    bytes: Box<[u8]>,
+    begun: Instant,
+    began: Wall,
+}
+
+impl Begun {
+    /// What came of the head of `x` in `bytes`.
+    pub fn of(bytes: Buf, x: &Exchange) -> Self {
+        Self { bytes: bytes.data().into(), begun: x.timeline.begun, began: x.began }
+    }
+
+    /// Waits until the head may be whole, or is to be refused; `None` when the client is gone.
+    pub async fn rest<R: Runtime>(
+        mut self,
+        core: &Core<R>,
+        connection: &Downstream<R>,
+        slot: &Slot,
+    ) -> Option<Arrived> {
+        loop {
+            let (limits, until) = {
+                let installed = core.installed();
+                let listener = connection.listener(&installed)?;
+                (listener.head_limits, self.begun + listener.head_timeout)
+            };
+            let Some(weighed) = Weighed::new(core, self.bytes.len()) else {
+                return self.refused(core, FaultKind::ConnectionLimitReached);
+            };
+            match slot.within(until, connection.stream.readable()).await {
+                Ok(readable) => readable.ok()?,
+                Err(_) => return self.refused(core, FaultKind::RequestTimeout),
+            }
+            drop(weighed);
+            let whole = self.unpacked(core)?;
+            let room = whole.bytes.spare();
+            // Something is there to read: this ends at once.
+            let read = slot.within(until, connection.stream.read(whole.bytes, room)).await;
+            let Ok((Ok(1..), bytes)) = read else { return None };
+            if parse::may_be_whole(bytes.data(), whole.seen, &limits) {
+                return Some(Arrived { bytes, ..whole });
+            }
+            self.bytes = bytes.data().into();
+        }
+    }
+
+    fn refused<R: Runtime>(&self, core: &Core<R>, kind: FaultKind) -> Option<Arrived> {
+        let refused = Some(Fault { kind, side: Side::Downstream, again: Again::Never });
+        self.unpacked(core).map(|whole| Arrived { refused, ..whole })
+    }
+
+    /// The bytes in a buffer again; `None` when the core has none, and then there is no answer either.
+    fn unpacked<R: Runtime>(&self, core: &Core<R>) -> Option<Arrived> {
+        let mut bytes = core.buffer().ok()?;
+        let fits = bytes.put(&self.bytes);
+        debug_assert!(fits, "it came out of a buffer");
+        let Self { begun, began, .. } = *self;
+        Some(Arrived { bytes, seen: self.bytes.len(), begun, began, refused: None })
+    }
+}
+
+/// Counts a part of a head among those that wait, until it is dropped.
+struct Weighed<'a, R: Runtime> {
+    core: &'a Core<R>,
+    bytes: usize,
+}
+
+impl<'a, R: Runtime> Weighed<'a, R> {
+    /// `None` when the core has no room for it.
+    fn new(core: &'a Core<R>, bytes: usize) -> Option<Self> {
+        let bytes = if bytes > HEAD_WAITING_SMALL_BYTES { bytes } else { 0 };
+        let waiting = core.heads_waiting_bytes.get() + bytes;
+        if bytes > 0 && waiting > HEADS_WAITING_BYTES_MAX {
+            return None;
+        }
+        core.heads_waiting_bytes.set(waiting);
+        Some(Self { core, bytes })
+    }
+}
+
+impl<R: Runtime> Drop for Weighed<'_, R> {
+    fn drop(&mut self) {
+        let waiting = self.core.heads_waiting_bytes.get();
+        self.core.heads_waiting_bytes.set(waiting - self.bytes);
+    }
+}
