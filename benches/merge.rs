@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringway::aggregate::json::Tokens;
-use ringway::aggregate::{Part, PartOutcome, Pass, Plan, Taken, json, merge};
+use ringway::aggregate::{Members, Part, PartOutcome, Pass, Plan, Taken, json, merge};
 use ringway::base::ids::UpstreamId;
 use ringway::base::name::Name;
 use ringway::exchange::template::{Template, TemplateKind};
@@ -56,7 +56,7 @@ fn merged(plan: &Plan, bodies: &[Vec<u8>; 3], tokens: &mut Tokens, out: &mut Vec
         }
     }
     out.clear();
-    assert!(merge(plan, &outcomes).write(out));
+    assert!(merge(plan, &outcomes, &Members::default()).write(out));
 }
 
 fn merges(c: &mut Criterion) {

@@ -15,7 +15,7 @@ pub mod reference;
 pub mod request;
 pub mod select;
 
-pub use crate::aggregate::merge::{Merged, merge};
+pub use crate::aggregate::merge::{Members, Merged, merge};
 pub use crate::aggregate::partial::PartFault;
 pub use crate::aggregate::plan::{Part, PartOutcome, Pass, Plan, Taken};
 pub use crate::aggregate::select::{Lists, SelectError, Selection};

@@ -32,6 +32,8 @@ pub enum PartFault {
     TooLarge,
     /// What `pick` names is not there.
     Pick,
+    /// The part is flattened, and its value has no members.
+    NotObject,
     /// No connection.
     Connect,
     /// No endpoint may be asked, or a bound of ours is reached.
@@ -62,6 +64,7 @@ impl PartFault {
             Self::TooDeep => "too_deep",
             Self::TooLarge => "too_large",
             Self::Pick => "pick",
+            Self::NotObject => "not_object",
             Self::Connect => "connect",
             Self::Unavailable => "unavailable",
             Self::Reset => "reset",

@@ -69,9 +69,11 @@ pub struct Part {
     pub pick: Option<Path>,
     /// What of that is kept, dropped and renamed; `None`: nothing changes.
     pub shape: Option<Selection>,
+    /// Whether its members stand in the document themselves, not below its name.
+    pub flatten: bool,
     /// Fields of its answer that go to the client.
     pub reply_headers: Box<[Box<str>]>,
-    /// `{"name":` for the first part, `,"name":` for the others.
+    /// `,"name":`.
     pub(super) key_text: Box<[u8]>,
     /// The name as `gateway-partial` spells it.
     pub(super) label: Box<[u8]>,
@@ -110,7 +112,7 @@ impl Plan {
         let mut plan =
             Self { parts: parts.into(), pass, waiting: PartSet::EMPTY, referred: PartSet::EMPTY };
         for (index, part) in plan.parts.iter_mut().enumerate() {
-            let mut key = vec![if index == 0 { b'{' } else { b',' }];
+            let mut key = vec![b','];
             key.extend_from_slice(Value::from(part.name.as_str()).to_string().as_bytes());
             key.push(b':');
             part.key_text = key.into();
@@ -157,6 +159,7 @@ impl Part {
             otherwise: None,
             pick: None,
             shape: None,
+            flatten: false,
             reply_headers: Box::default(),
             key_text: Box::default(),
             label: Box::default(),
@@ -210,7 +213,7 @@ impl Part {
         }
         if self.pick.is_none() && self.shape.is_none() {
             return match json::check(body) {
-                Ok(span) => Ok(Taken::Value(span)),
+                Ok(span) => self.fits(span.of(body)).map(|()| Taken::Value(span)),
                 Err(json::JsonFault::Empty) => Ok(Taken::Empty),
                 Err(fault) => Err(fault.into()),
             };
@@ -228,12 +231,24 @@ impl Part {
             Some(shape) => {
                 shaped.clear();
                 shape.apply(&document, at, shaped);
-                Taken::Shaped(document.value(at))
+                self.fits(shaped).map(|()| Taken::Shaped(document.value(at)))
             }
-            None => Taken::Value(document.value(at)),
+            None => {
+                let span = document.value(at);
+                self.fits(span.of(body)).map(|()| Taken::Value(span))
+            }
         };
         tokens.trim();
-        Ok(taken)
+        taken
+    }
+
+    /// Whether a value can stand where the part has its place.
+    fn fits(&self, value: &[u8]) -> Result<(), PartFault> {
+        if self.flatten && value.first() != Some(&b'{') {
+            Err(PartFault::NotObject)
+        } else {
+            Ok(())
+        }
     }
 
     /// The bytes that stand for the part in the document, and for others that refer to it.
@@ -241,7 +256,7 @@ impl Part {
         match outcome {
             PartOutcome::Value(text) => text,
             PartOutcome::Empty | PartOutcome::Failed(_) => {
-                self.otherwise.as_deref().unwrap_or(b"null")
+                self.otherwise.as_deref().unwrap_or(if self.flatten { b"{}" } else { b"null" })
             }
         }
     }

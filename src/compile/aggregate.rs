@@ -4,15 +4,14 @@
 
 use std::time::Duration;
 
-use crate::aggregate::json::Path;
 use crate::aggregate::{Part, Pass, Plan, request};
 use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
 use crate::compile::codes;
 use crate::compile::reference::{self, Linker};
 use crate::compile::report::Report;
+use crate::compile::shaping;
 use crate::compile::template::Scope;
-use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, PartMethod, Text};
 use crate::exchange::template::TemplateKind;
 use crate::http::Method;
@@ -40,6 +39,7 @@ pub fn compile(
         })
     });
     let made: Vec<Option<Part>> = made.collect();
+    shaping::check_flattened(parts, &made, report);
     let made: Option<Vec<Part>> = made.into_iter().collect();
     if !reference::check_cycles(parts, &links, report) {
         return None;
@@ -74,7 +74,7 @@ fn one(
         let (template, text) = scope.compile_json(&body.value, body.span, report)?;
         linker.bind(template, &text)
     });
-    let pick = part.pick.as_ref().map(|pick| read_pick(pick, report));
+    let shape = shaping::compile(&part.shaping, report);
     let timeout = part.timeout.as_ref().map_or(route_timeout, |timeout| timeout.value);
     let mut made = Part::new(Name::new(&part.name.value), upstream?, target?, timeout);
     made.method = match part.method {
@@ -88,10 +88,8 @@ fn one(
         Some(body) => Some(body?),
         None => None,
     };
-    made.pick = match pick {
-        Some(pick) => Some(pick?),
-        None => None,
-    };
+    let shape = shape?;
+    (made.pick, made.shape, made.flatten) = (shape.pick, shape.selection, shape.flatten);
     made.otherwise =
         part.fallback.as_ref().map(|value| value.value.to_string().into_bytes().into());
     made.reply_headers = part.headers.iter().map(|name| name.value.as_str().into()).collect();
@@ -102,19 +100,5 @@ fn check_reserved(name: &Text, how: &str, report: &Report) {
     if request::is_reserved(&name.value) {
         let message = format!("`{}` cannot be {how}: the gateway decides it", name.value);
         report.error(codes::RESERVED_FIELD, name.span, message);
-    }
-}
-
-fn read_pick(text: &Text, report: &Report) -> Option<Path> {
-    match Path::parse_one(&text.value) {
-        Ok(pick) => Some(pick),
-        Err(error) => {
-            let at = error.offset.min(text.value.len());
-            let end = (at + 1).min(text.value.len());
-            let span = report.inside(text, at..end);
-            let diagnostic = Diagnostic::error(codes::BAD_PICK, span, error.to_string());
-            report.push(diagnostic.help("write names separated by dots: `data.items`"));
-            None
-        }
     }
 }

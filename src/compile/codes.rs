@@ -17,14 +17,16 @@ pub const BAD_KEYS: &str = "E0204";
 pub const ASSET_UNREADABLE: &str = "E0205";
 /// Two sockets that cannot both be there.
 pub const ADDRESS_TAKEN: &str = "E0206";
-/// A path in JSON that cannot be read.
-pub const BAD_PICK: &str = "E0207";
+/// A path into JSON that cannot be read or that contradicts another.
+pub const BAD_PATH: &str = "E0207";
 /// A header field that a part or `pass` may not set.
 pub const RESERVED_FIELD: &str = "E0208";
 /// A limit whose numbers are beyond what can be counted.
 pub const BAD_LIMIT: &str = "E0209";
 /// Parts of a merge that wait for each other.
 pub const CYCLE: &str = "E0210";
+/// A flattened part whose names cannot stand in the answer.
+pub const BAD_FLATTEN: &str = "E0215";
 /// A table that nothing names.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.

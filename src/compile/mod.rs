@@ -14,6 +14,7 @@ mod process;
 mod reference;
 mod report;
 mod route;
+mod shaping;
 mod template;
 mod upstream;
 

@@ -63,7 +63,7 @@ impl<'a> Linker<'a> {
                 Ok(path) => Some(path),
                 Err(error) => {
                     let message = format!("this is not a path in JSON: {error}");
-                    let diagnostic = Diagnostic::error(codes::BAD_PICK, span, message);
+                    let diagnostic = Diagnostic::error(codes::BAD_PATH, span, message);
                     let help =
                         "write names separated by dots and indices: `{part.user.items[0].id}`";
                     self.report.push(diagnostic.help(help));

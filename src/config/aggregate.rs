@@ -15,6 +15,7 @@ use crate::config::fields;
 use crate::config::json::to_json;
 use crate::config::language::PART;
 use crate::config::reader::{Reader, wrong_type};
+use crate::config::shaping::{self, Shaping};
 use crate::config::span::{Span, Spanned, Text};
 use crate::config::tree::{Entry, Kind, Log, Node};
 
@@ -31,8 +32,8 @@ pub struct Part {
     pub timeout: Option<Spanned<Duration>>,
     /// What stands in when it fails; `None`: the part is required.
     pub fallback: Option<Spanned<Value>>,
-    /// The path of the value that is taken from the answer.
-    pub pick: Option<Text>,
+    /// What becomes of the answer.
+    pub shaping: Shaping,
     /// Fields of its answer that go to the client, in lower case.
     pub headers: Vec<Text>,
     /// Fields sent with the call: names in lower case, values are templates.
@@ -91,7 +92,7 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
     let body = reader.node("body").and_then(|node| json_value(node, log));
     let fallback = reader.node("else").and_then(|node| json_value(node, log));
     let timeout = reader.duration("timeout");
-    let pick = reader.text("pick").filter(|pick| check_pick(pick, log));
+    let shaping = shaping::read(&reader);
     let headers = fields::names(reader.texts("headers"), log);
     let request_headers = fields::to_send(reader.fields("request_headers"), log);
     let (method, call) = read_method(&reader, entry)?;
@@ -101,7 +102,7 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
         log.push(diagnostic.help("use `post`, `put` or `patch`"));
     }
     let name = entry.key.clone();
-    Some(Part { name, method, call, timeout, fallback, pick, headers, request_headers, body })
+    Some(Part { name, method, call, timeout, fallback, shaping, headers, request_headers, body })
 }
 
 fn json_value(node: &Node, log: &Log) -> Option<Spanned<Value>> {
@@ -177,15 +178,4 @@ pub(super) fn read_call(text: &Text, path_required: bool, log: &Log) -> Option<C
             None
         }
     }
-}
-
-/// `pick` is names separated by dots; arrays come with `keep`.
-fn check_pick(pick: &Text, log: &Log) -> bool {
-    let bad = pick.value.split('.').any(|name| name.is_empty() || name.contains(['[', ']', '*']));
-    if bad {
-        let diagnostic =
-            Diagnostic::error(codes::BAD_PART, pick.span, "this is not a path in JSON");
-        log.push(diagnostic.help("write names separated by dots: `data.items`"));
-    }
-    !bad
 }

@@ -493,8 +493,25 @@ pub static PART: Section = Section {
         Key::new(
             "pick",
             Shape::Text,
-            "The value inside the answer that is taken: `\"data.items\"`.",
+            "The value inside the answer that is taken: `\"data.items\"`, `\"items[0]\"`. All paths below begin there.",
         ),
+        Key::new(
+            "keep",
+            Shape::Texts,
+            "Paths that stay, everything else goes: `[\"name\", \"items[*].id\"]`.",
+        ),
+        Key::new("drop", Shape::Texts, "Paths that go, from what `keep` left."),
+        Key::new(
+            "rename",
+            Shape::Fields,
+            "New names of members: `{ \"items[*].old\" = \"new\" }`. Paths name what the origin sent.",
+        ),
+        Key::new(
+            "flatten",
+            Shape::Boolean,
+            "Puts the members of the part, which has to be an object, into the answer itself.",
+        )
+        .or("`false`"),
         Key::new("headers", Shape::Texts, "Fields of the part's answer that go to the client."),
         Key::new(
             "request_headers",
@@ -506,9 +523,6 @@ pub static PART: Section = Section {
             Shape::Json,
             "The JSON sent with `post`, `put` or `patch`; its texts may hold templates.",
         ),
-        Key::later("keep"),
-        Key::later("drop"),
-        Key::later("rename"),
         Key::later("each"),
         Key::later("by"),
         Key::later("cache"),

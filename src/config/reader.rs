@@ -125,6 +125,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, key: &str) -> Option<Spanned<bool>> {
+        let node = self.node(key)?;
+        if let Kind::Boolean(value) = node.kind {
+            return Some(Spanned::new(value, node.span));
+        }
+        wrong_type(self.log, node, "`true` or `false`", "");
+        None
+    }
+
     /// A whole number within the range of the language.
     pub(super) fn integer(&self, key: &str) -> Option<Spanned<i64>> {
         let (min, max) = self.range(key);

@@ -39,6 +39,8 @@ pub enum Shape {
     Text,
     /// A text or a list of texts.
     Texts,
+    /// `true` or `false`.
+    Boolean,
     /// A whole number in a range.
     Integer(i64, i64),
     /// `"15s"`, greater than nothing.
@@ -160,6 +162,7 @@ fn shape_schema(shape: Shape, definitions: &mut Map<String, Value>) -> Value {
         Shape::Texts => json!({
             "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
         }),
+        Shape::Boolean => json!({ "type": "boolean" }),
         Shape::Integer(min, max) => {
             json!({ "type": "integer", "minimum": min, "maximum": max })
         }
@@ -269,6 +272,7 @@ pub(super) fn words(shape: Shape) -> String {
     match shape {
         Shape::Text => "text".into(),
         Shape::Texts => "text or list of texts".into(),
+        Shape::Boolean => "`true` or `false`".into(),
         Shape::Integer(min, max) => format!("integer, {min} to {max}"),
         Shape::Duration | Shape::DurationOrZero => "duration, `\"15s\"`".into(),
         Shape::Bytes => "size, `\"16KiB\"`".into(),

@@ -10,7 +10,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::aggregate::reference::{PartSet, Values};
-use crate::aggregate::{Part, PartFault, PartOutcome, Plan, Taken, merge, partial, request};
+use crate::aggregate::{
+    Members, Part, PartFault, PartOutcome, Plan, Taken, merge, partial, request,
+};
 use crate::base::buffer::Buf;
 use crate::base::limits::PART_TIME_MIN;
 use crate::base::time::Instant;
@@ -129,7 +131,8 @@ pub async fn run<R: Runtime>(
     for answer in ends.iter().flatten().filter_map(|end| end.result.as_ref().ok()) {
         fields.extend_from_slice(&answer.lines);
     }
-    let document = merge(plan, &outcomes);
+    let members = core.shard(|shard| Members::of(plan, &outcomes, &mut shard.tokens));
+    let document = merge(plan, &outcomes, &members);
     let local = Local { status: Status(200), fields: &fields, kind: "application/json", body: &[] };
     answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
 }

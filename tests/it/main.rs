@@ -24,6 +24,7 @@ mod rate_limit;
 mod reload;
 mod retry;
 mod routing;
+mod shaping;
 mod smuggling;
 mod timeouts;
 mod workers;

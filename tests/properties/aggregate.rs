@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use ringway::aggregate::fuzz;
 use ringway::aggregate::json::{self, Path, Tokens};
-use ringway::aggregate::{Part, PartFault, PartOutcome, Pass, Plan, merge, partial};
+use ringway::aggregate::{Members, Part, PartFault, PartOutcome, Pass, Plan, merge, partial};
 use ringway::base::ids::UpstreamId;
 use ringway::base::limits::JSON_DEPTH_MAX;
 use ringway::base::name::Name;
@@ -256,7 +256,8 @@ proptest! {
         for (name, (value, other, how)) in &parts {
             expected.insert(name.clone(), if *how < 2 { value } else { other }.clone());
         }
-        let merged = merge(&plan, &outcomes);
+        let members = Members::default();
+        let merged = merge(&plan, &outcomes, &members);
         let mut out = Vec::new();
         prop_assert!(merged.write(&mut out));
         prop_assert_eq!(out.len(), merged.len());
