@@ -7,6 +7,8 @@
 mod aggregate;
 #[path = "properties/http.rs"]
 mod http;
+#[path = "properties/net.rs"]
+mod net;
 #[path = "properties/observe.rs"]
 mod observe;
 #[path = "properties/route.rs"]

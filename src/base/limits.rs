@@ -85,6 +85,22 @@ pub const CHUNK_SIZE_DIGITS_MAX: u32 = 16;
 /// Bytes of chunk framing that one body may have beyond 16 and twice the data of each chunk, summed.
 /// Unit: bytes. Go's net/http bounds it so (CVE-2023-39326): plain tiny chunks pass, extension floods do not.
 pub const CHUNK_EXCESS_BYTES_MAX: i64 = 16 * 1024;
+// ---- the edge -------------------------------------------------------------------------------------
+
+/// A PROXY protocol header of version 1, CRLF included. Unit: bytes. The specification's own bound (§2.1).
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+/// A PROXY protocol header of version 2, TLVs included. Unit: bytes. Addresses take 232 at most, TLVs of
+/// load balancers some tens; nginx takes 4096, too. Longer ones close the connection.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+/// Proxies in front of us that are looked through: entries of X-Forwarded-For or Forwarded that are read,
+/// from the right. Real chains have two or three; more are somebody's invention.
+pub const PROXIES_MAX: usize = 16;
+/// Sources that a listener's `client_address` may name.
+pub const CLIENT_SOURCES_MAX: usize = 8;
+
+const _: () = assert!(PROXY_HEADER_BYTES_MAX < BUFFER_BYTES, "a PROXY header must fit a buffer");
+const _: () = assert!(PROXY_V1_BYTES_MAX < PROXY_HEADER_BYTES_MAX);
+
 // ---- observe -------------------------------------------------------------------------------------
 
 /// Series (method, route, status) of one core's duration histograms. A series takes about 200 bytes and

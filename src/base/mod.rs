@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod buffer;
+pub mod crc32c;
 pub mod gcra;
 pub mod ids;
 pub mod limits;

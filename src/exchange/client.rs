@@ -5,6 +5,8 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::base::limits::PROXIES_MAX;
+
 /// The client of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -85,9 +87,6 @@ pub fn behind_proxies<'a>(
     }
     client
 }
-
-/// Proxies in front of us that are looked through.
-const PROXIES_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -2,4 +2,6 @@
 //!
 //! It never knows HTTP: bytes and addresses only.
 
+pub mod fuzz;
 pub mod listener;
+pub mod proxy_protocol;
