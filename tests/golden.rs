@@ -75,17 +75,19 @@ fn explanation(folder: &Path, name: &str) -> String {
     let text = fs::read_to_string(folder.join(name)).expect("a request");
     let mut lines = text.lines();
     let request = lines.next().expect("a request");
-    let (mut headers, mut claims) = (Vec::new(), Vec::new());
+    let (mut headers, mut claims, mut from) = (Vec::new(), Vec::new(), None);
     for line in lines {
         match line.split_once(' ').expect("an option and its value") {
             ("-H", value) => headers.push(value.to_owned()),
             ("--jwt", value) => claims.push(value.to_owned()),
+            ("--from", value) => from = Some(value.parse().expect("an address")),
             (other, _) => panic!("{other} is not an option"),
         }
     }
     let around = Folder(folder.to_path_buf());
     let path = Path::new("gateway.conf");
-    let said = explain::with(path, request, &headers, &claims, &around);
+    let asked = explain::Asked { headers: &headers, claims: &claims, from };
+    let said = explain::with(path, request, asked, &around);
     format!("{}{}exit code {}\n", said.out, said.err, said.code)
 }
 

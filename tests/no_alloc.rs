@@ -13,8 +13,9 @@ use std::time::Duration;
 use crossbeam::channel::bounded;
 use ringway::base::ids::{EndpointId, RouteId, UpstreamId, WorkerId};
 use ringway::base::name::Name;
+use ringway::exchange::client::AddressSource;
 use ringway::gateway::Gateway;
-use ringway::gateway::listener::Listener;
+use ringway::gateway::listener::{Listener, ProxyProtocol};
 use ringway::gateway::route::{Forward, Route, Target};
 use ringway::http::h1::parse::HeadLimits;
 use ringway::net::listener::{bind, bound_to};
@@ -105,6 +106,9 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         version: 1,
         carry: Default::default(),
         listeners: [Listener {
+            proxy_protocol: ProxyProtocol::Off,
+            client_address: [AddressSource::XForwardedFor].into(),
+            tells_destination: false,
             address: listen,
             trusted: [].into(),
             spelling: PathSpelling::default(),

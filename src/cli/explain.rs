@@ -3,6 +3,7 @@
 //! The request is written as HTTP/1.1 and read by the same parser that reads clients, so that what is
 //! explained is what would be served. The claims given are taken as verified; no token is ever asked for.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -18,19 +19,25 @@ use crate::gateway::explain::explain;
 use crate::gateway::listener::Listener;
 use crate::http::h1::parse::{self, Parsed};
 
-/// Explains `request` ("GET http://host/path") with these header lines and claims.
-pub fn run(path: Option<&Path>, request: &str, headers: &[String], claims: &[String]) -> Said {
-    with(&load::path(path), request, headers, claims, &Machine)
+/// What is asked besides the request itself.
+#[derive(Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// Header lines of the request.
+    pub headers: &'a [String],
+    /// Claims of a token that is taken as verified.
+    pub claims: &'a [String],
+    /// The other end of the client's connection.
+    pub from: Option<IpAddr>,
+}
+
+/// Explains `request` ("GET http://host/path").
+pub fn run(path: Option<&Path>, request: &str, asked: Asked<'_>) -> Said {
+    with(&load::path(path), request, asked, &Machine)
 }
 
 /// The same in the world `around`.
-pub fn with(
-    path: &Path,
-    request: &str,
-    headers: &[String],
-    claims: &[String],
-    around: &dyn Surroundings,
-) -> Said {
+pub fn with(path: &Path, request: &str, asked: Asked<'_>, around: &dyn Surroundings) -> Said {
+    let Asked { headers, claims, from } = asked;
     let (compiled, found) = check::compiled(path, around);
     let Some(compiled) = compiled else {
         return Said { out: String::new(), err: found.render(), code: CONFIG };
@@ -42,7 +49,7 @@ pub fn with(
     match asked {
         Ok(mut x) => {
             let note = token_note(headers);
-            let out = format!("{request}\n\n{note}{}", explain(gateway, listener, &mut x));
+            let out = format!("{request}\n\n{note}{}", explain(gateway, listener, from, &mut x));
             Said { out, err: found.render(), code: OK }
         }
         Err(why) => usage(&why),

@@ -127,13 +127,16 @@ struct Explain {
     #[arg(help = "The request, as one text: 'GET http://api.example.com/dashboard?x=1'")]
     request: String,
     #[command(flatten)]
-    from: Where,
+    config: Where,
     /// A header field of the request; may be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
     /// A claim of a token taken as verified; may be given several times
     #[arg(long, value_name = "CLAIM=VALUE")]
     jwt: Vec<String>,
+    /// The address that the request comes from: a client's, or that of a proxy in front
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<std::net::IpAddr>,
 }
 
 #[derive(Args)]
@@ -185,8 +188,9 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
         }
         Command::Check(check) => said(check::run(check.from.path().as_deref(), check.json)),
         Command::Explain(explain) => {
-            let Explain { request, from, headers, jwt } = explain;
-            said(explain::run(from.config.as_deref(), &request, &headers, &jwt))
+            let Explain { request, config, headers, jwt, from } = explain;
+            let asked = explain::Asked { headers: &headers, claims: &jwt, from };
+            said(explain::run(config.config.as_deref(), &request, asked))
         }
         Command::Schema(schema) => said(schema::run(schema.format == SchemaFormat::Markdown)),
         Command::Demo(demo) => demo::run(demo.port),

@@ -11,21 +11,30 @@ use crate::compile::report::Report;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::listener::PathPolicy;
 use crate::config::{self, Config, Span, Spelling};
-use crate::gateway::listener::Listener;
+use crate::exchange::client::AddressSource;
+use crate::gateway::listener::{Listener, ProxyProtocol};
 use crate::http::h1::parse::HeadLimits;
 use crate::route::spelling::{Delimiter, DotSegments, EmptySegments, PathSpelling};
 
 /// All listeners, in the order of the file.
 pub fn compile(config: &Config, report: &Report) -> Box<[Listener]> {
     check_addresses(config, report);
-    config.listeners.iter().map(one).collect()
+    let tells_destination = config.upstreams.iter().any(|one| one.proxy_protocol.is_some());
+    config.listeners.iter().map(|listener| one(listener, tells_destination)).collect()
 }
 
-fn one(listener: &config::Listener) -> Listener {
+fn one(listener: &config::Listener, tells_destination: bool) -> Listener {
     let limits = &listener.limits;
     Listener {
         address: listener.address.value.clone(),
         trusted: listener.trusted_proxies.iter().map(|network| network.value).collect(),
+        proxy_protocol: match listener.proxy_protocol {
+            config::listener::ProxyProtocol::Off => ProxyProtocol::Off,
+            config::listener::ProxyProtocol::Optional => ProxyProtocol::Optional,
+            config::listener::ProxyProtocol::Required => ProxyProtocol::Required,
+        },
+        client_address: listener.client_address.iter().map(|one| source(&one.value)).collect(),
+        tells_destination,
         spelling: spelling(listener.path),
         head_limits: HeadLimits {
             head_bytes_max: limits.head_bytes_max as u32,
@@ -36,6 +45,15 @@ fn one(listener: &config::Listener) -> Listener {
         idle_timeout: listener.timeout.idle,
         body_timeout: listener.timeout.body,
         connections_max: limits.connections_max,
+    }
+}
+
+fn source(source: &config::listener::AddressSource) -> AddressSource {
+    match source {
+        config::listener::AddressSource::ProxyProtocol => AddressSource::ProxyProtocol,
+        config::listener::AddressSource::Forwarded => AddressSource::Forwarded,
+        config::listener::AddressSource::XForwardedFor => AddressSource::XForwardedFor,
+        config::listener::AddressSource::Field(name) => AddressSource::Field(name.as_str().into()),
     }
 }
 

@@ -118,7 +118,10 @@ impl<'a> Scope<'a> {
             TemplateErrorKind::UnknownSource { .. } => {
                 diagnostic.suggest(suggest::nearest(name, SOURCES.iter().copied()), "")
             }
-            TemplateErrorKind::UnknownClient { .. } => diagnostic.suggest(Some("address"), ""),
+            TemplateErrorKind::UnknownClient { .. } => {
+                let near = suggest::nearest(name, ["address", "network"]);
+                diagnostic.suggest(near.or(Some("address")), "")
+            }
             _ => diagnostic,
         }
     }

@@ -11,7 +11,7 @@ use crate::base::limits::POOL_AGE_MAX;
 use crate::base::name::Name;
 use crate::config;
 use crate::gateway::Gateway;
-use crate::upstream::{Balance, Endpoint, Rules, Upstream};
+use crate::upstream::{Balance, Endpoint, ProxyHeader, Rules, Upstream};
 
 /// All upstreams, in the order of the file.
 pub fn compile(list: &[config::Upstream], last: Option<&Gateway>) -> Box<[Arc<Upstream>]> {
@@ -47,6 +47,10 @@ fn one(upstream: &config::Upstream, id: UpstreamId) -> Upstream {
             pool_idle_max: upstream.pool.idle_max,
             pool_idle_timeout: upstream.pool.idle_timeout,
             retries: upstream.retries,
+            proxy_header: upstream.proxy_protocol.map(|version| match version {
+                config::upstream::ProxyVersion::V1 => ProxyHeader::V1,
+                config::upstream::ProxyVersion::V2 => ProxyHeader::V2,
+            }),
             pool_age_max: POOL_AGE_MAX,
         },
     }

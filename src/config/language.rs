@@ -62,14 +62,25 @@ pub static LISTEN: Section = Section {
         Key::new(
             "trusted_proxies",
             Shape::Texts,
-            "Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; from anybody else they are replaced.",
+            "Networks whose word about the client is taken: `client_address`, `proxy_protocol`, `X-Forwarded-Proto`, `-Host` and `-Port`; anybody else's is replaced. `\"private\"` stands for RFC 1918, RFC 4193, loopback and link-local.",
         )
         .or("nobody"),
+        Key::new(
+            "proxy_protocol",
+            Shape::Choice(&["off", "optional", "required"]),
+            "Whether connections begin with a PROXY header, version 1 or 2. `required`: all do, and who is not in `trusted_proxies` cannot connect. `optional`: those of `trusted_proxies` may.",
+        )
+        .or("`\"off\"`"),
+        Key::new(
+            "client_address",
+            Shape::Texts,
+            "Where a trusted peer says who the client is; the first that a request has decides. `\"x-forwarded-for\"`, `\"forwarded\"`, `\"proxy_protocol\"`, or a field with one address like `\"cf-connecting-ip\"`. See docs/client-address.md.",
+        )
+        .or("`[\"x-forwarded-for\"]`"),
         Key::new("path", Shape::Table(&PATH), "What happens to paths with more than one spelling."),
         Key::new("limits", Shape::Table(&LIMITS), "Bounds on what one client may send."),
         Key::new("timeout", Shape::Table(&LISTEN_TIMEOUT), "How long a client may take."),
         Key::later("tls"),
-        Key::later("proxy_protocol"),
         Key::later("http2"),
         Key::later("http3"),
     ],
@@ -170,6 +181,12 @@ pub static UPSTREAM: Section = Section {
             "Further attempts after a failed connect, or after a reused connection that closed without a byte, for requests that may be repeated (RFC 9110 §9.2.2).",
         )
         .or("`1`"),
+        Key::new(
+            "proxy_protocol",
+            Shape::Choice(&["off", "v1", "v2"]),
+            "Begins each connection with a PROXY header that names the client. Such a connection serves that client alone.",
+        )
+        .or("`\"off\"`"),
         Key::later("tls"),
         Key::later("health"),
         Key::later("outlier"),
@@ -298,7 +315,7 @@ pub static LIMIT: Section = Section {
         Key::new(
             "key",
             Shape::Text,
-            "What is counted apart: `\"{client.address}\"`, `\"{jwt.sub}\"`, `\"{header.x-tenant}\"`, `\"{path.id}\"`, or a text without braces for one count of all.",
+            "What is counted apart: `\"{client.address}\"`, `\"{client.network}\"` (the /64 of an IPv6 client), `\"{jwt.sub}\"`, `\"{header.x-tenant}\"`, `\"{path.id}\"`, or a text without braces for one count of all.",
         )
         .required(),
         Key::new(

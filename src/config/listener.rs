@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::base::limits::CLIENT_SOURCES_MAX;
 use crate::config::codes;
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
@@ -22,6 +23,10 @@ pub struct Listener {
     pub address: Spanned<Address>,
     /// Networks whose forwarding fields are believed. Default: none.
     pub trusted_proxies: Vec<Spanned<Network>>,
+    /// Whether connections begin with a PROXY header. Default: off.
+    pub proxy_protocol: ProxyProtocol,
+    /// Where a trusted peer says who the client is. Default: `x-forwarded-for`.
+    pub client_address: Vec<Spanned<AddressSource>>,
     /// What happens to paths with more than one spelling.
     pub path: PathPolicy,
     /// Bounds on what a client may send.
@@ -30,6 +35,30 @@ pub struct Listener {
     pub timeout: ListenTimeout,
     /// The table.
     pub span: Span,
+}
+
+/// Whether connections begin with a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// No. The default.
+    Off,
+    /// Those of trusted peers may.
+    Optional,
+    /// All must; nobody else may connect.
+    Required,
+}
+
+/// Where a client's address is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressSource {
+    /// The PROXY header.
+    ProxyProtocol,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// `X-Forwarded-For`. The default.
+    XForwardedFor,
+    /// A field with one address; its name in lower case.
+    Field(String),
 }
 
 /// What happens to a spelling that origins read in different ways.
@@ -118,6 +147,8 @@ impl Default for ListenTimeout {
 pub(super) fn read(node: &Node, log: &Log) -> Option<Listener> {
     let reader = Reader::open(&LISTEN, node, log)?;
     let trusted_proxies = read_networks(&reader);
+    let proxy_protocol = read_proxy_protocol(&reader);
+    let client_address = read_client_address(&reader, proxy_protocol);
     let path = reader.table("path", &PATH).map(|table| read_path(&table)).unwrap_or_default();
     let limits = reader.table("limits", &LIMITS).map(|table| read_limits(&table));
     let timeout = reader.table("timeout", &LISTEN_TIMEOUT).map(|table| read_timeout(&table));
@@ -127,6 +158,8 @@ pub(super) fn read(node: &Node, log: &Log) -> Option<Listener> {
     Some(Listener {
         address: read_address(reader.node("address")?, log)?,
         trusted_proxies,
+        proxy_protocol,
+        client_address,
         path,
         limits: limits.unwrap_or_default(),
         timeout: timeout.unwrap_or_default(),
@@ -150,17 +183,133 @@ pub(super) fn read_address(node: &Node, log: &Log) -> Option<Spanned<Address>> {
     }
 }
 
+/// What the word `private` stands for: RFC 1918, loopback, link-local (RFC 3927, RFC 4291 §2.5.6) and unique
+/// local addresses (RFC 4193).
+const PRIVATE: [&str; 8] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "::1",
+    "fe80::/10",
+    "fc00::/7",
+];
+
 fn read_networks(reader: &Reader<'_>) -> Vec<Spanned<Network>> {
-    let network = |text: Text| match units::network(&text.value) {
-        Ok(network) => Some(text.map(|_| network)),
-        Err(advice) => {
-            let message = "this is not a network";
-            let diagnostic = Diagnostic::error(codes::BAD_ADDRESS, text.span, message);
-            reader.log.push(diagnostic.help(advice));
-            None
+    let mut networks = Vec::new();
+    for text in reader.texts("trusted_proxies") {
+        let one = [text.value.as_str()];
+        for word in if text.value == "private" { &PRIVATE[..] } else { &one } {
+            match units::network(word) {
+                Ok(network) => networks.push(Spanned::new(network, text.span)),
+                Err(advice) => {
+                    let message = "this is not a network";
+                    let diagnostic = Diagnostic::error(codes::BAD_ADDRESS, text.span, message);
+                    reader.log.push(diagnostic.help(format!("{advice}, or the word `private`")));
+                }
+            }
         }
+    }
+    networks
+}
+
+fn read_proxy_protocol(reader: &Reader<'_>) -> ProxyProtocol {
+    let word = reader.choice("proxy_protocol");
+    let mode = match word.as_ref().map(|word| word.value) {
+        Some("optional") => ProxyProtocol::Optional,
+        Some("required") => ProxyProtocol::Required,
+        _ => ProxyProtocol::Off,
     };
-    reader.texts("trusted_proxies").into_iter().filter_map(network).collect()
+    if mode != ProxyProtocol::Off {
+        needs_trust(
+            reader,
+            "proxy_protocol",
+            "a PROXY header is believed from trusted networks only",
+        );
+    }
+    mode
+}
+
+/// A key that means nothing, or nothing good, while nobody is trusted.
+fn needs_trust(reader: &Reader<'_>, key: &str, why: &str) {
+    let trusted = reader.node("trusted_proxies");
+    let nobody =
+        trusted.is_none_or(|node| matches!(&node.kind, Kind::Array(list) if list.is_empty()));
+    if let (Some(node), true) = (reader.node(key), nobody) {
+        let message = format!("`{key}` needs `trusted_proxies`: {why}");
+        let diagnostic = Diagnostic::error(codes::MISSING_KEY, node.span, message);
+        let advice =
+            "name the networks of your load balancers: `trusted_proxies = [\"10.0.0.0/8\"]`";
+        reader.log.push(diagnostic.help(advice));
+    }
+}
+
+fn read_client_address(
+    reader: &Reader<'_>,
+    proxy_protocol: ProxyProtocol,
+) -> Vec<Spanned<AddressSource>> {
+    if reader.node("client_address").is_none() {
+        return vec![Spanned::new(AddressSource::XForwardedFor, reader.place)];
+    }
+    needs_trust(reader, "client_address", "nobody else is asked for the client's address");
+    let mut sources: Vec<Spanned<AddressSource>> = Vec::new();
+    for text in reader.texts("client_address") {
+        let Some(source) = address_source(reader, &text) else { continue };
+        if source == AddressSource::ProxyProtocol && proxy_protocol == ProxyProtocol::Off {
+            let message = "there is no PROXY header here to take the address from";
+            let diagnostic = Diagnostic::error(codes::MISSING_KEY, text.span, message);
+            reader
+                .log
+                .push(diagnostic.help("set `proxy_protocol` to \"required\" or \"optional\""));
+        }
+        match sources.iter().find(|known| known.value == source) {
+            Some(first) => {
+                let message = "this source is there twice";
+                let diagnostic = Diagnostic::error(codes::DUPLICATE, text.span, message);
+                reader.log.push(diagnostic.also(first.span, "the first one"));
+            }
+            None if sources.len() == CLIENT_SOURCES_MAX => {
+                let message = format!("at most {CLIENT_SOURCES_MAX} sources can be named");
+                reader.log.error(codes::OUT_OF_RANGE, text.span, message);
+                break;
+            }
+            None => sources.push(Spanned::new(source, text.span)),
+        }
+    }
+    sources
+}
+
+/// Fields that hold something else, whatever a proxy writes into them.
+const NO_ADDRESS: &[&str] = &[
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "te",
+    "transfer-encoding",
+    "via",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+];
+
+fn address_source(reader: &Reader<'_>, text: &Text) -> Option<AddressSource> {
+    let name = text.value.to_ascii_lowercase();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let why = match name.as_str() {
+        "proxy_protocol" => return Some(AddressSource::ProxyProtocol),
+        "forwarded" => return Some(AddressSource::Forwarded),
+        "x-forwarded-for" => return Some(AddressSource::XForwardedFor),
+        name if name.is_empty() || !name.bytes().all(plain) => "this is not a source of addresses",
+        name if NO_ADDRESS.contains(&name) => "this field holds no client's address",
+        _ => return Some(AddressSource::Field(name)),
+    };
+    reader.log.push(Diagnostic::error(codes::BAD_CHOICE, text.span, why).note(
+        "write \"x-forwarded-for\", \"forwarded\", \"proxy_protocol\", or the name of a field with one address, like \"cf-connecting-ip\"",
+    ));
+    None
 }
 
 fn read_path(reader: &Reader<'_>) -> PathPolicy {

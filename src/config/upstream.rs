@@ -30,6 +30,17 @@ pub struct Upstream {
     pub pool: Pool,
     /// Further attempts. Default: 1.
     pub retries: u32,
+    /// The PROXY header that connections begin with. Default: none.
+    pub proxy_protocol: Option<ProxyVersion>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// One address of an upstream.
@@ -101,6 +112,11 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Upstream> {
         balance,
         timeout: timeout.unwrap_or_default(),
         pool: pool.unwrap_or_default(),
+        proxy_protocol: match reader.choice("proxy_protocol").map(|word| word.value) {
+            Some("v1") => Some(ProxyVersion::V1),
+            Some("v2") => Some(ProxyVersion::V2),
+            _ => None,
+        },
         retries: read_retries(&reader).map_or(defaults::RETRIES, |retries| retries.value),
     })
 }

@@ -235,6 +235,10 @@ impl Process {
                 let worker = worker.index();
                 self.tell.event(&Event::WorkerTrouble { worker, what: &what });
             }
+            Report::ProxyHeaderRefused { worker, peer, why } => {
+                let (worker, peer) = (worker.index(), &*peer.to_string());
+                self.tell.event(&Event::ProxyHeaderRefused { worker, peer, why });
+            }
             Report::Ended { .. } => {}
         }
     }

@@ -1,23 +1,41 @@
 //! Who is asking: the address at the other end, and what trusted proxies say about it.
 //!
-//! A forwarding field is never believed unless it came from a network the operator trusts.
+//! A forwarding field is never believed unless it came from a network the operator trusts, and of several
+//! fields only the first that a listener's `client_address` names and the request has is looked at: if that
+//! one is malformed, no other is tried. The lists (X-Forwarded-For, and Forwarded of RFC 7239) are read from
+//! the right, where our own neighbours write, through addresses that are trusted; what stands further left
+//! was written by somebody unknown. The choice refused: the leftmost entry, which any client can make up.
+
+mod forwarded;
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::base::limits::PROXIES_MAX;
+use crate::http::chars;
+use crate::http::head::Request;
+use crate::http::names::FieldName;
 
 /// The client of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The peer of the connection; for a Unix socket 127.0.0.1.
+    /// The peer: the other end of the connection or, where a PROXY header came, whom that names. For a Unix
+    /// socket 127.0.0.1.
     pub peer: IpAddr,
     /// The peer's port; 0 for a Unix socket.
     pub port: u16,
+    /// The other end of the connection itself, where a PROXY header names another peer.
+    pub proxy: Option<IpAddr>,
     /// The client's address: the peer, or what a trusted proxy says.
     pub address: IpAddr,
+    /// The client's port; 0 when a proxy tells the address alone.
+    pub address_port: u16,
+    /// Where the client's connection arrived, if it is known and somebody will be told.
+    pub destination: Option<SocketAddr>,
     /// Whether the peer is a trusted proxy.
     pub trusted: bool,
+    /// Whether a `Forwarded` field of the peer is believed.
+    pub forwarded: bool,
     /// Whether the client's own connection is (or is said by a trusted proxy to be) TLS.
     pub tls: bool,
 }
@@ -25,8 +43,166 @@ pub struct Client {
 impl Default for Client {
     fn default() -> Self {
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Self { peer, port: 0, address: peer, trusted: false, tls: false }
+        Self {
+            peer,
+            port: 0,
+            proxy: None,
+            address: peer,
+            address_port: 0,
+            destination: None,
+            trusted: false,
+            forwarded: false,
+            tls: false,
+        }
     }
+}
+
+impl Client {
+    /// The client as a socket address.
+    pub fn source(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.address_port)
+    }
+
+    /// The network that one client has to itself: a whole IPv4 address, and the /64 of an IPv6 address,
+    /// because a host or a home is given no less than that (RFC 4291 §2.5.1, RFC 6177).
+    pub fn network(&self) -> ClientNetwork {
+        ClientNetwork(self.address)
+    }
+}
+
+/// A client's network as text: `203.0.113.5`, `2001:db8:1:2::/64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientNetwork(IpAddr);
+
+impl std::fmt::Display for ClientNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "{address}"),
+            IpAddr::V6(address) => {
+                let network = Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX));
+                write!(f, "{network}/64")
+            }
+        }
+    }
+}
+
+/// Where a client's address may be found; in the order in which a listener's `client_address` names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressSource {
+    /// The PROXY header of the connection.
+    ProxyProtocol,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// A field with one address, such as `CF-Connecting-IP`; its name in lower case.
+    Field(Box<str>),
+}
+
+impl AddressSource {
+    /// The name of a field with one address, if it is one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Field(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// An address that somebody is said to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The address; never IPv4 mapped into IPv6.
+    pub address: IpAddr,
+    /// Its port; 0 when it is not said.
+    pub port: u16,
+    /// Whether it came by TLS, where that is said of this very hop.
+    pub tls: Option<bool>,
+}
+
+impl Said {
+    fn of(address: IpAddr, port: u16) -> Self {
+        Self { address: address.to_canonical(), port, tls: None }
+    }
+
+    /// Reads `1.2.3.4`, `1.2.3.4:567`, `::1`, `[::1]` or `[::1]:80`; Azure's gateways write ports.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        if let Ok(address) = text.parse() {
+            return Some(Self::of(address, 0));
+        }
+        if let Ok(end) = text.parse::<SocketAddr>() {
+            return Some(Self::of(end.ip(), end.port()));
+        }
+        let inside = text.strip_prefix('[')?.strip_suffix(']')?;
+        Some(Self::of(IpAddr::V6(inside.parse().ok()?), 0))
+    }
+}
+
+/// Who is behind a trusted peer: the first of `sources` that the request has decides. Without any the peer
+/// is the client; so it is when that source is malformed.
+///
+/// `named` says whether the peer itself comes from a PROXY header.
+pub fn behind(
+    peer: Said,
+    named: bool,
+    sources: &[AddressSource],
+    request: Request<'_>,
+    trusts: impl Fn(IpAddr) -> bool,
+) -> Said {
+    let fields = &request.head.fields;
+    for source in sources {
+        let list = match source {
+            AddressSource::ProxyProtocol if named => return peer,
+            AddressSource::ProxyProtocol => continue,
+            AddressSource::Field(name) => match one_address(request, name) {
+                Some(said) => return said.unwrap_or(peer),
+                None => continue,
+            },
+            AddressSource::Forwarded => FieldName::Forwarded,
+            AddressSource::XForwardedFor => FieldName::XForwardedFor,
+        };
+        if fields.find(list, request.raw).is_none() {
+            continue;
+        }
+        let values = fields.all(list, request.raw).rev();
+        return match source {
+            AddressSource::Forwarded => walk(peer, values.flat_map(forwarded::from_right), trusts),
+            _ => walk(peer, values.flat_map(from_right), trusts),
+        };
+    }
+    peer
+}
+
+/// Walks entries, the nearest first, as long as the one before is trusted. An entry that is malformed, or
+/// hides its address, ends the walk.
+fn walk(
+    peer: Said,
+    entries: impl Iterator<Item = Option<Said>>,
+    trusts: impl Fn(IpAddr) -> bool,
+) -> Said {
+    let mut client = peer;
+    for entry in entries.take(PROXIES_MAX) {
+        match entry {
+            Some(said) if trusts(client.address) => client = said,
+            _ => return client,
+        }
+    }
+    client
+}
+
+/// The entries of one X-Forwarded-For line, the last first.
+fn from_right(value: &[u8]) -> impl Iterator<Item = Option<Said>> {
+    value.rsplit(|byte| *byte == b',').map(|entry| Said::parse(chars::trim(entry)))
+}
+
+/// The address in the field `name`: `None` without the field, `Some(None)` when it is there more than once
+/// or is no address.
+fn one_address(request: Request<'_>, name: &str) -> Option<Option<Said>> {
+    let mut values = request.head.fields.named(name.as_bytes(), request.raw);
+    let only = values.next()?;
+    let said = if values.next().is_none() { Said::parse(only) } else { None };
+    Some(said)
 }
 
 /// An address as text, written in place.
@@ -63,63 +239,5 @@ impl Write for AddressText {
     }
 }
 
-/// The address of the client behind trusted proxies: the X-Forwarded-For entries are read from the
-/// right, and the first that `trusts` does not cover is the client. A proxy that is not trusted is the
-/// client itself. `forwarded` yields the field's values in order of receipt.
-///
-/// Malformed entries end the walk: what is left of them was written by somebody unknown.
-pub fn behind_proxies<'a>(
-    peer: IpAddr,
-    forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
-    trusts: impl Fn(IpAddr) -> bool,
-) -> IpAddr {
-    let mut client = peer;
-    let entries = forwarded.rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
-    for entry in entries.take(PROXIES_MAX) {
-        if !trusts(client) {
-            return client;
-        }
-        let text = std::str::from_utf8(entry.trim_ascii()).ok();
-        match text.and_then(|text| text.parse::<IpAddr>().ok()) {
-            Some(address) => client = address.to_canonical(),
-            None => return client,
-        }
-    }
-    client
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client(peer: &str, values: &[&str]) -> String {
-        let values = values.iter().map(|value| value.as_bytes());
-        let trusts = |address: IpAddr| address.to_string().starts_with("10.");
-        behind_proxies(peer.parse().expect("an address"), values, trusts).to_string()
-    }
-
-    #[test]
-    fn an_untrusted_peer_is_the_client_whatever_it_says() {
-        assert_eq!(client("192.0.2.1", &["203.0.113.5"]), "192.0.2.1");
-    }
-
-    #[test]
-    fn the_rightmost_untrusted_entry_is_the_client() {
-        assert_eq!(client("10.0.0.1", &["1.1.1.1, 203.0.113.5, 10.0.0.2"]), "203.0.113.5");
-        assert_eq!(client("10.0.0.1", &["1.1.1.1", "203.0.113.5"]), "203.0.113.5");
-    }
-
-    #[test]
-    fn a_malformed_entry_ends_the_walk() {
-        assert_eq!(client("10.0.0.1", &["203.0.113.5, bogus, 10.0.0.2"]), "10.0.0.2");
-        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
-    }
-
-    #[test]
-    fn the_longest_address_fits_its_text() {
-        let longest = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".parse().expect("an address");
-        let mut text = AddressText::default();
-        assert!(!text.of(longest).is_empty());
-        assert_eq!(AddressText::default().of("::1".parse().expect("an address")), b"::1");
-    }
-}
+mod tests;

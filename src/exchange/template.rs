@@ -1,8 +1,8 @@
 //! Compiled templates: text with `{…}` placeholders that are filled from a request (CONFIG.md rule 6).
 //!
 //! A placeholder names where its value comes from: `{jwt.a.b}` a claim, `{path.id}` or `{id}` or
-//! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{client.address}`, and in the parts of a merge
-//! `{part.user.id}` a value from another part's answer, handed in as JSON by slot. `{x?}` may be absent,
+//! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{client.address}`, `{client.network}`, and in the
+//! parts of a merge `{part.user.id}` a value from another part's answer, handed in as JSON by slot. `{x?}` may be absent,
 //! `{x|text}` has a default, `{{` and `}}` are literal braces. Everything is parsed when the
 //! configuration is compiled; filling walks a list of pieces and, outside of JSON, allocates nothing.
 //!
@@ -106,6 +106,7 @@ enum Source {
         path: Box<str>,
         slot: usize,
     },
+    ClientNetwork,
 }
 
 /// What stands in for a value that the request does not have.
@@ -132,6 +133,8 @@ pub enum Reference<'a> {
     ClientAddress,
     /// A value of another part, as written behind `part.`.
     Part(&'a str),
+    /// The network that the client has to itself.
+    ClientNetwork,
 }
 
 /// What templates are filled from: a view of one request.
@@ -299,6 +302,7 @@ impl Template {
                 Source::Header(name) => Reference::Header(name),
                 Source::ClientAddress => Reference::ClientAddress,
                 Source::Part { path, .. } => Reference::Part(path),
+                Source::ClientNetwork => Reference::ClientNetwork,
             }),
         })
     }
@@ -486,6 +490,7 @@ impl Source {
                 IpAddr::V4(address) => Text::small(address)?,
                 IpAddr::V6(address) => Text::small(address)?,
             }),
+            Self::ClientNetwork => Some(Text::small(from.client.network())?),
         };
         Ok(text.map(Found::Text))
     }

@@ -4,11 +4,13 @@
 //! story; it never sends anything and never decides a policy that needs the outside world.
 
 use std::fmt::{self, Write};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::aggregate::{Part, Plan, request};
 use crate::base::buffer::BufferPool;
 use crate::exchange::Exchange;
+use crate::exchange::client::{AddressText, Client};
 use crate::exchange::reply::Reply;
 use crate::exchange::template::{PartValues, RenderError, Template};
 use crate::gateway::Gateway;
@@ -28,9 +30,20 @@ use crate::upstream::{Balance, Upstream};
 const LOSERS_SHOWN_MAX: usize = 20;
 
 /// The walk of the request in `x` (its head parsed, its bytes at hand, its identity as given) through
-/// `gateway`, coming in by `listener`. `x` is left with its route and parameters.
-pub fn explain(gateway: &Gateway, listener: &Listener, x: &mut Exchange) -> String {
-    let mut told = Told { text: String::new(), gateway };
+/// `gateway`, coming in by `listener` and, where that is said, from this peer. `x` is left with its route and
+/// parameters.
+pub fn explain(
+    gateway: &Gateway,
+    listener: &Listener,
+    from: Option<IpAddr>,
+    x: &mut Exchange,
+) -> String {
+    let mut told = Told { text: String::new(), gateway, from_somewhere: from.is_some() };
+    if let Some(peer) = from {
+        x.client.peer = peer.to_canonical();
+        listener.identify(x);
+        told.client(x);
+    }
     let (found, considered) = gateway.router.explain(x.request(), &listener.spelling);
     match found {
         Found::Route(id) => {
@@ -70,6 +83,7 @@ pub fn explain(gateway: &Gateway, listener: &Listener, x: &mut Exchange) -> Stri
 struct Told<'a> {
     text: String,
     gateway: &'a Gateway,
+    from_somewhere: bool,
 }
 
 impl Told<'_> {
@@ -77,6 +91,13 @@ impl Told<'_> {
         // Writing into a String never fails.
         let _ = self.text.write_fmt(arguments);
         self.text.push('\n');
+    }
+
+    fn client(&mut self, x: &Exchange) {
+        let Client { peer, address, trusted, tls, .. } = x.client;
+        let scheme = if tls { "https" } else { "http" };
+        let trust = if trusted { "a trusted proxy" } else { "who is not a trusted proxy" };
+        self.line(format_args!("client {address} by {scheme}, as told by {peer}, {trust}\n"));
     }
 
     fn losers(&mut self, considered: &[Considered]) {
@@ -189,7 +210,15 @@ impl Told<'_> {
         if to.target.is_some() {
             keep_query(x, &mut target);
         }
-        let client = ForwardedClient { address: b"(client)", proto: "http", trusted: false };
+        let (mut peer, mut real) = (AddressText::default(), AddressText::default());
+        let (peer, real) = (peer.of(x.client.peer), real.of(x.client.address));
+        let client = ForwardedClient {
+            address: if self.from_somewhere { peer } else { b"(client)" },
+            real: if self.from_somewhere { real } else { b"(client)" },
+            proto: if x.client.tls { "https" } else { "http" },
+            trusted: x.client.trusted,
+            forwarded: x.client.forwarded,
+        };
         let how = RequestForward {
             target: to.target.as_ref().map(|_| target.as_slice()),
             client,

@@ -1,13 +1,17 @@
-//! One address that requests come in by, and what it demands of them.
+//! One address that requests come in by, what it demands of them, and whose word it takes.
 //!
 //! Its socket is not here: sockets outlive versions of the gateway and are never closed by a reload
 //! that keeps their address.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::address::Address;
 use crate::base::network::Network;
+use crate::exchange::Exchange;
+use crate::exchange::client::{self, AddressSource, Said};
 use crate::http::h1::parse::HeadLimits;
+use crate::http::names::{FieldName, FieldSet};
 use crate::route::spelling::PathSpelling;
 
 /// A listener, compiled.
@@ -17,6 +21,12 @@ pub struct Listener {
     pub address: Address,
     /// Peers whose forwarding fields are believed.
     pub trusted: Box<[Network]>,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
+    /// Where the client's address is looked for in a trusted peer's request; the first that is there decides.
+    pub client_address: Box<[AddressSource]>,
+    /// Whether an upstream is told where its clients' connections arrived.
+    pub tells_destination: bool,
     /// Which spellings of a path are refused.
     pub spelling: PathSpelling,
     /// Bounds on request heads.
@@ -29,4 +39,72 @@ pub struct Listener {
     pub body_timeout: Duration,
     /// Client connections open at once, on all cores together.
     pub connections_max: usize,
+}
+
+/// Whether connections begin with a PROXY header; one is taken from trusted peers only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ProxyProtocol {
+    /// Never: what looks like one is a malformed request.
+    #[default]
+    Off,
+    /// Those of trusted peers may.
+    Optional,
+    /// All must, and nobody else may connect.
+    Required,
+}
+
+/// What every field of the family begins with.
+const X_FORWARDED: &[u8] = b"x-forwarded-";
+
+impl Listener {
+    /// Whether `address` is trusted to speak for others.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
+    }
+
+    /// Finds out who is asking, from the peer that `x` has already and what its head says. What is not to be
+    /// believed is out of everybody's sight afterwards: policies, conditions, templates and origins.
+    pub fn identify(&self, x: &mut Exchange) {
+        let trusted = self.trusts(x.client.peer);
+        let sources = &*self.client_address;
+        x.client.trusted = trusted;
+        x.client.forwarded = trusted && sources.contains(&AddressSource::Forwarded);
+        let client = x.client;
+        let peer = Said { address: client.peer, port: client.port, tls: None };
+        let said = if trusted {
+            let named = client.proxy.is_some();
+            client::behind(peer, named, sources, x.request(), |address| self.trusts(address))
+        } else {
+            peer
+        };
+        x.client.address = said.address;
+        x.client.address_port = said.port;
+        if trusted {
+            let proto = x.request().field(FieldName::XForwardedProto);
+            let written = || proto.map(|proto| proto.eq_ignore_ascii_case(b"https"));
+            x.client.tls = said.tls.or_else(written).unwrap_or(client.tls);
+        }
+        self.hide(x, trusted);
+    }
+
+    /// Takes the name from fields that are not to be believed: forwarding fields of an untrusted peer, the
+    /// fields that `client_address` names among them, and disguises of the latter whoever sent them.
+    fn hide(&self, x: &mut Exchange, trusted: bool) {
+        let Exchange { head, bytes: Some(bytes), .. } = x else { return };
+        let raw = bytes.data();
+        let claimed = || self.client_address.iter().filter_map(AddressSource::field);
+        for field in head.fields.iter_mut() {
+            let name = field.name.of(raw);
+            let made_up = FieldSet::FORWARDING.has(field.id)
+                || name
+                    .get(..X_FORWARDED.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(X_FORWARDED))
+                || claimed().any(|claimed| claimed.as_bytes().eq_ignore_ascii_case(name));
+            let disguised =
+                || claimed().any(|claimed| FieldName::is_disguise(name, claimed.as_bytes()));
+            if (made_up && !trusted) || disguised() {
+                field.id = FieldName::LookAlike;
+            }
+        }
+    }
 }

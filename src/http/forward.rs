@@ -6,8 +6,10 @@
 //!
 //! - A `Connection` option that names a field in `names.rs` (Host, Content-Length, Authorization,
 //!   X-Forwarded-For, …) is ignored: only unknown fields can be nominated away.
-//! - X-Forwarded-For/-Proto/-Host, Forwarded, X-Real-IP and Via of an untrusted client are dropped, as are
-//!   look-alikes such as `X_Forwarded_For`; a trusted proxy's are kept and added to.
+//! - X-Forwarded-For/-Proto/-Host/-Port, Forwarded, X-Real-IP and Via of an untrusted client are dropped, as
+//!   are look-alikes such as `X_Forwarded_For`. A trusted proxy's X-Forwarded-For and Via are added to, its
+//!   -Proto, -Host and -Port kept; its Forwarded is added to only where the operator said that the field is
+//!   believed, because a proxy that does not know it passes on a client's. X-Real-IP is always written anew.
 //! - Requests get a Via with the pseudonym `ringway` (RFC 9110 §7.6.3 demands one inwards). Responses get
 //!   no Via and no Server of ours, and lose the origin's Via: the outside learns nothing of the inside.
 //! - `TE: trailers` passes, every other transfer coding preference is ours to state (none).
@@ -29,15 +31,20 @@ pub use crate::http::writer::TooLarge;
 pub struct ForwardedClient<'a> {
     /// The address at the other end of the connection, as text; an IPv6 address without brackets.
     pub address: &'a [u8],
+    /// The client behind trusted proxies, as text; the same as `address` without any.
+    pub real: &'a [u8],
     /// `http` or `https`: how the client's own connection was made.
     pub proto: &'a str,
     /// Whether its own forwarding fields are believed and kept.
     pub trusted: bool,
+    /// Whether that goes for Forwarded, too.
+    pub forwarded: bool,
 }
 
 impl Default for ForwardedClient<'_> {
     fn default() -> Self {
-        Self { address: b"127.0.0.1", proto: "http", trusted: false }
+        let address = b"127.0.0.1";
+        Self { address, real: address, proto: "http", trusted: false, forwarded: false }
     }
 }
 
@@ -106,19 +113,16 @@ impl Default for ResponseForward<'_> {
 
 /// Fields of a request that never pass as received. Via and the forwarding fields are written anew,
 /// joined to the client's where it is trusted.
-const REQUEST_STRIPPED: FieldSet = FieldSet::HOP_BY_HOP.with(FieldSet::of(&[
-    FieldName::Forwarded,
-    FieldName::LookAlike,
-    FieldName::Via,
-    FieldName::XForwardedFor,
-    FieldName::XForwardedHost,
-    FieldName::XForwardedProto,
-    FieldName::XRealIp,
-]));
+const REQUEST_STRIPPED: FieldSet = FieldSet::HOP_BY_HOP
+    .with(FieldSet::FORWARDING)
+    .with(FieldSet::of(&[FieldName::LookAlike, FieldName::Via]));
 
 /// What a trusted proxy's request keeps of them as it is.
-const TRUSTED_KEPT: FieldSet =
-    FieldSet::of(&[FieldName::XForwardedHost, FieldName::XForwardedProto, FieldName::XRealIp]);
+const TRUSTED_KEPT: FieldSet = FieldSet::of(&[
+    FieldName::XForwardedHost,
+    FieldName::XForwardedPort,
+    FieldName::XForwardedProto,
+]);
 
 /// Fields of a response that never pass.
 const RESPONSE_STRIPPED: FieldSet =
@@ -318,38 +322,69 @@ impl Nominated {
     }
 }
 
-/// X-Forwarded-For, -Proto, -Host, Forwarded (RFC 7239) and Via.
+/// X-Forwarded-For, -Proto, -Host, -Port, X-Real-IP, Forwarded (RFC 7239) and Via.
 fn put_forwarding(sink: &mut Sink<'_>, request: Request<'_>, client: &ForwardedClient<'_>) {
     let authority = request.authority();
-    let proto = client.proto.as_bytes();
-    let joined = |sink: &mut Sink<'_>, id| {
-        if client.trusted {
-            put_joined(sink, request, id);
-        }
-    };
-    let missing = |id| !client.trusted || request.field(id).is_none();
+    let kept = |id| request.field(id).filter(|_| client.trusted);
 
     sink.put(b"x-forwarded-for: ");
-    joined(sink, FieldName::XForwardedFor);
-    sink.put(client.address);
-    if missing(FieldName::XForwardedProto) {
-        sink.put(b"\r\nx-forwarded-proto: ");
-        sink.put(proto);
+    if client.trusted {
+        put_joined(sink, request, FieldName::XForwardedFor);
     }
-    if !authority.is_empty() && missing(FieldName::XForwardedHost) {
+    sink.put(client.address);
+    sink.put(b"\r\nx-real-ip: ");
+    sink.put(client.real);
+    let proto = kept(FieldName::XForwardedProto);
+    if proto.is_none() {
+        sink.put(b"\r\nx-forwarded-proto: ");
+        sink.put(client.proto.as_bytes());
+    }
+    let host = kept(FieldName::XForwardedHost);
+    if !authority.is_empty() && host.is_none() {
         sink.put(b"\r\nx-forwarded-host: ");
         sink.put(authority);
     }
+    if kept(FieldName::XForwardedPort).is_none() {
+        sink.put(b"\r\nx-forwarded-port: ");
+        let proto = proto.unwrap_or(client.proto.as_bytes());
+        sink.put(port(host.unwrap_or(authority), proto));
+    }
     sink.put(b"\r\nforwarded: ");
-    joined(sink, FieldName::Forwarded);
-    put_forwarded_element(sink, client.address, authority, proto);
+    if client.forwarded {
+        put_joined(sink, request, FieldName::Forwarded);
+    } else if client.real != client.address {
+        // What was said in other fields is said here, too, so that the client is not lost (RFC 7239 §7.4).
+        put_for(sink, client.real);
+        sink.put(b", ");
+    }
+    put_for(sink, client.address);
+    if !authority.is_empty() {
+        sink.put(b";host=\"");
+        sink.put(authority);
+        sink.put(b"\"");
+    }
+    sink.put(b";proto=");
+    sink.put(client.proto.as_bytes());
     sink.put(b"\r\nvia: ");
-    joined(sink, FieldName::Via);
+    if client.trusted {
+        put_joined(sink, request, FieldName::Via);
+    }
     sink.put(match request.head.version {
         Version::Http10 => b"1.0 ringway\r\n",
         Version::Http11 => b"1.1 ringway\r\n",
         Version::Http2 => b"2.0 ringway\r\n",
     });
+}
+
+/// The port that the client asked for: that of the authority, or what its scheme has without one.
+fn port<'a>(authority: &'a [u8], proto: &[u8]) -> &'a [u8] {
+    let colon = authority.iter().rposition(|byte| *byte == b':');
+    let port = colon.map_or(&[][..], |at| &authority[at + 1..]);
+    match port {
+        port if !port.is_empty() && port.iter().all(u8::is_ascii_digit) => port,
+        _ if proto.eq_ignore_ascii_case(b"https") => b"443",
+        _ => b"80",
+    }
 }
 
 /// The received values of a list field, each with the comma that separates it from the next.
@@ -360,19 +395,12 @@ fn put_joined(sink: &mut Sink<'_>, request: Request<'_>, id: FieldName) {
     }
 }
 
-/// `for=address;host="authority";proto=proto` (RFC 7239 §4); an IPv6 address is bracketed and quoted (§6).
-fn put_forwarded_element(sink: &mut Sink<'_>, address: &[u8], authority: &[u8], proto: &[u8]) {
+/// `for=address` (RFC 7239 §4); an IPv6 address is bracketed and quoted (§6).
+fn put_for(sink: &mut Sink<'_>, address: &[u8]) {
     let ipv6 = address.contains(&b':');
     sink.put(if ipv6 { b"for=\"[" } else { b"for=" });
     sink.put(address);
     sink.put(if ipv6 { b"]\"" } else { b"" });
-    if !authority.is_empty() {
-        sink.put(b";host=\"");
-        sink.put(authority);
-        sink.put(b"\"");
-    }
-    sink.put(b";proto=");
-    sink.put(proto);
 }
 
 /// Whether the client can take trailers (RFC 9110 §10.1.4).

@@ -156,10 +156,10 @@ impl<'a> Request<'a> {
         self.head.fields.find(id, self.raw)
     }
 
-    /// The first value of a field by name, compared without case.
+    /// The first value of a field by name, compared without case; none of what is not to be believed.
     pub fn field_named(&self, name: &[u8]) -> Option<&'a [u8]> {
-        let field = self.head.fields.iter();
-        let mut named = field.filter(|field| field.name.of(self.raw).eq_ignore_ascii_case(name));
+        let fields = self.head.fields.iter().filter(|field| field.id != FieldName::LookAlike);
+        let mut named = fields.filter(|field| field.name.of(self.raw).eq_ignore_ascii_case(name));
         named.next().map(|field| field.value.of(self.raw))
     }
 }

@@ -44,6 +44,11 @@ impl Fields {
         self.list.iter()
     }
 
+    /// The fields in order, to be changed.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Field> {
+        self.list.iter_mut()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.list.len()
@@ -68,7 +73,8 @@ impl Fields {
         self.list.iter().filter(move |field| field.id == id).map(move |field| field.value.of(raw))
     }
 
-    /// The values of all fields whose name is `name`, compared without case, in order.
+    /// The values of all fields whose name is `name`, compared without case, in order; none of what is
+    /// not to be believed (`LookAlike`).
     pub fn named<'s, 'r: 's>(
         &'s self,
         name: &'s [u8],
@@ -77,6 +83,7 @@ impl Fields {
         self.list
             .iter()
             .filter(move |field| field.name.of(raw).eq_ignore_ascii_case(name))
+            .filter(|field| field.id != FieldName::LookAlike)
             .map(move |field| field.value.of(raw))
     }
 }

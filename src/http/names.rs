@@ -50,16 +50,18 @@ pub enum FieldName {
     WwwAuthenticate,
     XForwardedFor,
     XForwardedHost,
+    XForwardedPort,
     XForwardedProto,
     XRealIp,
     XRequestId,
     /// Not a name but a disguise: odd bytes (`_`, `.` and the like) in what a sloppy reader would take
-    /// for a known name, such as `X_Forwarded_For`. Never forwarded.
+    /// for a known name, such as `X_Forwarded_For`; or a forwarding field of somebody who is not trusted.
+    /// Never forwarded and never found by name.
     LookAlike,
 }
 
 /// Every name that has a spelling, in the order of the enum.
-const SPELLINGS: [(FieldName, &str); 40] = [
+const SPELLINGS: [(FieldName, &str); 41] = [
     (F::AcceptEncoding, "accept-encoding"),
     (F::Age, "age"),
     (F::Authorization, "authorization"),
@@ -97,6 +99,7 @@ const SPELLINGS: [(FieldName, &str); 40] = [
     (F::WwwAuthenticate, "www-authenticate"),
     (F::XForwardedFor, "x-forwarded-for"),
     (F::XForwardedHost, "x-forwarded-host"),
+    (F::XForwardedPort, "x-forwarded-port"),
     (F::XForwardedProto, "x-forwarded-proto"),
     (F::XRealIp, "x-real-ip"),
     (F::XRequestId, "x-request-id"),
@@ -123,6 +126,12 @@ impl FieldName {
             Some((known, _)) => (F::LookAlike, *known),
             None => (F::Other, F::Other),
         }
+    }
+
+    /// Whether a sloppy reader would take `name` for `known`, which is in lower case, although odd bytes
+    /// stand in it.
+    pub fn is_disguise(name: &[u8], known: &[u8]) -> bool {
+        looks_like(name, known)
     }
 
     /// The name in lower case; empty for `Other` and `LookAlike`.
@@ -159,6 +168,16 @@ impl FieldSet {
         F::Te,
         F::TransferEncoding,
         F::Upgrade,
+    ]);
+
+    /// What proxies say about the client. Believed from trusted ones alone.
+    pub const FORWARDING: FieldSet = FieldSet::of(&[
+        F::Forwarded,
+        F::XForwardedFor,
+        F::XForwardedHost,
+        F::XForwardedPort,
+        F::XForwardedProto,
+        F::XRealIp,
     ]);
 
     /// The set of these names.
@@ -212,7 +231,13 @@ fn by_length(length: usize) -> &'static [FieldName] {
         13 => &[F::Authorization, F::CacheControl, F::IfNoneMatch],
         14 => &[F::ContentLength],
         15 => &[F::AcceptEncoding, F::XForwardedFor, F::GatewayPartial],
-        16 => &[F::ContentEncoding, F::XForwardedHost, F::WwwAuthenticate, F::ProxyConnection],
+        16 => &[
+            F::ContentEncoding,
+            F::XForwardedHost,
+            F::XForwardedPort,
+            F::WwwAuthenticate,
+            F::ProxyConnection,
+        ],
         17 => &[F::IfModifiedSince, F::TransferEncoding, F::XForwardedProto],
         18 => &[F::ProxyAuthenticate],
         19 => &[F::ProxyAuthorization],

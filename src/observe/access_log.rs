@@ -175,6 +175,9 @@ fn write_request(line: &mut Line<'_>, x: &Exchange, with_query: bool) -> Cut {
     if x.client.peer != x.client.address {
         line.address(field::PEER, x.client.peer, None);
     }
+    if let Some(proxy) = x.client.proxy {
+        line.address(field::PROXY, proxy, None);
+    }
     cut.method = line.outside(field::METHOD, request.method_text(), LOG_METHOD_BYTES_MAX);
     cut.host = line.outside(field::HOST, request.authority(), LOG_HOST_BYTES_MAX);
     cut.path = line.outside(field::PATH, request.path(), LOG_TARGET_BYTES_MAX);

@@ -22,6 +22,8 @@ use crate::observe::names::field;
 pub enum Event<'a> {
     /// Every worker runs and the listeners accept.
     Started { version: &'a str, config: &'a str, workers: usize, driver: &'a str },
+    /// Connections were closed because of their PROXY header.
+    ProxyHeaderRefused { worker: usize, peer: &'a str, why: &'a str },
     /// The process ends.
     Stopped { requests: u64 },
     /// A listener accepts.
@@ -79,7 +81,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 17;
+const KINDS: usize = 18;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -103,6 +105,7 @@ impl Event<'_> {
             Self::LogRecovered { .. } => ("log_recovered", Warn, 14),
             Self::LogReopened { .. } => ("log_reopened", Info, 15),
             Self::WorkerTrouble { .. } => ("worker_trouble", Warn, 16),
+            Self::ProxyHeaderRefused { .. } => ("proxy_header_refused", Warn, 17),
         }
     }
 
@@ -131,6 +134,7 @@ impl fmt::Display for Event<'_> {
             Self::WorkerDied { .. }
             | Self::WorkerRestarted { .. }
             | Self::DriverFallback { .. }
+            | Self::ProxyHeaderRefused { .. }
             | Self::WorkerTrouble { .. } => self.fmt_core(f),
             _ => self.fmt_rest(f),
         }
@@ -177,6 +181,10 @@ impl Event<'_> {
         match *self {
             Self::WorkerDied { worker, why } => write!(f, "worker {worker} died: {why}"),
             Self::WorkerTrouble { worker, what } => write!(f, "worker {worker}: {what}"),
+            Self::ProxyHeaderRefused { worker, peer, why } => {
+                write!(f, "worker {worker}: a connection from {peer} was closed ")?;
+                write!(f, "because of its PROXY header: {why}")
+            }
             Self::WorkerRestarted { worker } => write!(f, "worker {worker} runs again"),
             Self::DriverFallback { wanted, taken, cause, fix } => {
                 write!(f, "{wanted} cannot be used here, {taken} is used instead: {cause}; {fix}")
@@ -427,6 +435,7 @@ mod tests {
             Event::LogRecovered { target: "stdout", lines_lost: 1 },
             Event::LogReopened { target: "a.log" },
             Event::WorkerTrouble { worker: 0, what: why },
+            Event::ProxyHeaderRefused { worker: 0, peer: "192.0.2.1", why },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

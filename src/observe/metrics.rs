@@ -18,6 +18,7 @@ use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{FaultKind, Side};
 use crate::http::Status;
+use crate::observe::names::value;
 use crate::observe::plan::{Label, RecordPlan};
 use crate::observe::series::{Histogram, OVERHEAD_BUCKETS, Overhead, SeriesKey, SeriesTable};
 
@@ -45,6 +46,7 @@ pub struct CoreMetrics {
     pub connections_accepted: Counter,
     /// Client connections closed at once because a bound was reached.
     pub connections_refused: Counter,
+    headers_refused: [Counter; HeaderRefusal::ALL.len()],
     /// Client connections open now.
     pub connections_open: Gauge,
     /// Idle upstream connections kept; set at the core's tick.
@@ -78,6 +80,7 @@ impl Default for CoreMetrics {
             active_requests: Gauge::default(),
             connections_accepted: Counter::new(),
             connections_refused: Counter::new(),
+            headers_refused: [const { Counter::new() }; HeaderRefusal::ALL.len()],
             connections_open: Gauge::default(),
             pool_idle: Gauge::default(),
             buffers_in_use: Gauge::default(),
@@ -158,6 +161,16 @@ impl CoreMetrics {
         }
     }
 
+    /// A connection was closed because of its PROXY header.
+    pub fn header_refused(&self, how: HeaderRefusal) {
+        self.headers_refused[how as usize].add(1);
+    }
+
+    /// How many connections were closed so.
+    pub(crate) fn headers_refused(&self, how: HeaderRefusal) -> u64 {
+        self.headers_refused[how as usize].read()
+    }
+
     /// How often requests ended with this fault.
     pub(crate) fn faults(&self, kind: FaultKind, side: Side) -> u64 {
         self.faults[fault_index(kind, side)].read()
@@ -167,6 +180,35 @@ impl CoreMetrics {
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = (Label, &UpstreamCounters)> {
         let tried = self.upstreams.iter().filter(|(_, counters)| counters.attempts.read() > 0);
         tried.map(|(index, counters)| (Label(index as u32), counters))
+    }
+}
+
+/// Why a connection was closed before its first request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderRefusal {
+    /// Only trusted peers may connect, and this one is none.
+    Untrusted,
+    /// A PROXY header was due, and something else came.
+    Missing,
+    /// The header is not good.
+    Malformed,
+    /// It took too long.
+    Timeout,
+}
+
+impl HeaderRefusal {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [HeaderRefusal; 4] =
+        [Self::Untrusted, Self::Missing, Self::Malformed, Self::Timeout];
+
+    /// The word in the label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Untrusted => value::UNTRUSTED,
+            Self::Missing => value::MISSING,
+            Self::Malformed => value::MALFORMED,
+            Self::Timeout => value::TIMEOUT,
+        }
     }
 }
 

@@ -74,6 +74,8 @@ metrics! {
         "Client connections accepted, by worker.";
     CONNECTIONS_REFUSED Counter "ringway_connections_refused_total"
         "Client connections closed at once because a bound was reached.";
+    PROXY_HEADERS_REFUSED Counter "ringway_proxy_headers_refused_total"
+        "Client connections closed because of their PROXY header, by reason.";
     CONNECTIONS_OPEN Gauge "ringway_connections_open"
         "Client connections open now, by worker.";
     UPSTREAM_ATTEMPTS Counter "ringway_upstream_attempts_total"
@@ -178,6 +180,14 @@ pub mod value {
     pub const QUEUE_FULL: &str = "queue_full";
     /// The file or pipe did not take the bytes.
     pub const WRITE_FAILED: &str = "write_failed";
+    /// A peer that may not send a PROXY header where all must.
+    pub const UNTRUSTED: &str = "untrusted";
+    /// No PROXY header where one was due.
+    pub const MISSING: &str = "missing";
+    /// A PROXY header that is not good.
+    pub const MALFORMED: &str = "malformed";
+    /// A PROXY header that took too long.
+    pub const TIMEOUT: &str = "timeout";
     /// Asked for.
     pub const WANTED: &str = "wanted";
     /// At work.
@@ -222,6 +232,8 @@ pub mod field {
     pub const CLIENT: &str = "client";
     /// The peer's address, when it is not the client's.
     pub const PEER: &str = "peer";
+    /// The connection's own peer, when a PROXY header names another.
+    pub const PROXY: &str = "proxy";
     /// Whole time. Unit: milliseconds.
     pub const DURATION_MS: &str = "duration_ms";
     /// Time in which no attempt was under way. Unit: milliseconds.

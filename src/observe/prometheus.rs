@@ -9,6 +9,7 @@ use std::fmt::{self, Write};
 
 use crate::base::name::Name;
 use crate::exchange::fault::FaultKind;
+use crate::observe::metrics::HeaderRefusal;
 use crate::observe::names::{Metric, label, metric, value};
 use crate::observe::plan::Label;
 use crate::observe::series::{DURATION_BUCKETS, HistogramSum, OVERHEAD_BUCKETS};
@@ -87,7 +88,7 @@ impl Page {
             self.count(metric::FAULTS, &[(label::ERROR, kind), (label::SIDE, side)], *count);
         }
         self.one(metric::LIMITED, snapshot.limited);
-        self.pair(
+        self.by_word(
             metric::JWT_CACHE,
             label::RESULT,
             [(value::HIT, snapshot.jwt_hits), (value::MISS, snapshot.jwt_misses)],
@@ -95,7 +96,7 @@ impl Page {
     }
 
     fn traffic(&mut self, snapshot: &Snapshot) {
-        self.pair(
+        self.by_word(
             metric::BYTES,
             label::DIRECTION,
             [(value::IN, snapshot.bytes_in), (value::OUT, snapshot.bytes_out)],
@@ -104,6 +105,9 @@ impl Page {
         self.by_worker(metric::CONNECTIONS_ACCEPTED, snapshot, |worker| worker.accepted);
         self.by_worker(metric::CONNECTIONS_OPEN, snapshot, |worker| worker.open);
         self.one(metric::CONNECTIONS_REFUSED, snapshot.connections_refused);
+        let refused = |how: HeaderRefusal| (how.name(), snapshot.headers_refused[how as usize]);
+        let refused = HeaderRefusal::ALL.map(refused);
+        self.by_word(metric::PROXY_HEADERS_REFUSED, label::REASON, refused);
     }
 
     fn upstreams(&mut self, snapshot: &Snapshot) {
@@ -128,7 +132,7 @@ impl Page {
         self.one(metric::BUFFERS_IN_USE, snapshot.buffers_in_use);
         self.one(metric::PANICS, snapshot.panics);
         self.one(metric::LOG_LINES, snapshot.log_lines);
-        self.pair(
+        self.by_word(
             metric::LOG_LINES_DROPPED,
             label::REASON,
             [
@@ -140,14 +144,14 @@ impl Page {
     }
 
     fn process(&mut self, snapshot: &Snapshot) {
-        self.pair(
+        self.by_word(
             metric::WORKERS,
             label::STATE,
             [(value::WANTED, snapshot.workers_wanted), (value::RUNNING, snapshot.workers_running)],
         );
         self.one(metric::WORKER_RESTARTS, snapshot.worker_restarts);
         self.one(metric::CONFIG_VERSION, snapshot.config_version);
-        self.pair(
+        self.by_word(
             metric::RELOADS,
             label::RESULT,
             [
@@ -177,7 +181,7 @@ impl Page {
         self.count(metric, &[], sample);
     }
 
-    fn pair(&mut self, metric: Metric, label: &str, samples: [(&str, u64); 2]) {
+    fn by_word<const N: usize>(&mut self, metric: Metric, label: &str, samples: [(&str, u64); N]) {
         self.head(metric);
         for (word, sample) in samples {
             self.count(metric, &[(label, word)], sample);

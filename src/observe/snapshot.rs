@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::name::Name;
 use crate::base::time::Wall;
 use crate::exchange::fault::{FaultKind, Side};
-use crate::observe::metrics::{ControlMetrics, CoreMetrics, FlushMetrics};
+use crate::observe::metrics::{ControlMetrics, CoreMetrics, FlushMetrics, HeaderRefusal};
 use crate::observe::plan::{Label, LabelBook};
 use crate::observe::series::{HistogramSum, SeriesKey, SeriesTable};
 
@@ -89,6 +89,7 @@ pub struct Snapshot {
     pub(crate) bytes_out: u64,
     pub(crate) active_requests: u64,
     pub(crate) connections_refused: u64,
+    pub(crate) headers_refused: [u64; HeaderRefusal::ALL.len()],
     pub(crate) pool_idle: u64,
     pub(crate) buffers_in_use: u64,
     pub(crate) jwt_hits: u64,
@@ -139,6 +140,9 @@ impl Snapshot {
         self.bytes_out += core.bytes_out.read();
         self.active_requests += core.active_requests.read();
         self.connections_refused += core.connections_refused.read();
+        for how in HeaderRefusal::ALL {
+            self.headers_refused[how as usize] += core.headers_refused(how);
+        }
         self.pool_idle += core.pool_idle.read();
         self.buffers_in_use += core.buffers_in_use.read();
         self.jwt_hits += core.jwt_hits.read();

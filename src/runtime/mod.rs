@@ -82,6 +82,11 @@ pub trait Stream: 'static {
 
     /// The address of the peer; `None` for a Unix socket.
     fn peer(&self) -> Option<std::net::SocketAddr>;
+
+    /// The address at our end; `None` for a Unix socket, or where it is not known.
+    fn local(&self) -> Option<std::net::SocketAddr> {
+        None
+    }
 }
 
 /// A socket that accepts connections.

@@ -246,6 +246,13 @@ impl Stream for Socket {
     fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
+
+    fn local(&self) -> Option<SocketAddr> {
+        match self.io() {
+            Io::Tcp(stream) => stream.local_addr().ok(),
+            Io::Unix(_) => None,
+        }
+    }
 }
 
 /// A listening socket on this core.

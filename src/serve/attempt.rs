@@ -12,15 +12,17 @@ use crate::base::ids::{EndpointId, UpstreamId};
 use crate::base::limits::INTERIM_RESPONSES_MAX;
 use crate::base::time::Instant;
 use crate::exchange::attempt::Attempt;
+use crate::exchange::client::Client;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::http::Method;
 use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, HeadLimits, Parsed};
 use crate::http::head::ResponseHead;
+use crate::net::proxy_protocol::Endpoints;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::shard::{Connection, Origins};
-use crate::serve::{Core, Installed};
+use crate::serve::{Core, Installed, proxy_header};
 use crate::upstream::Upstream;
 
 /// A connection on loan for one exchange. Dropping it closes the connection.
@@ -69,12 +71,15 @@ pub struct Asked {
     pub tried: u64,
     /// Whether a connection that served before may be used.
     pub may_reuse: bool,
+    /// Whom the connection speaks for, where the upstream is told.
+    pub client: Endpoints,
 }
 
 impl Asked {
-    /// A first try at `upstream`.
-    pub fn of(upstream: UpstreamId, deadline: Instant) -> Self {
-        Self { upstream, part: None, deadline, tried: 0, may_reuse: true }
+    /// A first try at `upstream`, for this client.
+    pub fn of(upstream: UpstreamId, deadline: Instant, client: &Client) -> Self {
+        let client = proxy_header::ends(client);
+        Self { upstream, part: None, deadline, tried: 0, may_reuse: true, client }
     }
 }
 
@@ -133,8 +138,10 @@ pub async fn connect<R: Runtime>(
     record.address = upstream.endpoints[endpoint.index()].address.tcp();
     origins.state.borrow_mut().begin(endpoint);
     let mut lease = Lease { connection: None, origins: origins.clone(), endpoint, reused: false };
+    // A connection that began with a PROXY header belongs to the client it named.
+    let client = upstream.rules.proxy_header.map(|_| &asked.client);
     if asked.may_reuse {
-        lease.connection = kept(origins, endpoint, record.begun);
+        lease.connection = kept(origins, endpoint, record.begun, client);
     }
     if lease.connection.is_some() {
         lease.reused = true;
@@ -143,20 +150,27 @@ pub async fn connect<R: Runtime>(
         return Ok(lease);
     }
     let stream = dial(core, upstream, asked, slot, &lease).await?;
+    if let Some(version) = upstream.rules.proxy_header {
+        let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
+        proxy_header::send(core, &stream, version, &asked.client, slot, until).await?;
+    }
     let now = core.runtime.now();
     record.connected = Some(now);
-    lease.connection = Some(Connection { stream, made_at: now });
+    let client = client.map(|client| Box::new(*client));
+    lease.connection = Some(Connection { stream, made_at: now, client });
     Ok(lease)
 }
 
-/// The newest idle connection that is still quiet.
+/// The newest idle connection that is still quiet and may serve this client.
 fn kept<R: Runtime>(
     origins: &Origins<R>,
     endpoint: EndpointId,
     now: Instant,
+    client: Option<&Endpoints>,
 ) -> Option<Connection<R>> {
     let mut pools = origins.pools.borrow_mut();
-    while let Some(kept) = pools.take(endpoint, now) {
+    let fits = |connection: &Connection<R>| connection.client.as_deref() == client;
+    while let Some(kept) = pools.take_if(endpoint, now, fits) {
         if kept.connection.stream.is_quiet() {
             return Some(kept.connection);
         }

@@ -14,6 +14,7 @@ use crate::base::address::Address;
 use crate::base::ids::ListenerId;
 use crate::gateway::listener::Listener;
 use crate::runtime::{Runtime, Stream};
+use crate::serve::proxy_header::{self, Preface};
 use crate::serve::{Core, Installed, h1};
 
 /// A client's connection.
@@ -24,6 +25,8 @@ pub struct Downstream<R: Runtime> {
     pub peer: IpAddr,
     /// Its port.
     pub port: u16,
+    /// The PROXY header in front of its first request.
+    pub preface: Preface,
     address: Arc<Address>,
     found: Cell<Option<(u64, ListenerId)>>,
 }
@@ -34,7 +37,8 @@ impl<R: Runtime> Downstream<R> {
         let peer = stream.peer();
         let port = peer.map_or(0, |peer| peer.port());
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
-        Self { stream, peer, port, address, found: Cell::new(None) }
+        let (preface, found) = (Preface::default(), Cell::new(None));
+        Self { stream, peer, port, preface, address, found }
     }
 
     /// The listener it came in by, as this version has it; `None` once a reload removed it.
@@ -81,6 +85,9 @@ const IDLE_WITHOUT_LISTENER: Duration = Duration::from_secs(1);
 pub async fn serve<R: Runtime>(core: Rc<Core<R>>, stream: R::Stream, address: Arc<Address>) {
     let _open = Open::new(&core);
     let connection = Downstream::new(stream, address);
+    if !proxy_header::admit(&core, &connection) {
+        return;
+    }
     let slot = core.deadlines.slot();
     loop {
         let idle = {

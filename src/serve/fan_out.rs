@@ -253,7 +253,7 @@ async fn ask<R: Runtime>(
         return End { result: Err(Failure::Part(fault)), attempts: Vec::new() };
     }
     let slot = core.deadlines.slot();
-    let mut asked = Asked::of(part.upstream, x.deadline.min(begun + part.timeout));
+    let mut asked = Asked::of(part.upstream, x.deadline.min(begun + part.timeout), &x.client);
     asked.part = Some(index as u16);
     let upstream = installed.gateway.upstream(part.upstream);
     let origins = installed.origins(part.upstream);

@@ -97,7 +97,7 @@ pub async fn run<R: Runtime>(
         debug_assert!(fits, "trailers are bounded below a buffer");
         first = Some(end);
     }
-    let mut asked = Asked::of(to.upstream, x.deadline);
+    let mut asked = Asked::of(to.upstream, x.deadline, &x.client);
     let mut attempts = 0;
     loop {
         attempts += 1;

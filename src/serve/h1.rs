@@ -3,13 +3,11 @@
 //! Requests of one connection are answered one after the other, in order (RFC 9112 §9.3.2). A
 //! connection whose framing is in doubt is never used for another request.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
-use crate::exchange::client::{Client, behind_proxies};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::listener::Listener;
 use crate::http::Method;
@@ -26,7 +24,7 @@ use crate::serve::connection::Downstream;
 use crate::serve::exchange::{self, Way};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::work::Work;
-use crate::serve::{Core, answer, record};
+use crate::serve::{Core, answer, proxy_header, record};
 
 /// What becomes of a connection that is not busy any more.
 pub enum After {
@@ -52,8 +50,14 @@ pub async fn busy<R: Runtime>(
     connection: &Downstream<R>,
     mut arrived: Option<Arrived>,
 ) -> After {
-    let mut work = core.take_work();
     let (up, down) = (core.deadlines.slot(), core.deadlines.slot());
+    if arrived.is_none() {
+        match proxy_header::read(core, connection, &down).await {
+            Ok(behind) => arrived = behind.map(|bytes| Arrived::of(core, bytes)),
+            Err(after) => return after,
+        }
+    }
+    let mut work = core.take_work();
     let after = loop {
         let Ok(head) = arrived.take().map_or_else(|| Arrived::nothing(core), Ok) else {
             break After::Close;
@@ -102,7 +106,7 @@ async fn serve_one<R: Runtime>(
     x.clear();
     x.timeline.begun = head.begun;
     x.began = head.began;
-    x.client = Client { peer: connection.peer, port: connection.port, ..Client::default() };
+    x.client = proxy_header::client(connection, listener);
     let mut outgoing = Outgoing::new(core, &connection.stream, down, listener.body_timeout);
     let buf = match read_head(core, connection, listener, down, x, head).await {
         Ok(buf) => buf,
@@ -199,21 +203,7 @@ async fn read_head<R: Runtime>(
 
 /// Who asks, under which id, in which trace.
 fn begin<R: Runtime>(core: &Core<R>, listener: &Listener, x: &mut Exchange) {
-    let peer = x.client.peer;
-    let trusts = |address: IpAddr| listener.trusted.iter().any(|network| network.contains(address));
-    let trusted = trusts(peer);
-    x.client.trusted = trusted;
-    x.client.address = peer;
-    if trusted {
-        let request = x.request();
-        let fields = &request.head.fields;
-        let forwarded = fields.all(FieldName::XForwardedFor, request.raw);
-        let address = behind_proxies(peer, forwarded, trusts);
-        let proto = request.field(FieldName::XForwardedProto);
-        let tls = proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
-        x.client.address = address;
-        x.client.tls = tls;
-    }
+    listener.identify(x);
     let (id, trace) = core.shard(|shard| trace::begin(x.request(), true, &mut shard.rng));
     x.id = id;
     x.reply_fields.add(FieldName::XRequestId.as_str(), id.as_bytes());

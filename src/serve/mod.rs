@@ -15,6 +15,7 @@ pub mod forward;
 pub mod h1;
 pub mod join;
 pub mod outgoing;
+pub mod proxy_header;
 pub mod record;
 pub mod request_head;
 pub mod shard;
@@ -33,6 +34,7 @@ use crate::gateway::Gateway;
 use crate::observe::metrics::CoreMetrics;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::{Runtime, Stream};
+use crate::serve::proxy_header::Refused;
 use crate::serve::shard::{Origins, Shard};
 use crate::serve::work::{ResponseScratch, Spare, Work};
 
@@ -52,6 +54,8 @@ pub struct Core<R: Runtime> {
     pub connections: Cell<usize>,
     /// What the parts of heads weigh that wait for their rest. Unit: bytes.
     pub heads_waiting_bytes: Cell<usize>,
+    /// A PROXY header that was refused since the last tick.
+    pub refused_header: Cell<Option<Refused>>,
     /// Whether the process drains: every response closes its connection.
     pub draining: Cell<bool>,
     installed: RefCell<Rc<Installed<R>>>,
@@ -102,6 +106,7 @@ impl<R: Runtime> Core<R> {
             metrics,
             connections: Cell::new(0),
             heads_waiting_bytes: Cell::new(0),
+            refused_header: Cell::new(None),
             draining: Cell::new(false),
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),

@@ -38,10 +38,14 @@ pub fn write<R: Runtime>(
         None => None,
     };
     let added = TraceLines::of(&x.id, &x.trace);
-    let mut address = AddressText::default();
-    let proto = if x.client.tls { "https" } else { "http" };
-    let client =
-        ForwardedClient { address: address.of(x.client.peer), proto, trusted: x.client.trusted };
+    let (mut address, mut real) = (AddressText::default(), AddressText::default());
+    let client = ForwardedClient {
+        address: address.of(x.client.peer),
+        real: real.of(x.client.address),
+        proto: if x.client.tls { "https" } else { "http" },
+        trusted: x.client.trusted,
+        forwarded: x.client.forwarded,
+    };
     let how = RequestForward {
         target: rewritten.as_ref().map(Buf::data),
         added: added.as_bytes(),

@@ -10,6 +10,7 @@ use crate::aggregate::json::Tokens;
 use crate::base::random::Rng;
 use crate::base::time::Instant;
 use crate::gateway::Gateway;
+use crate::net::proxy_protocol::Endpoints;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::CoreMetrics;
 use crate::policy::slots::Slots;
@@ -60,6 +61,8 @@ pub struct Connection<R: Runtime> {
     pub stream: R::Stream,
     /// When it was made.
     pub made_at: Instant,
+    /// The only client it may serve, if it began with a PROXY header.
+    pub client: Option<Box<Endpoints>>,
 }
 
 /// Builds the next version on this core; what did not change is carried over.

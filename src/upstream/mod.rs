@@ -78,6 +78,18 @@ pub struct Rules {
     pub pool_age_max: Duration,
     /// Further attempts after the first. Default: 1; at most `ATTEMPTS_MAX` − 1.
     pub retries: u32,
+    /// The PROXY header that each connection begins with. Default: none.
+    pub proxy_header: Option<ProxyHeader>,
+}
+
+/// Which PROXY header a connection begins with. It names one client, so that the connection must never
+/// serve another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// Version 1: a line of text.
+    V1,
+    /// Version 2: binary.
+    V2,
 }
 
 impl Default for Rules {
@@ -90,6 +102,7 @@ impl Default for Rules {
             pool_idle_timeout: POOL_IDLE_TIMEOUT,
             pool_age_max: POOL_AGE_MAX,
             retries: UPSTREAM_RETRIES,
+            proxy_header: None,
         }
     }
 }

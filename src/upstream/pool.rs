@@ -59,14 +59,26 @@ impl<C> Pools<C> {
 
     /// The newest connection to an endpoint that is not too old.
     pub fn take(&mut self, endpoint: EndpointId, now: Instant) -> Option<Kept<C>> {
+        self.take_if(endpoint, now, |_| true)
+    }
+
+    /// The newest one among those that `fits` says yes to. It looks at as many as do not fit, at most at
+    /// all of the endpoint's, whose number is bounded.
+    pub fn take_if(
+        &mut self,
+        endpoint: EndpointId,
+        now: Instant,
+        fits: impl Fn(&C) -> bool,
+    ) -> Option<Kept<C>> {
         let (idle_timeout, age_max) = (self.idle_timeout, self.age_max);
         let idle = self.idle.get_mut(endpoint.index())?;
-        while let Some(kept) = idle.pop() {
+        loop {
+            let newest = idle.iter().rposition(|kept| fits(&kept.connection))?;
+            let kept = idle.remove(newest);
             if kept.since + idle_timeout > now && kept.made_at + age_max > now {
                 return Some(kept);
             }
         }
-        None
     }
 
     /// Closes what is too old, or is not `alive`; returns how many are left.

@@ -4,6 +4,7 @@
 //! full is dropped (control counts what it misses by asking again). `B` is what the runtime listens on
 //! (`Runtime::Bound`): a descriptor, unless the network is simulated.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -65,6 +66,15 @@ pub enum Report {
         worker: WorkerId,
         /// What.
         what: String,
+    },
+    /// It closed a connection because of its PROXY header.
+    ProxyHeaderRefused {
+        /// Which worker.
+        worker: WorkerId,
+        /// Whose connection.
+        peer: IpAddr,
+        /// Why.
+        why: &'static str,
     },
     /// It has ended as told.
     Ended {

@@ -16,6 +16,7 @@ use crate::base::address::Address;
 use crate::base::limits::CONNECTIONS_PER_CORE_MAX;
 use crate::base::shared::Word;
 use crate::runtime::{Listener, Runtime};
+use crate::serve::proxy_header::Refused;
 use crate::serve::{Core, connection};
 use crate::worker::mailbox::{Ear, NewListener, Order, Report};
 
@@ -121,6 +122,9 @@ impl<R: Runtime> Worker<R> {
         self.ticks.set(self.ticks.get().wrapping_add(1));
         if self.ticks.get().is_multiple_of(TICKS_PER_SHRINK) {
             core.shrink();
+        }
+        if let Some(Refused { peer, why }) = core.refused_header.take() {
+            self.ear.report(Report::ProxyHeaderRefused { worker: core.id, peer, why });
         }
     }
 

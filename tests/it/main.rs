@@ -14,6 +14,7 @@ mod bodies;
 mod cli;
 mod demo;
 mod drain;
+mod edge;
 mod exchanges;
 mod h1;
 mod hostile;

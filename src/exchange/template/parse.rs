@@ -43,7 +43,7 @@ pub enum TemplateErrorKind {
         /// The name as written, without star.
         name: String,
     },
-    /// `{client.…}` with something else than `address`.
+    /// `{client.…}` with something else than `address` or `network`.
     UnknownClient {
         /// The word as written.
         name: String,
@@ -102,13 +102,16 @@ impl fmt::Display for TemplateError {
             TemplateErrorKind::UnknownSource { name } => write!(
                 f,
                 "`{name}` is not a source of values; there are `jwt.…`, `path.…`, `query.…`, \
-                 `header.…`, `client.address` and `part.…`"
+                 `header.…`, `client.address`, `client.network` and `part.…`"
             ),
             TemplateErrorKind::UnknownParam { name } => {
                 write!(f, "the route's pattern has no parameter `{name}`")
             }
             TemplateErrorKind::UnknownClient { name } => {
-                write!(f, "`client.{name}` is not known; there is `client.address`")
+                write!(
+                    f,
+                    "`client.{name}` is not known; there are `client.address` and `client.network`"
+                )
             }
             TemplateErrorKind::NameMissing { source } => {
                 write!(f, "a name is missing in `{{{source}.…}}`")
@@ -351,6 +354,7 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
         }
         ("header", name) => Ok(Source::Header(name.into())),
         ("client", "address") => Ok(Source::ClientAddress),
+        ("client", "network") => Ok(Source::ClientNetwork),
         ("client", name) => Err(TemplateErrorKind::UnknownClient { name: name.to_owned() }),
         ("part", "") => missing("part"),
         ("part", path) => Ok(Source::Part { path: path.into(), slot: usize::MAX }),

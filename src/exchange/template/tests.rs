@@ -88,6 +88,7 @@ fn every_source_is_found() {
         ("/o?q={query.q}&p={query.p}", "/o?q=one&p=two%20words"),
         ("/{header.x-client}", "/mobile"),
         ("/{client.address}", "/192.0.2.9"),
+        ("/{client.network}", "/192.0.2.9"),
         ("/a{{b}}", "/a{b}"),
     ] {
         assert_eq!(target(&x, text).as_deref(), Ok(filled), "{text}");

@@ -6,14 +6,24 @@ use crate::http::Method;
 use crate::http::h1::parse::{self, HeadLimits, Parsed};
 use crate::http::head::{RequestHead, ResponseHead};
 
-const UNTRUSTED: ForwardedClient<'_> =
-    ForwardedClient { address: b"192.0.2.7", proto: "http", trusted: false };
-const TRUSTED: ForwardedClient<'_> =
-    ForwardedClient { address: b"2001:db8::1", proto: "https", trusted: true };
+const UNTRUSTED: ForwardedClient<'_> = ForwardedClient {
+    address: b"192.0.2.7",
+    real: b"192.0.2.7",
+    proto: "http",
+    trusted: false,
+    forwarded: false,
+};
+const TRUSTED: ForwardedClient<'_> = ForwardedClient {
+    address: b"2001:db8::1",
+    real: b"192.0.2.2",
+    proto: "https",
+    trusted: true,
+    forwarded: true,
+};
 
 /// What an origin sees behind the kept lines, for Host `ex.test` and an untrusted client.
-const MADE: &str = "x-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: http\r\n\
-    x-forwarded-host: ex.test\r\nforwarded: for=192.0.2.7;host=\"ex.test\";proto=http\r\n\
+const MADE: &str = "x-forwarded-for: 192.0.2.7\r\nx-real-ip: 192.0.2.7\r\nx-forwarded-proto: http\r\n\
+    x-forwarded-host: ex.test\r\nx-forwarded-port: 80\r\nforwarded: for=192.0.2.7;host=\"ex.test\";proto=http\r\n\
     via: 1.1 ringway\r\n";
 
 fn forwarded(raw: &str, how: &RequestForward<'_>) -> String {
@@ -70,7 +80,7 @@ fn a_connection_option_cannot_remove_what_we_rely_on() {
 fn an_untrusted_client_cannot_make_up_where_it_comes_from() {
     let raw = "GET / HTTP/1.1\r\nHost: ex.test\r\nX-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\n\
         X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Real-IP: 1.1.1.1\r\nVia: 1.1 x\r\n\
-        X_Forwarded_For: 1.1.1.1\r\nX-Forwarded_Proto: https\r\n\r\n";
+        X-Forwarded-Port: 1\r\nX_Forwarded_For: 1.1.1.1\r\nX-Forwarded_Proto: https\r\n\r\n";
     assert_eq!(plain(raw), format!("GET / HTTP/1.1\r\nHost: ex.test\r\n{MADE}\r\n"));
 }
 
@@ -81,9 +91,44 @@ fn a_trusted_proxy_is_believed_and_added_to() {
     let sent = forwarded(raw, &RequestForward { client: TRUSTED, ..RequestForward::default() });
     let expected = "GET / HTTP/1.1\r\nHost: in.test\r\nX-Forwarded-Proto: https\r\n\
         X-Forwarded-Host: ex.test\r\nx-forwarded-for: 192.0.2.1, 192.0.2.2, 2001:db8::1\r\n\
-        forwarded: for=192.0.2.1, for=\"[2001:db8::1]\";host=\"in.test\";proto=https\r\n\
+        x-real-ip: 192.0.2.2\r\nx-forwarded-port: 443\r\nforwarded: for=192.0.2.1, for=\"[2001:db8::1]\";host=\"in.test\";proto=https\r\n\
         via: 1.1 ringway\r\n\r\n";
     assert_eq!(sent, expected);
+}
+
+#[test]
+fn forwarded_passes_only_where_it_is_believed() {
+    let raw = "GET / HTTP/1.1\r\nHost: in.test\r\nForwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\n\
+        X-Forwarded-For: 192.0.2.2\r\n\r\n";
+    let client = ForwardedClient { forwarded: false, ..TRUSTED };
+    let sent = forwarded(raw, &RequestForward { client, ..RequestForward::default() });
+    let line = "forwarded: for=192.0.2.2, for=\"[2001:db8::1]\";host=\"in.test\";proto=https\r\n";
+    assert!(sent.contains(line), "{sent}");
+    assert!(sent.contains("x-real-ip: 192.0.2.2\r\n") && !sent.contains("1.1.1.1"), "{sent}");
+}
+
+#[test]
+fn the_port_is_the_one_that_the_client_asked_for() {
+    let sent = |host: &str, lines: &str, client: ForwardedClient<'_>| {
+        let raw = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n");
+        let sent = forwarded(&raw, &RequestForward { client, ..RequestForward::default() });
+        let lines = sent.lines().filter_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("x-forwarded-port").then(|| value.to_owned())
+        });
+        lines.collect::<Vec<_>>().join("|")
+    };
+    let tls = ForwardedClient { proto: "https", ..UNTRUSTED };
+    assert_eq!(sent("a.test:8443", "", UNTRUSTED), "8443");
+    assert_eq!(sent("a.test", "", UNTRUSTED), "80");
+    assert_eq!(sent("a.test", "", tls), "443");
+    assert_eq!(sent("[2001:db8::1]", "", tls), "443");
+    assert_eq!(sent("[2001:db8::1]:81", "", tls), "81");
+    let through = "X-Forwarded-Host: b.test:444\r\nX-Forwarded-Proto: http\r\n";
+    assert_eq!(sent("a.test", through, TRUSTED), "444");
+    assert_eq!(sent("a.test", "X-Forwarded-Proto: http\r\n", TRUSTED), "80");
+    assert_eq!(sent("a.test", "X-Forwarded-Port: 9\r\n", TRUSTED), "9");
+    assert_eq!(sent("a.test", "X-Forwarded-Port: 9\r\n", UNTRUSTED), "80");
 }
 
 #[test]

@@ -5,9 +5,10 @@
 //! of its own accord, not even a Host field.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -40,7 +41,20 @@ impl Wire {
     }
 
     pub fn try_connect(address: SocketAddr) -> Option<Wire> {
-        let stream = TcpStream::connect(address).ok()?;
+        Wire::over(TcpStream::connect(address).ok()?)
+    }
+
+    /// A connection from a loopback address of the test's choice.
+    #[track_caller]
+    pub fn connect_from(from: IpAddr, address: SocketAddr) -> Wire {
+        let domain = if from.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let socket = Socket::new(domain, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Wire::over(socket.into()).expect("a connected socket")
+    }
+
+    fn over(stream: TcpStream) -> Option<Wire> {
         stream.set_nodelay(true).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         stream.set_write_timeout(Some(PATIENCE)).ok()?;
