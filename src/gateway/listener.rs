@@ -93,6 +93,9 @@ impl Listener {
         let Exchange { head, bytes: Some(bytes), .. } = x else { return };
         let raw = bytes.data();
         let claimed = || self.client_address.iter().filter_map(AddressSource::field);
+        if trusted && claimed().next().is_none() {
+            return;
+        }
         for field in head.fields.iter_mut() {
             let name = field.name.of(raw);
             let made_up = FieldSet::FORWARDING.has(field.id)

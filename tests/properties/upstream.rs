@@ -132,6 +132,27 @@ proptest! {
     }
 
     #[test]
+    fn a_pool_gives_each_client_its_own_newest_connection(
+        steps in proptest::collection::vec((0_u8..4, any::<bool>()), 1..200),
+    ) {
+        let mut upstream = upstream(&[1], Balance::RoundRobin);
+        upstream.rules.pool_idle_max = 1_000;
+        let mut pools = Pools::new(&upstream);
+        let mut kept: Vec<(u8, usize)> = Vec::new();
+        for (number, (client, put)) in steps.into_iter().enumerate() {
+            if put {
+                prop_assert!(pools.put(EndpointId(0), (client, number), at(0), at(0)).is_none());
+                kept.push((client, number));
+            } else {
+                let newest = kept.iter().rposition(|(owner, _)| *owner == client);
+                let expected = newest.map(|index| kept.remove(index));
+                let taken = pools.take_if(EndpointId(0), at(0), |(owner, _)| *owner == client);
+                prop_assert_eq!(taken.map(|taken| taken.connection), expected);
+            }
+        }
+    }
+
+    #[test]
     fn a_pool_is_bounded_and_gives_out_nothing_too_old(
         steps in proptest::collection::vec((0_u64..40, any::<bool>()), 1..300),
         idle_max in 0_usize..5,
