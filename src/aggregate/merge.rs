@@ -69,6 +69,7 @@ impl<'a> Merged<'a> {
             // A part with its name is one piece behind its key; a flattened one is its runs behind commas.
             let (lead, count): (&'a [u8], usize) =
                 if part.flatten { (b",", runs.len()) } else { (&part.key_text, 1) };
+            let count = if *outcome == PartOutcome::Absent { 0 } else { count };
             let opened = begun;
             begun |= count > 0;
             (0..count).flat_map(move |run| {
@@ -77,8 +78,9 @@ impl<'a> Merged<'a> {
                 [if first { &b"{"[..] } else { b"" }, if first { &lead[1..] } else { lead }, text]
             })
         });
-        let empty = plan.parts.iter().enumerate().all(|(index, part)| {
-            part.flatten && members.of_part(index).is_none_or(<[Span]>::is_empty)
+        let empty = plan.parts.iter().zip(outcomes).enumerate().all(|(index, (part, outcome))| {
+            let flattened = part.flatten && members.of_part(index).is_none_or(<[Span]>::is_empty);
+            flattened || *outcome == PartOutcome::Absent
         });
         let brace: &[u8] = if empty { b"{}" } else { b"}" };
         pieces.filter(|piece| !piece.is_empty()).chain(std::iter::once(brace))
@@ -107,7 +109,7 @@ impl Members {
         }
         let mut all = Vec::new();
         for (index, (part, outcome)) in plan.parts.iter().zip(outcomes).enumerate() {
-            if part.flatten {
+            if part.flatten && *outcome != PartOutcome::Absent {
                 collect(part.text(*outcome), index, tokens, &mut all);
             }
         }
@@ -237,6 +239,10 @@ mod tests {
         let outcomes = [PartOutcome::Empty, PartOutcome::Failed(PartFault::Timeout)];
         assert_eq!(document(&plan, &outcomes), r#"{"a":null,"b":{}}"#);
         assert_eq!(document(&Plan::new(Vec::new(), Pass::default()), &[]), "{}");
+        let value = PartOutcome::Value(b"1");
+        assert_eq!(document(&plan, &[PartOutcome::Absent, value]), r#"{"b":1}"#);
+        assert_eq!(document(&plan, &[value, PartOutcome::Absent]), r#"{"a":1}"#);
+        assert_eq!(document(&plan, &[PartOutcome::Absent; 2]), "{}");
     }
 
     /// A plan of named and flattened parts.

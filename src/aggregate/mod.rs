@@ -14,8 +14,10 @@ pub mod plan;
 pub mod reference;
 pub mod request;
 pub mod select;
+pub mod view;
 
 pub use crate::aggregate::merge::{Members, Merged, merge};
 pub use crate::aggregate::partial::PartFault;
 pub use crate::aggregate::plan::{Part, PartOutcome, Pass, Plan, Taken};
 pub use crate::aggregate::select::{Lists, SelectError, Selection};
+pub use crate::aggregate::view::{OnPartial, View};

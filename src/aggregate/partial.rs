@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 use crate::aggregate::json::JsonFault;
 use crate::aggregate::plan::{PartOutcome, Plan};
+use crate::aggregate::view::{OnPartial, View};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::template::Sink;
 use crate::http::Status;
@@ -48,6 +49,8 @@ pub enum PartFault {
     Dependency,
     /// A value of another part cannot stand where the request needs it.
     Unfit,
+    /// It is optional, failed, and `on_partial` does not excuse it.
+    NotExcused,
     /// Our own mistake.
     Internal,
 }
@@ -72,6 +75,7 @@ impl PartFault {
             Self::Reference => "reference",
             Self::Dependency => "dependency",
             Self::Unfit => "unfit",
+            Self::NotExcused => "not_excused",
             Self::Internal => "internal",
         }
     }
@@ -125,17 +129,31 @@ impl From<Fault> for PartFault {
     }
 }
 
-/// Whether the answer may be given: the first required part, in plan order, that failed is why not.
+/// Whether the answer may be given: the first required part, in plan order, that failed is why not, or
+/// else the first optional one that the view does not excuse.
 ///
 /// # Errors
 /// The part's index in the plan, and its fault.
-pub fn verdict(plan: &Plan, outcomes: &[PartOutcome<'_>]) -> Result<(), (usize, PartFault)> {
-    let mut parts = plan.parts.iter().zip(outcomes).enumerate();
-    let failed = parts.find_map(|(index, (part, outcome))| match outcome {
-        PartOutcome::Failed(fault) if part.is_required() => Some((index, *fault)),
-        _ => None,
-    });
-    failed.map_or(Ok(()), Err)
+pub fn verdict(
+    plan: &Plan,
+    view: &View,
+    outcomes: &[PartOutcome<'_>],
+) -> Result<(), (usize, PartFault)> {
+    let failed = |required: bool| {
+        outcomes.iter().enumerate().find_map(|(index, outcome)| match outcome {
+            PartOutcome::Failed(fault) if plan.parts[index].is_required() == required => {
+                Some((index, *fault))
+            }
+            _ => None,
+        })
+    };
+    match failed(true) {
+        Some(failed) => Err(failed),
+        None if view.on_partial == OnPartial::Fail => {
+            failed(false).map_or(Ok(()), |(index, _)| Err((index, PartFault::NotExcused)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether some part failed: the answer then carries `gateway-partial` and is not to be stored.
@@ -243,9 +261,13 @@ mod tests {
     fn the_first_required_part_that_failed_decides() {
         let plan = plan(&[("a", false), ("b", true), ("c", true)]);
         let status = |status| PartFault::Status(Status(status));
-        assert_eq!(verdict(&plan, &[FAILED, FINE, PartOutcome::Empty]), Ok(()));
+        let whole = View::whole(&plan, OnPartial::Answer);
+        assert_eq!(verdict(&plan, &whole, &[FAILED, FINE, PartOutcome::Empty]), Ok(()));
+        let strict = View::whole(&plan, OnPartial::Fail);
+        let unexcused = Err((0, PartFault::NotExcused));
+        assert_eq!(verdict(&plan, &strict, &[FAILED, FINE, PartOutcome::Empty]), unexcused);
         let outcomes = [FAILED, PartOutcome::Failed(status(404)), FAILED];
-        assert_eq!(verdict(&plan, &outcomes), Err((1, status(404))));
+        assert_eq!(verdict(&plan, &whole, &outcomes), Err((1, status(404))));
         for (fault, answer) in [
             (status(404), 404),
             (status(403), 403),

@@ -92,6 +92,8 @@ pub enum PartOutcome<'a> {
     Empty,
     /// It failed.
     Failed(PartFault),
+    /// It is no part of this answer.
+    Absent,
 }
 
 /// What an answer is worth.
@@ -255,7 +257,7 @@ impl Part {
     pub(super) fn text<'a>(&'a self, outcome: PartOutcome<'a>) -> &'a [u8] {
         match outcome {
             PartOutcome::Value(text) => text,
-            PartOutcome::Empty | PartOutcome::Failed(_) => {
+            PartOutcome::Empty | PartOutcome::Failed(_) | PartOutcome::Absent => {
                 self.otherwise.as_deref().unwrap_or(if self.flatten { b"{}" } else { b"null" })
             }
         }

@@ -62,6 +62,12 @@ impl PartSet {
         self.0 == 0
     }
 
+    /// Its parts that are in `other` too.
+    #[must_use]
+    pub fn within(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The parts of either.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

@@ -60,6 +60,8 @@ pub const LIMITS_PER_ROUTE_MAX: usize = 8;
 pub const ATTEMPTS_MAX: u32 = 3;
 /// Parts of one merge.
 pub const PARTS_MAX: usize = 32;
+/// Views of one merge; they are tried in order, each by a few comparisons.
+pub const VIEWS_MAX: usize = 32;
 /// Time that a part must have left of its exchange's deadline to be asked at all. Deadlines are met within
 /// about two milliseconds, so that a call with less is lost before it is made.
 pub const PART_TIME_MIN: std::time::Duration = std::time::Duration::from_millis(2);

@@ -17,6 +17,7 @@ mod route;
 mod shaping;
 mod template;
 mod upstream;
+mod view;
 
 use std::sync::Arc;
 

@@ -54,7 +54,7 @@ impl<'a> Linker<'a> {
         let (name, inner) = path.split_at(path.find(['.', '[']).unwrap_or(path.len()));
         let to = self.parts.iter().position(|part| part.name.value == name);
         let Some(to) = to else {
-            self.unknown(name, span);
+            unknown_part(name, span, self.parts, self.report);
             return None;
         };
         let path = match inner.strip_prefix('.').unwrap_or(inner) {
@@ -75,14 +75,15 @@ impl<'a> Linker<'a> {
         self.references.push(Reference { part: to, path });
         Some(self.references.len() - 1)
     }
+}
 
-    fn unknown(&self, name: &str, span: Span) {
-        let names: Vec<&str> = self.parts.iter().map(|part| part.name.value.as_str()).collect();
-        let near = suggest::nearest(name, names.iter().copied());
-        let message = format!("this merge has no part `{name}`");
-        let diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, span, message).suggest(near, "");
-        self.report.push(diagnostic.note(format!("it has: {}", names.join(", "))));
-    }
+/// Says that a merge has no part of this name.
+pub fn unknown_part(name: &str, span: Span, parts: &[config::Part], report: &Report) {
+    let names: Vec<&str> = parts.iter().map(|part| part.name.value.as_str()).collect();
+    let near = suggest::nearest(name, names.iter().copied());
+    let message = format!("this merge has no part `{name}`");
+    let diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, span, message).suggest(near, "");
+    report.push(diagnostic.note(format!("it has: {}", names.join(", "))));
 }
 
 /// Refuses parts that wait for each other. `false` after an error.

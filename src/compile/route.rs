@@ -12,6 +12,7 @@ use crate::compile::codes;
 use crate::compile::policy::Stock;
 use crate::compile::report::{Names, Report};
 use crate::compile::template::Scope;
+use crate::compile::view;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Config, Host, Text};
 use crate::exchange::reply::{Reply, ReplyText};
@@ -89,7 +90,8 @@ fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Tar
             Some(Target::Forward(Forward { upstream: upstream?, target }))
         }
         config::Target::Merge(parts) => {
-            aggregate::compile(parts, scope, &upstream, report).map(Target::Aggregate)
+            let plan = aggregate::compile(parts, scope, &upstream, report);
+            view::compile(plan, parts, scope, report).map(Target::Aggregate)
         }
         config::Target::Redirect(to) => Some(Target::Redirect(Redirect {
             to: scope.compile(&to.to, TemplateKind::Location, report)?,
@@ -150,29 +152,38 @@ fn overlap(config: &Config, clash: Clash, same: bool) -> Diagnostic {
     diagnostic.also(first.matches.text.span, "this one takes them").help(advice)
 }
 
-fn pattern(index: usize, route: &config::Route) -> Pattern {
-    let condition = |place: Place, list: &[config::Condition]| -> Vec<Condition> {
-        let one = |condition: &config::Condition| Condition {
-            place,
-            name: condition.name.value.as_str().into(),
-            test: match &condition.value {
-                Some(value) => Test::Equals(value.value.as_str().into()),
-                None => Test::Present,
-            },
-        };
-        list.iter().map(one).collect()
+/// Conditions of a route or of a view.
+pub(super) fn conditions(
+    headers: &[config::Condition],
+    query: &[config::Condition],
+) -> Vec<Condition> {
+    let one = |place: Place, condition: &config::Condition| Condition {
+        place,
+        name: condition.name.value.as_str().into(),
+        test: match &condition.value {
+            Some(value) => Test::Equals(value.value.as_str().into()),
+            None => Test::Present,
+        },
     };
-    let mut conditions = condition(Place::Header, &route.when.headers);
-    conditions.extend(condition(Place::Query, &route.when.query));
+    let headers = headers.iter().map(|condition| one(Place::Header, condition));
+    headers.chain(query.iter().map(|condition| one(Place::Query, condition))).collect()
+}
+
+/// A host of a route or of a view.
+pub(super) fn host(host: &Host) -> HostPattern {
+    match host {
+        Host::Exact(name) => HostPattern::Exact(name.value.as_str().into()),
+        Host::Wildcard(suffix) => HostPattern::Wildcard(suffix.value.as_str().into()),
+    }
+}
+
+fn pattern(index: usize, route: &config::Route) -> Pattern {
+    let conditions = conditions(&route.when.headers, &route.when.query);
     let methods = route.matches.methods.iter();
     Pattern {
         route: RouteId(index as u32),
         methods: methods.map(|method| MethodName(method.value.as_str().into())).collect(),
-        host: match &route.matches.host {
-            None => HostPattern::Any,
-            Some(Host::Exact(name)) => HostPattern::Exact(name.value.as_str().into()),
-            Some(Host::Wildcard(suffix)) => HostPattern::Wildcard(suffix.value.as_str().into()),
-        },
+        host: route.matches.host.as_ref().map_or(HostPattern::Any, host),
         path: route.matches.segments.iter().map(segment).collect(),
         conditions,
     }

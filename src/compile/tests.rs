@@ -205,7 +205,8 @@ fn a_merge_keeps_the_order_of_the_file() {
          [route.merge]\nz = {{ get = \"u /z\" }}\na = {{ get = \"u /a\", timeout = \"1s\", else = 0 }}\n"
     );
     let compiled = good(&text, None);
-    let Target::Aggregate(plan) = &compiled.gateway.routes[0].target else { panic!("a merge") };
+    let Target::Aggregate(merge) = &compiled.gateway.routes[0].target else { panic!("a merge") };
+    let plan = &merge.plan;
     let shown: Vec<_> = plan
         .parts
         .iter()

@@ -53,6 +53,8 @@ pub const BAD_CHOICE: &str = "E0122";
 pub const BAD_CORES: &str = "E0123";
 /// A header field name or value that cannot be sent.
 pub const BAD_FIELD: &str = "E0124";
+/// A view of a merge that is for everybody, or for nothing.
+pub const BAD_VIEW: &str = "E0125";
 /// A configuration without routes: every request is answered with 404.
 pub const NO_ROUTES: &str = "W0100";
 /// An admin listener that other machines can reach.

@@ -92,6 +92,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const REDIRECT_STATUS: u16 = 307;
 /// The range of redirect statuses (RFC 9110 §15.4); within it 301, 302, 303, 307, 308.
 pub const REDIRECT_STATUSES: (i64, i64) = (301, 308);
+/// What a failed optional part of a merge does: its `else` is what it was given for.
+pub const ON_PARTIAL: &str = "answer";
 /// Status of a fixed answer.
 pub const RESPOND_STATUS: u16 = 200;
 /// Most workers: what `WorkerId` and the largest machines of today (192 cores × 2 × 2 sockets) need.

@@ -11,6 +11,10 @@ use crate::config::defaults::{
 };
 use crate::config::schema::{Key, Section, Shape};
 
+mod merge;
+
+pub use crate::config::language::merge::{ON_PARTIAL, PASS, VIEW, VIEW_WHEN};
+
 /// The whole file.
 pub static ROOT: Section = Section {
     title: "ringway.toml",
@@ -412,7 +416,9 @@ pub static ROUTE: Section = Section {
             "Further attempts; the upstream's own word if absent.",
         ),
         Key::new("pass", Shape::Table(&PASS), "What of the client's request goes to the parts of a `merge`."),
-        Key::later("view"),
+        Key::new("view", Shape::Named(&Shape::Table(&VIEW)), "What kinds of clients get of a `merge`. The first that fits holds, in the order of the file; without one the whole answer."),
+        Key::new("on_partial", Shape::Choice(ON_PARTIAL), "What a failed optional part of a `merge` does: `answer` puts its `else` in its place and names it in `gateway-partial`, `fail` makes the answer a 502.")
+            .or("`\"answer\"`"),
         Key::later("api_key"),
         Key::later("basic"),
         Key::later("auth_request"),
@@ -440,17 +446,6 @@ pub static WHEN: Section = Section {
         Key::new("header", Shape::Conditions, "Header fields and their values."),
         Key::new("query", Shape::Conditions, "Query parameters and their values."),
         Key::later("sni"),
-    ],
-};
-
-/// `pass` of a route.
-pub static PASS: Section = Section {
-    title: "route.pass",
-    here: "this list",
-    doc: "What of the client's request goes to the parts of a `merge`. Nothing else does, but `traceparent`, `x-request-id` and the remaining time.",
-    keys: &[
-        Key::new("headers", Shape::Texts, "Header fields."),
-        Key::new("query", Shape::Texts, "Query parameters."),
     ],
 };
 

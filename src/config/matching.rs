@@ -127,7 +127,8 @@ fn read_methods(words: &str, place: &dyn Fn(&str) -> Text, log: &Log) -> Option<
     Some(methods)
 }
 
-fn read_host(host: Text, log: &Log) -> Option<Host> {
+/// Reads a host: `api.example.com` or `*.example.com`.
+pub(super) fn read_host(host: Text, log: &Log) -> Option<Host> {
     let lower = host.value.to_ascii_lowercase();
     if host.value.starts_with('{') {
         let message = "a host cannot be a parameter";
@@ -263,16 +264,23 @@ fn well_encoded(text: &str) -> bool {
 /// Reads `when`.
 pub(super) fn read_when(node: &Node, log: &Log) -> Option<When> {
     let reader = Reader::open(&WHEN, node, log)?;
-    let conditions = |key: &str| -> Vec<Condition> {
-        let entries = reader.named(key).unwrap_or_default();
-        entries.iter().filter_map(|entry| read_condition(entry, log)).collect()
-    };
-    let mut headers = conditions("header");
+    Some(conditions(&reader))
+}
+
+/// The header fields and query parameters of an opened `when`.
+pub(super) fn conditions(reader: &Reader<'_>) -> When {
+    let mut headers = read_conditions(reader, "header");
     for condition in &mut headers {
         condition.name.value.make_ascii_lowercase();
     }
-    headers.retain(|condition| super::fields::check_name(&condition.name, log));
-    Some(When { headers, query: conditions("query") })
+    headers.retain(|condition| super::fields::check_name(&condition.name, reader.log));
+    When { headers, query: read_conditions(reader, "query") }
+}
+
+/// The conditions of one kind.
+pub(super) fn read_conditions(reader: &Reader<'_>, key: &str) -> Vec<Condition> {
+    let entries = reader.named(key).unwrap_or_default();
+    entries.iter().filter_map(|entry| read_condition(entry, reader.log)).collect()
 }
 
 fn read_condition(entry: &Entry, log: &Log) -> Option<Condition> {

@@ -42,6 +42,7 @@ mod testing;
 mod tree;
 pub mod units;
 pub mod upstream;
+pub mod view;
 mod workers;
 
 pub use crate::config::admin::Admin;
@@ -59,6 +60,7 @@ pub use crate::config::shaping::Shaping;
 pub use crate::config::span::{FileId, SourceMap, Span, Spanned, Text};
 pub use crate::config::units::{Address, Network, Rate};
 pub use crate::config::upstream::{Balance, Endpoint, Upstream};
+pub use crate::config::view::{View, ViewWhen};
 pub use crate::config::workers::Workers;
 
 /// Everything the user wrote, typed; defaults are filled in.

@@ -14,6 +14,7 @@ use crate::config::reader::{Reader, text_of};
 use crate::config::span::{Span, Spanned, Text};
 use crate::config::tree::{Entry, Kind, Log, Node};
 use crate::config::units::shown_duration;
+use crate::config::view::{self, View};
 
 /// One way through the gateway.
 #[derive(Clone, Debug)]
@@ -30,6 +31,10 @@ pub struct Route {
     pub policies: Policies,
     /// What goes to the parts of a merge.
     pub pass: Pass,
+    /// What kinds of clients get of a merge, in the order of the file.
+    pub views: Vec<View>,
+    /// What a failed optional part of a merge does: `answer` or `fail`. Default: `answer`.
+    pub on_partial: &'static str,
     /// The table.
     pub span: Span,
 }
@@ -93,12 +98,13 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
     }
     let matches = reader.text("match").and_then(|text| matching::read(text, log));
     let target = read_target(&reader);
-    if let (Some(entry), Some(target)) = (reader.entry("pass"), &target)
-        && !matches!(target, Target::Merge(_))
-    {
-        let message = "`pass` means nothing here: it is for the parts of a `merge`";
-        let diagnostic = Diagnostic::error(codes::WRONG_TARGET, entry.key.span, message);
-        log.push(diagnostic.help("`forward` passes every field but those of the connection"));
+    let views = reader.entry("view").map(|entry| {
+        let entries = reader.named("view").unwrap_or_default();
+        view::read(entries, entry.key.span, log)
+    });
+    let on_partial = reader.choice("on_partial");
+    if target.as_ref().is_some_and(|target| !matches!(target, Target::Merge(_))) {
+        refuse_merge_keys(&reader);
     }
     if let Some(Target::Merge(parts)) = &target {
         check_timeouts(parts, &policies, log);
@@ -108,11 +114,29 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
         name: name.unwrap_or_else(|| matches.text.clone()),
         when: when.unwrap_or_default(),
         pass: pass.unwrap_or_default(),
+        views: views.unwrap_or_default(),
+        on_partial: on_partial.map_or(defaults::ON_PARTIAL, |word| word.value),
         span: node.span,
         matches,
         target,
         policies,
     })
+}
+
+/// Keys that mean something beside `merge` only.
+fn refuse_merge_keys(reader: &Reader<'_>) {
+    for entry in ["pass", "view", "on_partial"].into_iter().filter_map(|key| reader.entry(key)) {
+        let key = entry.key.value.as_str();
+        let message = match key {
+            "pass" => "`pass` means nothing here: it is for the parts of a `merge`".to_owned(),
+            key => format!("`{key}` means nothing here: it is for the answer of a `merge`"),
+        };
+        let diagnostic = Diagnostic::error(codes::WRONG_TARGET, entry.key.span, message);
+        reader.log.push(match key {
+            "pass" => diagnostic.help("`forward` passes every field but those of the connection"),
+            _ => diagnostic,
+        });
+    }
 }
 
 fn check_name(name: &Text, log: &Log) -> bool {

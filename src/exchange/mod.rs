@@ -40,6 +40,8 @@ pub struct Exchange {
     pub bytes: Option<Buf>,
     /// The route, once found.
     pub route: Option<RouteId>,
+    /// Which view of a merge the client gets, by index in its route; `None`: the whole answer.
+    pub view: Option<u16>,
     /// Captured path parameters.
     pub params: Params,
     /// What authentication proved; set only by a policy that proved it.
@@ -75,6 +77,7 @@ impl Default for Exchange {
             head: RequestHead::default(),
             bytes: None,
             route: None,
+            view: None,
             params: Params::default(),
             identity: None,
             reply_fields: ReplyFields::default(),
@@ -100,6 +103,7 @@ impl Exchange {
         self.head.clear();
         self.bytes = None;
         self.route = None;
+        self.view = None;
         self.params.clear();
         self.identity = None;
         self.reply_fields.clear();

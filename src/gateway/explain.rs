@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::aggregate::{Part, Plan, request};
+use crate::aggregate::{OnPartial, Part, Plan, request};
 use crate::base::buffer::BufferPool;
 use crate::exchange::Exchange;
 use crate::exchange::client::{AddressText, Client};
@@ -16,6 +16,7 @@ use crate::exchange::template::{PartValues, RenderError, Template};
 use crate::gateway::Gateway;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::{Forward, Redirect, Route, Target};
+use crate::gateway::view::Merge;
 use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
 use crate::http::names::FieldName;
 use crate::policy::Policy;
@@ -190,7 +191,7 @@ impl Told<'_> {
     fn target(&mut self, route: &Route, x: &Exchange) {
         match &route.target {
             Target::Forward(to) => self.forward(route, to, x),
-            Target::Aggregate(plan) => self.merge(route, plan, x),
+            Target::Aggregate(merge) => self.merge(route, merge, x),
             Target::Redirect(to) => self.redirect(to, x),
             Target::Respond(fixed) => self.respond(fixed),
         }
@@ -233,7 +234,9 @@ impl Told<'_> {
         }
     }
 
-    fn merge(&mut self, route: &Route, plan: &Plan, x: &Exchange) {
+    fn merge(&mut self, route: &Route, merge: &Merge, x: &Exchange) {
+        let (plan, chosen) = (&merge.plan, merge.choose(x));
+        let view = merge.view(chosen);
         let count = plan.parts.len();
         if plan.waiting().is_empty() {
             self.line(format_args!("\nmerges {count} parts, asked at the same time"));
@@ -242,8 +245,54 @@ impl Told<'_> {
                 "\nmerges {count} parts, each asked as soon as what it needs is here"
             ));
         }
-        for part in &plan.parts {
+        self.views(merge, chosen);
+        if view.on_partial == OnPartial::Fail {
+            self.line(format_args!("  an optional part that fails makes the answer a 502"));
+        }
+        for (index, part) in plan.parts.iter().enumerate() {
+            if !view.asked().contains(index) {
+                self.line(format_args!("  `{}`", part.name));
+                self.line(format_args!("    not called: nothing of it is kept"));
+                continue;
+            }
             self.part(route, plan, part, x);
+            if !view.shown().contains(index) {
+                let needed = |other: &usize| plan.parts[*other].needs().contains(index);
+                let by: Vec<String> = view
+                    .asked()
+                    .iter()
+                    .filter(needed)
+                    .map(|other| format!("`{}`", plan.parts[other].name))
+                    .collect();
+                let by = by.join(" and ");
+                self.line(format_args!("    not in the answer: called because of {by}"));
+            } else if view.selection(index).is_some() {
+                self.line(format_args!("    the view keeps some of it"));
+            }
+        }
+    }
+
+    /// Which views there are, and which one this request gets.
+    fn views(&mut self, merge: &Merge, chosen: Option<usize>) {
+        if merge.views.is_empty() {
+            return;
+        }
+        for (index, client) in merge.views.iter().enumerate() {
+            let name = &client.name;
+            match chosen {
+                Some(chosen) if chosen == index => {
+                    self.line(format_args!("  view `{name}` fits: this client gets what it keeps"));
+                }
+                Some(chosen) if chosen < index => {
+                    self.line(format_args!(
+                        "  view `{name}` is not looked at: an earlier one fits"
+                    ));
+                }
+                _ => self.line(format_args!("  view `{name}` does not fit")),
+            }
+        }
+        if chosen.is_none() {
+            self.line(format_args!("  no view fits: this client gets the whole answer"));
         }
     }
 

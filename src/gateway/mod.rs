@@ -7,6 +7,7 @@ pub mod carry;
 pub mod explain;
 pub mod listener;
 pub mod route;
+pub mod view;
 
 use std::sync::Arc;
 

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use crate::aggregate::Plan;
 use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
 use crate::exchange::reply::Reply;
 use crate::exchange::template::Template;
+use crate::gateway::view::Merge;
 use crate::http::Status;
 use crate::policy::Policy;
 
@@ -35,7 +35,7 @@ pub enum Target {
     /// One upstream.
     Forward(Forward),
     /// Several, merged.
-    Aggregate(Plan),
+    Aggregate(Merge),
     /// Somewhere else.
     Redirect(Redirect),
     /// A fixed reply.

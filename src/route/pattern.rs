@@ -43,6 +43,25 @@ pub enum HostPattern {
     Wildcard(Box<str>),
 }
 
+impl HostPattern {
+    /// Whether this host, as received and without its port, is meant.
+    pub fn is_for(&self, host: &[u8]) -> bool {
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        match self {
+            Self::Any => true,
+            Self::Exact(name) => host.eq_ignore_ascii_case(name.as_bytes()),
+            Self::Wildcard(suffix) => {
+                let front = host.len().checked_sub(suffix.len());
+                front.is_some_and(|front| {
+                    front > 1
+                        && host[front - 1] == b'.'
+                        && host[front..].eq_ignore_ascii_case(suffix.as_bytes())
+                })
+            }
+        }
+    }
+}
+
 /// One segment of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {

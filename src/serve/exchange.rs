@@ -18,6 +18,7 @@ use crate::route::Found;
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::body::BodyReader;
+use crate::serve::fan_out::Merging;
 use crate::serve::forward::{self, Passage};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::work::ResponseScratch;
@@ -91,9 +92,13 @@ async fn walk<R: Runtime>(
             let passage = Passage { core, installed, route, to, up, down };
             forward::run(&passage, x, scratch, incoming, outgoing).await
         }
-        Target::Aggregate(plan) => {
+        Target::Aggregate(merge) => {
             settle(incoming, outgoing);
-            fan_out::run(core, installed, plan, x, outgoing).await
+            let chosen = merge.choose(x);
+            x.view = chosen.map(|index| index as u16);
+            let (plan, view, vary) = (&merge.plan, merge.view(chosen), &merge.vary);
+            let merging = Merging { plan, view, vary };
+            fan_out::run(core, installed, merging, x, outgoing).await
         }
         Target::Redirect(to) => {
             settle(incoming, outgoing);

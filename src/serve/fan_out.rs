@@ -9,9 +9,10 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::aggregate::json::Tokens;
 use crate::aggregate::reference::{PartSet, Values};
 use crate::aggregate::{
-    Members, Part, PartFault, PartOutcome, Plan, Taken, merge, partial, request,
+    Members, Part, PartFault, PartOutcome, Plan, Taken, View, merge, partial, request, view,
 };
 use crate::base::buffer::Buf;
 use crate::base::limits::PART_TIME_MIN;
@@ -98,12 +99,13 @@ impl Body {
 pub async fn run<R: Runtime>(
     core: &Core<R>,
     installed: &Installed<R>,
-    plan: &Plan,
+    merging: Merging<'_>,
     x: &mut Exchange,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
-    rehearse(plan, x)?;
-    let mut ends = ask_all(core, installed, plan, x).await;
+    let Merging { plan, view, vary } = merging;
+    rehearse(merging, x)?;
+    let mut ends = ask_all(core, installed, merging, x).await;
     for end in ends.iter_mut().flatten() {
         for record in end.attempts.drain(..) {
             x.timeline.answered = x.timeline.answered.max(record.done);
@@ -117,24 +119,36 @@ pub async fn run<R: Runtime>(
         }
         outcomes.push(outcome(end.as_ref()));
     }
-    if let Err((_, fault)) = partial::verdict(plan, &outcomes) {
+    if let Err((_, fault)) = partial::verdict(plan, view, &outcomes) {
         answer::part_fault(core, x, fault.fault(), fault.status(), outgoing).await;
         return Ok(());
     }
-    let mut fields = Vec::new();
+    let mut fields = vary.to_vec();
     if partial::is_partial(&outcomes) {
         fields.extend_from_slice(b"gateway-partial: ");
         let fits = partial::write(plan, &outcomes, &mut fields);
         debug_assert!(fits, "a vector grows");
         fields.extend_from_slice(b"\r\ncache-control: no-store\r\n");
     }
-    for answer in ends.iter().flatten().filter_map(|end| end.result.as_ref().ok()) {
-        fields.extend_from_slice(&answer.lines);
+    for end in view.shown().iter().filter_map(|part| ends[part].as_ref()) {
+        fields.extend_from_slice(end.result.as_ref().map_or(&[], |answer| &answer.lines));
     }
+    view.show(&mut outcomes);
     let members = core.shard(|shard| Members::of(plan, &outcomes, &mut shard.tokens));
     let document = merge(plan, &outcomes, &members);
     let local = Local { status: Status(200), fields: &fields, kind: "application/json", body: &[] };
     answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
+}
+
+/// What is to be asked, and for whom.
+#[derive(Clone, Copy)]
+pub struct Merging<'a> {
+    /// All parts.
+    pub plan: &'a Plan,
+    /// Those that this client gets.
+    pub view: &'a View,
+    /// The Vary line of every answer.
+    pub vary: &'a [u8],
 }
 
 /// How a part ended, for the pure rooms. One without an end was cancelled because a required part failed,
@@ -163,8 +177,9 @@ fn referred(end: Option<&End>) -> PartOutcome<'_> {
 
 /// Fills every part's templates before any part is asked: a request that lacks a value asks nobody
 /// (CONFIG.md rule 6).
-fn rehearse(plan: &Plan, x: &Exchange) -> Result<(), Fault> {
-    for part in &plan.parts {
+fn rehearse(merging: Merging<'_>, x: &Exchange) -> Result<(), Fault> {
+    let Merging { plan, view, .. } = merging;
+    for part in view.asked().iter().map(|index| &plan.parts[index]) {
         if part.templates().any(|template| template.constant().is_none()) {
             try_to_write(plan, part, x, PartValues::Unknown).map_err(RenderError::fault)?;
         }
@@ -196,20 +211,24 @@ impl Sink for Nowhere {
 async fn ask_all<R: Runtime>(
     core: &Core<R>,
     installed: &Installed<R>,
-    plan: &Plan,
+    merging: Merging<'_>,
     x: &Exchange,
 ) -> Vec<Option<End>> {
+    let Merging { plan, view, .. } = merging;
     let mut ends: Vec<Option<End>> = Vec::with_capacity(plan.parts.len());
     ends.resize_with(plan.parts.len(), || None);
-    let (mut ended, mut waiting) = (PartSet::EMPTY, plan.waiting());
+    let (mut ended, mut waiting) = (PartSet::EMPTY, plan.waiting().within(view.asked()));
     let part =
-        |index, values| Some(Box::pin(ask(core, installed, Order { plan, index, values }, x)));
-    let first = |index| if waiting.contains(index) { None } else { part(index, Values::default()) };
+        |index, values| Some(Box::pin(ask(core, installed, Order { merging, index, values }, x)));
+    let first = |index| match view.asked().contains(index) && !waiting.contains(index) {
+        true => part(index, Values::default()),
+        false => None,
+    };
     let mut asked: Vec<Option<Pin<Box<_>>>> = (0..plan.parts.len()).map(first).collect();
     join::all(&mut asked, |index, end, asked| {
         let go_on = match &end.result {
             Ok(_) => true,
-            Err(Failure::Part(_)) => !plan.parts[index].is_required(),
+            Err(Failure::Part(_)) => !view.is_required(plan, index),
             Err(Failure::Request(_)) => false,
         };
         ends[index] = Some(end);
@@ -233,7 +252,7 @@ async fn ask_all<R: Runtime>(
 
 /// One call to be made.
 struct Order<'a> {
-    plan: &'a Plan,
+    merging: Merging<'a>,
     index: usize,
     /// What its request takes from other parts' answers.
     values: Values,
@@ -246,7 +265,8 @@ async fn ask<R: Runtime>(
     order: Order<'_>,
     x: &Exchange,
 ) -> End {
-    let Order { plan, index, values } = order;
+    let Order { merging, index, values } = order;
+    let plan = merging.plan;
     let part = &plan.parts[index];
     let begun = core.runtime.now();
     if let Err(fault) = may_begin(plan, part, x, &values, begun) {
@@ -262,7 +282,7 @@ async fn ask<R: Runtime>(
     let mut attempts = Vec::with_capacity(1);
     let result = loop {
         let mut record = attempt::begin(&asked, core.runtime.now());
-        let call = Call { core, installed, plan, index, values: &values, x, slot: &slot };
+        let call = Call { core, installed, merging, index, values: &values, x, slot: &slot };
         let mut again = Again::Never;
         let tried = once(&call, &mut asked, &mut record, &mut scratch, &mut again).await;
         record.done = Some(core.runtime.now());
@@ -302,7 +322,7 @@ fn may_begin(
 struct Call<'a, R: Runtime> {
     core: &'a Core<R>,
     installed: &'a Installed<R>,
-    plan: &'a Plan,
+    merging: Merging<'a>,
     index: usize,
     values: &'a Values,
     x: &'a Exchange,
@@ -316,7 +336,7 @@ async fn once<R: Runtime>(
     scratch: &mut ResponseScratch,
     again: &mut Again,
 ) -> Result<Answer, Failure> {
-    let Call { core, installed, plan, index, values, x, slot } = *call;
+    let Call { core, installed, merging: Merging { plan, .. }, index, values, x, slot } = *call;
     let part = &plan.parts[index];
     let mut note = |fault: Fault| {
         *again = fault.again;
@@ -378,7 +398,7 @@ async fn collect<R: Runtime>(
     scratch: &mut ResponseScratch,
     mut buf: Buf,
 ) -> Result<Answer, Failure> {
-    let Call { core, plan, index, slot, .. } = *call;
+    let Call { core, merging: Merging { plan, view, .. }, index, slot, .. } = *call;
     let part = &plan.parts[index];
     let ResponseScratch { head, chunks } = scratch;
     let coding = Response { head, raw: buf.data() }.field(FieldName::ContentEncoding);
@@ -413,10 +433,33 @@ async fn collect<R: Runtime>(
     let taken =
         core.shard(|shard| part.judge(head.status, body.bytes(), &mut shard.tokens, &mut shaped));
     let taken = taken.map_err(Failure::Part)?;
+    let taken =
+        core.shard(|shard| shown(taken, view, index, &body, &mut shaped, &mut shard.tokens));
     // What is not shown and not referred to either need not be kept.
     let needless = matches!(taken, Taken::Shaped(_)) && !plan.referred().contains(index);
     let body = if needless { Body::Empty } else { body };
     Ok(Answer { body, shaped, taken, lines })
+}
+
+/// What the view keeps of a part: written anew, unless it is all of it.
+fn shown(
+    taken: Taken,
+    view: &View,
+    index: usize,
+    body: &Body,
+    shaped: &mut Vec<u8>,
+    tokens: &mut Tokens,
+) -> Taken {
+    let (Some(selection), Taken::Value(span) | Taken::Shaped(span)) =
+        (view.selection(index), taken)
+    else {
+        return taken;
+    };
+    let mut kept = Vec::new();
+    let whole = if matches!(taken, Taken::Shaped(_)) { &shaped[..] } else { span.of(body.bytes()) };
+    view::cut(whole, selection, tokens, &mut kept);
+    *shaped = kept;
+    Taken::Shaped(span)
 }
 
 /// The lines of an answer's fields that survive the merge, in the order received; each value of a

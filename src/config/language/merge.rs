@@ -1,0 +1,63 @@
+//! The tables beside a `merge`: what goes to its parts, and what kinds of clients get of it.
+//!
+//! Like the rest of the language a key never stands anywhere else.
+
+use crate::config::schema::{Key, Section, Shape};
+
+/// What a failed optional part does.
+pub const ON_PARTIAL: &[&str] = &["answer", "fail"];
+
+/// `[route.view.NAME]`
+pub static VIEW: Section = Section {
+    title: "[route.view.NAME]",
+    here: "this view",
+    doc: "What one kind of client gets of a `merge`. A part of which nothing is kept is not called, unless a part that is kept takes a value from it.",
+    keys: &[
+        Key::new(
+            "when",
+            Shape::Table(&VIEW_WHEN),
+            "Which clients it is for; all conditions must hold.",
+        )
+        .required(),
+        Key::new(
+            "keep",
+            Shape::Texts,
+            "Parts, or what is in them: `[\"user.name\", \"orders[*].id\", \"unread\"]`.",
+        )
+        .or("everything"),
+        Key::new("on_partial", Shape::Choice(ON_PARTIAL), "What a failed optional part does.")
+            .or("the route's"),
+    ],
+};
+
+/// `when` of a view.
+pub static VIEW_WHEN: Section = Section {
+    title: "route.view.when",
+    here: "this condition",
+    doc: "Which clients a view is for; all must hold.",
+    keys: &[
+        Key::new("header", Shape::Conditions, "Header fields and their values."),
+        Key::new("query", Shape::Conditions, "Query parameters and their values."),
+        Key::new(
+            "host",
+            Shape::Texts,
+            "Hosts, one of which it must be: `\"m.example.com\"`, `\"*.example.com\"`.",
+        ),
+        Key::new(
+            "jwt",
+            Shape::Conditions,
+            "Claims and their values; of a list, one of its elements. Names are paths with dots.",
+        ),
+    ],
+};
+
+/// `pass` of a route.
+pub static PASS: Section = Section {
+    title: "route.pass",
+    here: "this list",
+    doc: "What of the client's request goes to the parts of a `merge`. Nothing else does, but `traceparent`, `x-request-id` and the remaining time.",
+    keys: &[
+        Key::new("headers", Shape::Texts, "Header fields."),
+        Key::new("query", Shape::Texts, "Query parameters."),
+    ],
+};
