@@ -28,4 +28,5 @@ mod routing;
 mod shaping;
 mod smuggling;
 mod timeouts;
+mod views;
 mod workers;
