@@ -10,6 +10,7 @@ pub mod entropy;
 mod fairness;
 pub mod pin;
 pub mod probe;
+pub mod simulated;
 pub mod uring;
 
 use std::future::Future;
