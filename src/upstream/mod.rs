@@ -160,6 +160,11 @@ impl UpstreamState {
         state.in_flight = state.in_flight.saturating_sub(1);
     }
 
+    /// Attempts that have begun and are not over.
+    pub fn in_flight(&self) -> u32 {
+        self.endpoints.iter().map(|endpoint| endpoint.in_flight).sum()
+    }
+
     /// No connection could be made: the endpoint is set aside, longer each time. Says for how long.
     pub fn connect_failed(&mut self, endpoint: EndpointId, now: Instant) -> Duration {
         self.endpoints[endpoint.index()].set_aside(now)

@@ -81,6 +81,11 @@ impl<C> Pools<C> {
         }
     }
 
+    /// Every connection that is kept, for whoever checks what a pool holds.
+    pub fn connections(&self) -> impl Iterator<Item = &C> {
+        self.idle.iter().flatten().map(|kept| &kept.connection)
+    }
+
     /// Closes what is too old, or is not `alive`; returns how many are left.
     pub fn sweep(&mut self, now: Instant, alive: impl Fn(&C) -> bool) -> usize {
         let (idle_timeout, age_max) = (self.idle_timeout, self.age_max);

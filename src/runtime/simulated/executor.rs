@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +42,7 @@ pub(super) struct Executor {
 }
 
 struct Seat {
+    host: IpAddr,
     /// Taken out while it runs.
     task: Option<Task>,
     waker: Waker,
@@ -101,14 +103,14 @@ impl Executor {
         self.last.get()
     }
 
-    pub(super) fn spawn(&self, task: Task) {
+    pub(super) fn spawn(&self, host: IpAddr, task: Task) {
         if self.ended.get() {
             return;
         }
         let number = self.number();
         let waker = Waker::from(Arc::new(Bell { task: number, ready: self.ready.clone() }));
         waker.wake_by_ref();
-        self.tasks.borrow_mut().insert(number, Seat { task: Some(task), waker });
+        self.tasks.borrow_mut().insert(number, Seat { host, task: Some(task), waker });
     }
 
     /// Plans an event; the number takes it back.
@@ -183,6 +185,16 @@ impl Executor {
     /// Sleeps until the clock stands at `at`.
     pub(super) fn sleep_until(&self, at: u64) -> Sleep<'_> {
         Sleep { executor: self, at, planned: None }
+    }
+
+    /// Drops every task of a host.
+    pub(super) fn end_host(&self, host: IpAddr) {
+        let of_host = |(_, seat): &(&u64, &Seat)| seat.host == host;
+        let next = || self.tasks.borrow().iter().find(of_host).map(|(number, _)| *number);
+        while let Some(number) = next() {
+            let seat = self.tasks.borrow_mut().remove(&number);
+            drop(seat);
+        }
     }
 
     /// Drops every task and event.

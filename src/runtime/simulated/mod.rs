@@ -148,6 +148,11 @@ impl Simulation {
         self.world.network.disturbed()
     }
 
+    /// Ends every task of a host, as the end of its thread would.
+    pub fn end_host(&self, address: IpAddr) {
+        self.world.executor.end_host(address);
+    }
+
     /// Ends every task. Nothing runs afterwards.
     pub fn end(&self) {
         self.world.executor.end();
@@ -188,7 +193,7 @@ impl Runtime for Simulated {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.world.executor.spawn(Box::pin(task));
+        self.world.executor.spawn(self.address, Box::pin(task));
     }
 
     fn listen(&self, _: &Address, socket: Bound) -> io::Result<SimulatedListener> {

@@ -1,0 +1,117 @@
+//! The whole data plane on a simulated network and clock, thousands of seeds in a run.
+//!
+//! A seed decides everything: who asks what, how bytes are cut and delayed, what origins, clients and the
+//! network do wrong, when the configuration changes, which task runs next. A failure prints its seed:
+//!
+//! ```text
+//! RINGWAY_SIM_SEED=4711 cargo test --test simulation one_seed     that world again
+//! RINGWAY_SIM_SEEDS=100000 cargo test --test simulation           more of them
+//! ```
+//!
+//! What a failing seed has shown is kept below as a test with a name. A test here never waits for real
+//! time and never touches a socket.
+
+#[path = "simulation/actions.rs"]
+mod actions;
+#[path = "simulation/client.rs"]
+mod client;
+#[path = "simulation/model.rs"]
+mod model;
+#[path = "simulation/origin.rs"]
+mod origin;
+#[path = "simulation/wire.rs"]
+mod wire;
+#[path = "simulation/world.rs"]
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use actions::Plan;
+use world::{Summary, World};
+
+/// Seeds in a run unless `RINGWAY_SIM_SEEDS` says otherwise.
+///
+/// About 10 ms of a core each in the dev profile: half a minute on two cores, and on a busy machine less than
+/// the two minutes that they may take.
+const SEEDS: u64 = 6000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn run(seed: u64) -> Result<Summary, String> {
+    World::new(Plan::draw(seed)).run().map_err(|wrong| {
+        format!(
+            "seed {seed}: {wrong}\n\
+             again: RINGWAY_SIM_SEED={seed} cargo test --test simulation one_seed -- --nocapture"
+        )
+    })
+}
+
+#[track_caller]
+fn holds(seed: u64) -> Summary {
+    run(seed).unwrap_or_else(|wrong| panic!("{wrong}"))
+}
+
+#[test]
+fn thousands_of_seeds_hold() {
+    let first = number("RINGWAY_SIM_FIRST").unwrap_or(0);
+    let count = number("RINGWAY_SIM_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(first);
+    let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
+    let total: Mutex<Summary> = Mutex::default();
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let enough = failures.lock().unwrap_or_else(PoisonError::into_inner).len() >= 5;
+                    if seed >= first + count || enough {
+                        return;
+                    }
+                    let ran = std::panic::catch_unwind(|| run(seed));
+                    let ran = ran.unwrap_or_else(|_| Err(format!("seed {seed}: panicked")));
+                    match ran {
+                        Ok(one) => {
+                            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                            total.steps += one.steps;
+                            total.requests += one.requests;
+                            total.answers += one.answers;
+                            total.lines += one.lines;
+                            total.reads_lost += one.reads_lost;
+                            total.virtual_millis += one.virtual_millis;
+                        }
+                        Err(wrong) => {
+                            let mut all = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                            all.push((seed, wrong));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    println!("{count} seeds: {:?}", total.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failures.sort();
+    let texts: Vec<&str> = failures.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(texts.is_empty(), "\n{}", texts.join("\n\n"));
+}
+
+#[test]
+fn one_seed() {
+    let seed = number("RINGWAY_SIM_SEED").unwrap_or(0);
+    if std::env::var_os("RINGWAY_SIM_PLAN").is_some() {
+        println!("{:#?}", Plan::draw(seed));
+    }
+    println!("{:?}", holds(seed));
+}
+
+#[test]
+fn equal_seeds_give_equal_traces() {
+    for seed in 0..20 {
+        assert_eq!(holds(seed), holds(seed), "seed {seed}");
+    }
+    assert_ne!(holds(1).trace, holds(2).trace);
+}
