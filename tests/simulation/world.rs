@@ -17,7 +17,6 @@ use serde_json::Value;
 use ringway::base::address::Address;
 use ringway::base::ids::{UpstreamId, WorkerId};
 use ringway::base::random::Rng;
-use ringway::base::shared::Word;
 use ringway::base::time::{Instant, Wall};
 use ringway::compile::{Compiled, compile};
 use ringway::config::{self, Surroundings};
@@ -156,7 +155,7 @@ struct Control {
 impl Control {
     fn listeners(&self, addresses: &[&str]) -> Vec<NewListener<Bound>> {
         let bind = |text: &&str| {
-            let (address, open) = (Arc::new(address(text)), Arc::new(Word::new(0)));
+            let (address, open) = (Arc::new(address(text)), Arc::default());
             let socket = self.simulation.bind(&address);
             NewListener { address, socket, open }
         };
@@ -201,7 +200,7 @@ impl Control {
                     let host = seat.host;
                     self.simulation.end_host(host);
                 }
-                Report::Started { .. } | Report::Trouble { .. } => {}
+                _ => {}
             }
             let confirmed = self.seats.iter().map(|seat| seat.version).min();
             self.model.borrow_mut().confirmed = confirmed.unwrap_or_default();
@@ -263,6 +262,7 @@ impl World {
                 slots: Slots::new(seed),
                 log: Some(AccessLog::new(full.clone())),
                 path: Default::default(),
+                tokens: Default::default(),
             };
             let gateway = control.compiled.gateway.clone();
             let metrics = registry.cores[worker].clone();
