@@ -116,6 +116,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
             head_timeout: secs(5),
             idle_timeout: secs(60),
             body_timeout: secs(5),
+            body_rate_min: 240,
             connections_max: 1000,
         }]
         .into(),

@@ -38,6 +38,18 @@ pub const HEAD_WAITING_SMALL_BYTES: usize = 2 * 1024;
 /// What the larger parts of heads that wait for their rest may weigh on one core. Unit: bytes. Heads come
 /// whole in one read, or in a few that follow at once: 2,000 of the largest fit.
 pub const HEADS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a client must move of a body while it is waited for, over a window of `listen.timeout.body`. Unit: bytes
+/// per second. Default of `listen.limits.body_rate_min`. Kestrel's default for both directions; a modem of 1990
+/// manages it.
+pub const BODY_RATE_MIN: u64 = 240;
+/// A client that takes nothing is looked at this often: the kernel does not say that it sent a part of what
+/// it holds, one has to ask. Each look is one system call.
+pub const WRITE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// An origin that is silent for so long makes the gateway look whether the client is still there. Short
+/// enough that an expensive answer is given up in time, long enough that ordinary answers never pay for it.
+pub const CLIENT_WATCHED_AFTER: std::time::Duration = std::time::Duration::from_millis(100);
+/// A client that has pipelined a request cannot be waited for, only looked at: so often.
+pub const CLIENT_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// Interim (1xx) responses accepted from an origin before the final one.
 pub const INTERIM_RESPONSES_MAX: u32 = 16;
 

@@ -44,6 +44,7 @@ fn one(listener: &config::Listener, tells_destination: bool) -> Listener {
         head_timeout: listener.timeout.head,
         idle_timeout: listener.timeout.idle,
         body_timeout: listener.timeout.body,
+        body_rate_min: limits.body_rate_min,
         connections_max: limits.connections_max,
     }
 }

@@ -21,6 +21,11 @@ pub const FIELDS_CEILING: i64 = limits::FIELDS_CEILING as i64;
 pub const TARGET_BYTES_MAX: u64 = limits::TARGET_BYTES_MAX as u64;
 /// Smallest `target_bytes_max`. Unit: bytes. Enough for an ordinary path and query.
 pub const TARGET_BYTES_MIN: u64 = 256;
+/// What a client must move of a body while it is waited for. Unit: bytes per second. See `base::limits`.
+pub const BODY_RATE_MIN: u64 = limits::BODY_RATE_MIN;
+/// Most that may be asked for. Unit: bytes per second. Above the uplink of a weak mobile connection it would
+/// refuse people and not attackers.
+pub const BODY_RATE_CEILING: u64 = 1024 * 1024;
 /// Client connections open at once on one listener. 65,536 at about 2 KiB each is 128 MiB when all are idle;
 /// the process raises its own descriptor limit to fit.
 pub const CONNECTIONS_MAX: usize = 65_536;

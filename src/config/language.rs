@@ -133,6 +133,12 @@ pub static LIMITS: Section = Section {
         Key::new("target_bytes_max", Shape::Bytes, "The request target; below `head_bytes_max`.")
             .or("`\"8KiB\"`"),
         Key::new(
+            "body_rate_min",
+            Shape::Bytes,
+            "What a client must move of a body each second, either way, over a `timeout.body` in which it is waited for; at most `1MiB`, `\"0B\"` asks for nothing.",
+        )
+        .or("`\"240B\"`"),
+        Key::new(
             "connections_max",
             Shape::Integer(1, CONNECTIONS_CEILING),
             "Connections open at once, on all cores together.",

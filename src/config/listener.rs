@@ -107,6 +107,8 @@ pub struct ListenLimits {
     pub fields_max: usize,
     /// Request target. Unit: bytes. Below `head_bytes_max`.
     pub target_bytes_max: usize,
+    /// What a client must move of a body while it is waited for; zero: nothing. Unit: bytes per second.
+    pub body_rate_min: u64,
     /// Connections open at once, on all cores together.
     pub connections_max: usize,
 }
@@ -117,6 +119,7 @@ impl Default for ListenLimits {
             head_bytes_max: defaults::HEAD_BYTES_MAX as usize,
             fields_max: defaults::FIELDS_MAX,
             target_bytes_max: defaults::TARGET_BYTES_MAX as usize,
+            body_rate_min: defaults::BODY_RATE_MIN,
             connections_max: defaults::CONNECTIONS_MAX,
         }
     }
@@ -342,6 +345,7 @@ fn read_limits(reader: &Reader<'_>) -> ListenLimits {
             None => diagnostic,
         });
     }
+    let rate = reader.bytes("body_rate_min", 0, defaults::BODY_RATE_CEILING);
     let default_target = default.target_bytes_max.min(head_bytes_max / 2);
     let count = |key: &str, default: usize| {
         reader.integer(key).map_or(default, |number| number.value as usize)
@@ -350,6 +354,7 @@ fn read_limits(reader: &Reader<'_>) -> ListenLimits {
         head_bytes_max,
         fields_max: count("fields_max", default.fields_max),
         target_bytes_max: target.map_or(default_target, |bytes| bytes.value as usize),
+        body_rate_min: rate.map_or(default.body_rate_min, |rate| rate.value),
         connections_max: count("connections_max", default.connections_max),
     }
 }

@@ -86,6 +86,11 @@ impl ReplyFields {
         true
     }
 
+    /// Forgets what was added behind the first `bytes` bytes of lines.
+    pub fn cut(&mut self, bytes: usize) {
+        self.len = self.len.min(bytes as u16);
+    }
+
     /// The lines.
     pub fn as_bytes(&self) -> &[u8] {
         &self.text[..self.len as usize]

@@ -405,6 +405,11 @@ impl Told<'_> {
         }
         self.line(format_args!("  request body at most {}", size(route.body_bytes_max)));
         self.line(format_args!(
+            "  a client moves at least {} of a body each second, within {}",
+            size(listener.body_rate_min),
+            shown(listener.body_timeout),
+        ));
+        self.line(format_args!(
             "  request head at most {} bytes, {} fields, target {} bytes, within {}",
             limits.head_bytes_max,
             limits.fields_max,

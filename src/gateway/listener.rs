@@ -37,6 +37,8 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// How long a client may pause while it sends a body or takes a response.
     pub body_timeout: Duration,
+    /// What a client must move of a body while it is waited for; zero asks for nothing. Unit: bytes per second.
+    pub body_rate_min: u64,
     /// Client connections open at once, on all cores together.
     pub connections_max: usize,
 }

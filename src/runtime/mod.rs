@@ -64,8 +64,35 @@ pub trait Stream: 'static {
     /// peer has closed (or that there was no room, which callers must not let happen).
     fn read(&self, buf: Buf, bytes_max: usize) -> impl Future<Output = (io::Result<usize>, Buf)>;
 
+    /// Reads at once what is there, as `read` does; `WouldBlock` when nothing is, or when this stream cannot
+    /// tell without waiting. Lets a buffer be taken when it is needed and not before.
+    fn try_read(&self, buf: Buf, _bytes_max: usize) -> (io::Result<usize>, Buf) {
+        (Err(io::ErrorKind::WouldBlock.into()), buf)
+    }
+
     /// Writes all data of `buf`, which is empty afterwards unless the write failed.
     fn write_all(&self, buf: Buf) -> impl Future<Output = (io::Result<()>, Buf)>;
+
+    /// Writes some of the data of `buf` and consumes it; how much counts as progress.
+    fn write(&self, buf: Buf) -> impl Future<Output = (io::Result<usize>, Buf)> {
+        async {
+            let bytes = buf.len();
+            let (result, buf) = self.write_all(buf).await;
+            (result.map(|()| bytes), buf)
+        }
+    }
+
+    /// Bytes written that the peer has not acknowledged, or not read; 0 where that cannot be known. When
+    /// it falls, a peer that takes no more for the moment is alive and reading.
+    fn unacknowledged(&self) -> usize {
+        0
+    }
+
+    /// Whether the peer has closed, or said that it sends nothing more; bytes that it sent before may still
+    /// be unread. Does not wait.
+    fn has_hung_up(&self) -> bool {
+        false
+    }
 
     /// Completes when there is something to read, or the peer has closed. Holds no buffer.
     fn readable(&self) -> impl Future<Output = io::Result<()>>;

@@ -194,21 +194,62 @@ impl Stream for Socket {
         (result, into.buf)
     }
 
-    async fn write_all(&self, buf: Buf) -> (io::Result<()>, Buf) {
-        let mut from = From(buf);
-        while !from.0.is_empty() {
-            let (result, back) = match self.io() {
-                Io::Tcp(stream) => self.turns.share(stream.write(from)).await,
-                Io::Unix(stream) => self.turns.share(stream.write(from)).await,
-            };
-            from = back;
-            match result {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), from.0),
-                Ok(n) => from.0.consume(n),
-                Err(error) => return (Err(error), from.0),
+    #[expect(unsafe_code, reason = "recv(2) that does not wait, into a buffer we own")]
+    fn try_read(&self, mut buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
+        let room = buf.spare_mut();
+        let bytes_max = bytes_max.min(room.len());
+        let to = room.as_mut_ptr().cast();
+        // SAFETY: the descriptor is open as long as `self`, and `room` is valid for writes of `bytes_max`.
+        let got = unsafe { libc::recv(self.fd, to, bytes_max, libc::MSG_DONTWAIT) };
+        match usize::try_from(got) {
+            Ok(n) => {
+                buf.fill(n);
+                (Ok(n), buf)
+            }
+            Err(_) => (Err(io::Error::last_os_error()), buf),
+        }
+    }
+
+    async fn write_all(&self, mut buf: Buf) -> (io::Result<()>, Buf) {
+        while !buf.is_empty() {
+            let (result, rest) = self.write(buf).await;
+            buf = rest;
+            if let Err(error) = result {
+                return (Err(error), buf);
             }
         }
-        (Ok(()), from.0)
+        (Ok(()), buf)
+    }
+
+    async fn write(&self, buf: Buf) -> (io::Result<usize>, Buf) {
+        let (result, From(mut buf)) = match self.io() {
+            Io::Tcp(stream) => self.turns.share(stream.write(From(buf))).await,
+            Io::Unix(stream) => self.turns.share(stream.write(From(buf))).await,
+        };
+        match result {
+            Ok(0) => (Err(io::ErrorKind::WriteZero.into()), buf),
+            Ok(n) => {
+                buf.consume(n);
+                (Ok(n), buf)
+            }
+            Err(error) => (Err(error), buf),
+        }
+    }
+
+    #[expect(unsafe_code, reason = "ioctl(2) on a descriptor we own")]
+    fn unacknowledged(&self) -> usize {
+        let mut queued: libc::c_int = 0;
+        // SAFETY: the descriptor is open as long as `self`; SIOCOUTQ (tcp(7), unix(7)) writes one int.
+        let result = unsafe { libc::ioctl(self.fd, libc::TIOCOUTQ, &raw mut queued) };
+        if result < 0 { 0 } else { usize::try_from(queued).unwrap_or(0) }
+    }
+
+    #[expect(unsafe_code, reason = "poll(2) that does not wait, on a descriptor we own")]
+    fn has_hung_up(&self) -> bool {
+        let mut asked = libc::pollfd { fd: self.fd, events: libc::POLLRDHUP, revents: 0 };
+        // SAFETY: the descriptor is open as long as `self`, and `asked` is one whole entry.
+        let found = unsafe { libc::poll(&raw mut asked, 1, 0) };
+        found > 0
     }
 
     async fn readable(&self) -> io::Result<()> {

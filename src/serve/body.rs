@@ -1,8 +1,10 @@
 //! Reads the body of one message, in pieces, from a stream: the client's or an origin's.
 //!
 //! It never reads past a body of known length, never hands out an empty piece, and holds one buffer at
-//! a time, so that a body of any size takes the same memory (RFC 9112 §6, §7.1).
+//! a time and none while it waits, so that a body of any size and any slowness takes the same memory
+//! (RFC 9112 §6, §7.1).
 
+use std::io;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
@@ -14,6 +16,7 @@ use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
 use crate::serve::attempt::FRAME_END_BYTES;
+use crate::serve::pace::Pace;
 
 /// The reader of one body.
 pub struct BodyReader<'a, R: Runtime> {
@@ -29,6 +32,9 @@ pub struct BodyReader<'a, R: Runtime> {
     wire_bytes: u64,
     arrived: Option<Buf>,
     rest: Option<Buf>,
+    pace: Pace,
+    /// Whether nothing is there to read: waiting comes first.
+    drained: bool,
 }
 
 /// What is still to come.
@@ -85,12 +91,19 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             wire_bytes,
             arrived,
             rest,
+            pace: Pace::new(0, pause_max),
+            drained: false,
         }
     }
 
     /// Sets the largest body that is read. Unit: bytes.
     pub fn bound(&mut self, bytes_max: u64) {
         self.bytes_max = bytes_max;
+    }
+
+    /// Sets the least that must come while the body is waited for. Unit: bytes per second.
+    pub fn demand(&mut self, rate_min: u64) {
+        self.pace = Pace::new(rate_min, self.pause_max);
     }
 
     /// Whether the whole body was handed out.
@@ -161,6 +174,32 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             if self.is_done() {
                 return Ok(None);
             }
+            let begun = self.core.runtime.now();
+            let until = deadline.min(begun + self.pace.patience(self.pause_max));
+            let (result, buf) = self.read_by(until).await?;
+            match result {
+                Ok(0) => return self.closed(),
+                // A reset is never an end, not even of a body that ends with its connection.
+                Err(_) => return Err(self.fault_of_close()),
+                Ok(n) => {
+                    self.wire_bytes += n as u64;
+                    self.arrived = Some(buf);
+                    if self.side == Side::Downstream {
+                        self.pace.note(self.core.runtime.now().since(begun), n as u64);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads once. A buffer is taken when there is something to read and not before: who waits for a slow
+    /// sender, or for the next event of a stream, holds none.
+    async fn read_by(&mut self, until: Instant) -> Result<(io::Result<usize>, Buf), Fault> {
+        loop {
+            let woken = std::mem::replace(&mut self.drained, false);
+            if woken && self.slot.within(until, self.stream.readable()).await.is_err() {
+                return Err(self.fault_of_pause());
+            }
             let mut buf = self.core.buffer()?;
             buf.clear_with_headroom(chunked::FRAME_HEADROOM);
             let wanted = match self.left {
@@ -169,17 +208,15 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             };
             // Room for the end of a frame is left behind the data.
             let wanted = wanted.min(buf.spare() - FRAME_END_BYTES);
-            let until = deadline.min(self.core.runtime.now() + self.pause_max);
-            let read = self.slot.within(until, self.stream.read(buf, wanted)).await;
-            let Ok((result, buf)) = read else { return Err(self.fault_of_pause()) };
+            let (result, buf) = self.stream.try_read(buf, wanted);
             match result {
-                Ok(0) => return self.closed(),
-                // A reset is never an end, not even of a body that ends with its connection.
-                Err(_) => return Err(self.fault_of_close()),
-                Ok(n) => {
-                    self.wire_bytes += n as u64;
-                    self.arrived = Some(buf);
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && woken => {
+                    // Woken for nothing, or a stream that cannot tell: wait as long as it takes.
+                    let read = self.slot.within(until, self.stream.read(buf, wanted)).await;
+                    return read.map_err(|_| self.fault_of_pause());
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained = true,
+                result => return Ok((result, buf)),
             }
         }
     }

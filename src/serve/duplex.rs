@@ -4,7 +4,6 @@
 //! once, and the body goes on as long as the origin takes it. Neither direction ever waits for the other.
 
 use std::cell::Cell;
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,14 +14,15 @@ use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
-use crate::runtime::deadline::Elapsed;
-use crate::runtime::{Runtime, Stream};
+use crate::runtime::Runtime;
 use crate::serve::attempt::Lease;
 use crate::serve::body::BodyReader;
 use crate::serve::forward::{self, Leg, Passage};
 use crate::serve::join::{First, first};
 use crate::serve::outgoing::Outgoing;
+use crate::serve::pace::Pace;
 use crate::serve::work::ResponseScratch;
+use crate::serve::writing::{Unwritten, Writing};
 
 /// How long an origin that stopped reading the request has for the answer that says why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -54,6 +54,8 @@ pub async fn run<R: Runtime>(
     }
     let (until, uploading) = (Cell::new(Instant::NEVER), Cell::new(true));
     let leg = Leg { passage, lease, until: &until, uploading: &uploading };
+    // As long as the body is read, its reader sees the client's end; it may lie behind bytes not yet read.
+    passage.watch.read_elsewhere.set(true);
     let length = x.head.body;
     // The time for the answer begins to run when the request is whole.
     let answer_within = passage.route.timeout.min(passage.upstream().rules.first_byte_timeout);
@@ -62,6 +64,7 @@ pub async fn run<R: Runtime>(
     match first(upload, download.as_mut()).await {
         First::A(Ok(())) => {
             uploading.set(false);
+            passage.watch.read_elsewhere.set(false);
             wait_until(&leg, core.runtime.now() + answer_within);
             download.await
         }
@@ -88,30 +91,31 @@ async fn upload<R: Runtime>(
     length: BodyLength,
     incoming: &mut BodyReader<'_, R>,
 ) -> Result<(), Fault> {
-    let Passage { core, up, .. } = *passage;
+    let core = passage.core;
+    let (stream, pause_max) = (lease.stream(), passage.idle_timeout());
+    let writing = Writing { core, stream, slot: passage.up, pause_max };
+    // An origin is ours: it may creep as long as it moves at all.
+    let mut pace = Pace::new(0, pause_max);
     while let Some(mut piece) = incoming.next().await? {
         if length == BodyLength::Chunked {
             let framed = chunked::frame(&mut piece);
             debug_assert!(framed, "pieces have room for a frame");
         }
-        let until = core.runtime.now() + passage.idle_timeout();
-        fault_of_write(up.within(until, lease.stream().write_all(piece)).await)?;
+        writing.all(piece, &mut pace).await.map_err(fault_of_write)?;
     }
     if length == BodyLength::Chunked {
         let mut end = core.buffer()?;
         let ended = chunked::finish(&mut end, incoming.trailers());
         debug_assert!(ended, "trailers are bounded below a buffer");
-        let until = core.runtime.now() + passage.idle_timeout();
-        fault_of_write(up.within(until, lease.stream().write_all(end)).await)?;
+        writing.all(end, &mut pace).await.map_err(fault_of_write)?;
     }
     Ok(())
 }
 
-fn fault_of_write(written: Result<(io::Result<()>, Buf), Elapsed>) -> Result<(), Fault> {
-    let kind = match written {
-        Ok((Ok(()), _)) => return Ok(()),
-        Ok((Err(_), _)) => FaultKind::ConnectionTerminated,
-        Err(_) => FaultKind::HttpResponseTimeout,
+fn fault_of_write(why: Unwritten) -> Fault {
+    let kind = match why {
+        Unwritten::Closed => FaultKind::ConnectionTerminated,
+        Unwritten::Stalled => FaultKind::HttpResponseTimeout,
     };
-    Err(Fault { kind, side: Side::Upstream, again: Again::Never })
+    Fault { kind, side: Side::Upstream, again: Again::Never }
 }

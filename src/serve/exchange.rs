@@ -21,6 +21,7 @@ use crate::serve::body::BodyReader;
 use crate::serve::fan_out::Merging;
 use crate::serve::forward::{self, Passage};
 use crate::serve::outgoing::Outgoing;
+use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{Core, Installed, answer, fan_out};
 
@@ -48,6 +49,8 @@ pub struct Way<'a, R: Runtime> {
     pub up: &'a Slot,
     /// Deadlines of the strand that carries the response.
     pub down: &'a Slot,
+    /// Whether the client is still there.
+    pub watch: &'a Watch<'a, R>,
 }
 
 /// Carries one request through the house and its response to the client.
@@ -88,8 +91,8 @@ async fn walk<R: Runtime>(
     x.timeline.target = Some(core.runtime.now());
     match &route.target {
         Target::Forward(to) => {
-            let Way { up, down, .. } = *way;
-            let passage = Passage { core, installed, route, to, up, down };
+            let Way { up, down, watch, .. } = *way;
+            let passage = Passage { core, installed, route, to, up, down, watch };
             forward::run(&passage, x, scratch, incoming, outgoing).await
         }
         Target::Aggregate(merge) => {

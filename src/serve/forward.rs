@@ -23,6 +23,7 @@ use crate::serve::attempt::{self, Asked, Lease};
 use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::request_head;
+use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{Core, Installed, duplex};
 use crate::upstream::Upstream;
@@ -42,6 +43,8 @@ pub struct Passage<'a, R: Runtime> {
     pub up: &'a Slot,
     /// Deadlines of the strand that carries the response.
     pub down: &'a Slot,
+    /// Whether the client is still there.
+    pub watch: &'a Watch<'a, R>,
 }
 
 impl<R: Runtime> Passage<'_, R> {
@@ -211,8 +214,9 @@ async fn read_final_head<R: Runtime>(
     loop {
         let down = leg.passage.down;
         let method = x.head.method;
+        let read = attempt::read_head(leg.lease, down, leg.until, method, buf, &mut scratch.head);
         buf =
-            attempt::read_head(leg.lease, down, leg.until, method, buf, &mut scratch.head).await?;
+            leg.passage.watch.over(read).await?.map_err(|fault| behind_interim(fault, interims))?;
         let head = &scratch.head;
         if !head.status.is_interim() {
             return Ok(buf);
@@ -247,6 +251,7 @@ async fn relay<R: Runtime>(
     }
     let framing = outgoing.frame(head.status, head.body);
     let mut out = core.buffer()?;
+    let fields = x.reply_fields.as_bytes().len();
     if !head.fields.iter().any(|field| field.id == FieldName::Date) {
         // Who forwards a response without Date adds one (RFC 9110 §6.6.1).
         let now = date::imf_fixdate(core.runtime.wall().as_secs());
@@ -275,14 +280,19 @@ async fn relay<R: Runtime>(
     let length = head.body;
     let mut body =
         BodyReader::new(core, stream, down, &mut scratch.chunks, length, Some(buf), rules);
-    let pumped = pump(&mut body, outgoing, out).await;
+    let pumped = pump(leg.passage.watch, &mut body, outgoing, out).await;
     record.bytes += body.wire_bytes();
+    if pumped.is_err() && !outgoing.begun {
+        // The error that is sent instead has a Date of its own.
+        x.reply_fields.cut(fields);
+    }
     pumped?;
     Ok(reusable && body.ended_cleanly() && !leg.uploading.get())
 }
 
 /// Moves a body from an origin to the client, the head in front.
 async fn pump<R: Runtime>(
+    watch: &Watch<'_, R>,
     body: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
     head: Buf,
@@ -294,10 +304,20 @@ async fn pump<R: Runtime>(
     if ended {
         return Ok(());
     }
-    while let Some(piece) = body.next().await? {
+    while let Some(piece) = watch.over(body.next()).await?? {
         outgoing.piece(piece).await?;
     }
     outgoing.end(body.trailers()).await
+}
+
+/// An origin that sent an interim response has begun to answer: its close is no idle connection's.
+fn behind_interim(fault: Fault, interims: u32) -> Fault {
+    match fault.kind {
+        FaultKind::ConnectionTerminated if interims > 0 => {
+            Fault { kind: FaultKind::HttpResponseIncomplete, again: Again::Never, ..fault }
+        }
+        _ => fault,
+    }
 }
 
 fn head_too_large() -> Fault {

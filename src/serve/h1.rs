@@ -23,6 +23,7 @@ use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::connection::Downstream;
 use crate::serve::exchange::{self, Way};
 use crate::serve::outgoing::Outgoing;
+use crate::serve::watch::Watch;
 use crate::serve::work::Work;
 use crate::serve::{Core, answer, proxy_header, record};
 
@@ -50,9 +51,10 @@ pub async fn busy<R: Runtime>(
     connection: &Downstream<R>,
     mut arrived: Option<Arrived>,
 ) -> After {
-    let (up, down) = (core.deadlines.slot(), core.deadlines.slot());
+    let slots = [core.deadlines.slot(), core.deadlines.slot(), core.deadlines.slot()];
+    let [_, down, _] = &slots;
     if arrived.is_none() {
-        match proxy_header::read(core, connection, &down).await {
+        match proxy_header::read(core, connection, down).await {
             Ok(behind) => arrived = behind.map(|bytes| Arrived::of(core, bytes)),
             Err(after) => return after,
         }
@@ -62,7 +64,7 @@ pub async fn busy<R: Runtime>(
         let Ok(head) = arrived.take().map_or_else(|| Arrived::nothing(core), Ok) else {
             break After::Close;
         };
-        match serve_one(core, connection, &mut work, head, &up, &down).await {
+        match serve_one(core, connection, &mut work, head, &slots).await {
             Next::Request(Some(bytes)) => arrived = Some(Arrived::of(core, bytes)),
             Next::Request(None) => {
                 let Some(_lingering) = core.linger() else { break After::Idle };
@@ -97,8 +99,7 @@ async fn serve_one<R: Runtime>(
     connection: &Downstream<R>,
     work: &mut Work,
     head: Arrived,
-    up: &Slot,
-    down: &Slot,
+    [up, down, aside]: &[Slot; 3],
 ) -> Next {
     let installed = core.installed();
     let Some(listener) = connection.listener(&installed) else { return Next::Close };
@@ -107,7 +108,7 @@ async fn serve_one<R: Runtime>(
     x.timeline.begun = head.begun;
     x.began = head.began;
     x.client = proxy_header::client(connection, listener);
-    let mut outgoing = Outgoing::new(core, &connection.stream, down, listener.body_timeout);
+    let mut outgoing = Outgoing::new(core, &connection.stream, down, listener);
     let buf = match read_head(core, connection, listener, down, x, head).await {
         Ok(buf) => buf,
         Err(Unread::Gone) => return Next::Close,
@@ -134,8 +135,10 @@ async fn serve_one<R: Runtime>(
     let length = x.head.body;
     let mut incoming =
         BodyReader::new(core, &connection.stream, up, chunks, length, arrived, rules);
+    incoming.demand(listener.body_rate_min);
     let in_flight = core.exchange();
-    let way = Way { core, installed: &installed, listener, up, down };
+    let watch = &Watch::new(core, &connection.stream, aside);
+    let way = Way { core, installed: &installed, listener, up, down, watch };
     exchange::run(&way, x, response, &mut incoming, &mut outgoing).await;
     drop(in_flight);
     let body_bytes = incoming.wire_bytes();

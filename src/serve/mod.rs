@@ -15,11 +15,14 @@ pub mod forward;
 pub mod h1;
 pub mod join;
 pub mod outgoing;
+pub mod pace;
 pub mod proxy_header;
 pub mod record;
 pub mod request_head;
 pub mod shard;
+pub mod watch;
 pub mod work;
+pub mod writing;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::gateway::listener::Listener;
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::{Status, Version};
+use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
-use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
+use crate::serve::pace::Pace;
+use crate::serve::writing::Writing;
 
 /// The writer of one response.
 pub struct Outgoing<'a, R: Runtime> {
@@ -31,6 +34,7 @@ pub struct Outgoing<'a, R: Runtime> {
     pub bytes: u64,
     framing: BodyLength,
     pause_max: Duration,
+    pace: Pace,
 }
 
 /// Pieces of a body up to this size are copied behind the head, so that both leave in one write; the
@@ -43,7 +47,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         core: &'a Core<R>,
         stream: &'a R::Stream,
         slot: &'a Slot,
-        pause_max: Duration,
+        listener: &Listener,
     ) -> Self {
         Self {
             core,
@@ -55,7 +59,8 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             begun: false,
             bytes: 0,
             framing: BodyLength::None,
-            pause_max,
+            pause_max: listener.body_timeout,
+            pace: Pace::new(listener.body_rate_min, listener.body_timeout),
         }
     }
 
@@ -170,20 +175,16 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// Writes all of `buf`.
     ///
     /// # Errors
-    /// The client is gone, or takes nothing for too long.
+    /// The client is gone, takes nothing for too long, or less than it must.
     pub async fn write(&mut self, buf: Buf) -> Result<(), Fault> {
         self.bytes += buf.len() as u64;
-        let until = self.core.runtime.now() + self.pause_max;
-        match self.slot.within(until, self.stream.write_all(buf)).await {
-            Ok((Ok(()), _)) => Ok(()),
-            Ok((Err(_), _)) | Err(_) => {
-                self.keep_alive = false;
-                Err(Fault {
-                    kind: FaultKind::ClientGone,
-                    side: Side::Downstream,
-                    again: Again::Never,
-                })
-            }
+        let Self { core, stream, slot, pause_max, .. } = *self;
+        let writing = Writing { core, stream, slot, pause_max };
+        if writing.all(buf, &mut self.pace).await.is_err() {
+            self.keep_alive = false;
+            let kind = FaultKind::ClientGone;
+            return Err(Fault { kind, side: Side::Downstream, again: Again::Never });
         }
+        Ok(())
     }
 }

@@ -96,6 +96,7 @@ fn defaults_in_words_are_the_defaults_in_numbers() {
     assert_eq!(bytes(&LIMITS, "target_bytes_max"), defaults::TARGET_BYTES_MAX);
     assert_eq!(number(&LIMITS, "fields_max"), defaults::FIELDS_MAX as u64);
     assert_eq!(number(&LIMITS, "connections_max"), defaults::CONNECTIONS_MAX as u64);
+    assert_eq!(bytes(&LIMITS, "body_rate_min"), defaults::BODY_RATE_MIN);
     assert_eq!(duration(&LISTEN_TIMEOUT, "head"), defaults::HEAD_TIMEOUT);
     assert_eq!(duration(&LISTEN_TIMEOUT, "body"), defaults::BODY_TIMEOUT);
     assert_eq!(duration(&LISTEN_TIMEOUT, "idle"), defaults::IDLE_TIMEOUT);

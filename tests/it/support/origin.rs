@@ -5,7 +5,7 @@
 //! ambiguous is a failure of the gateway, shown by `requests`. It never answers what a script did not say.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -42,6 +42,10 @@ pub enum Step {
     Send(Vec<u8>),
     /// Goes on when the test opens the gate.
     Wait(Gate),
+    /// One write for each byte.
+    Drip(Vec<u8>),
+    /// Says that nothing more will be sent, and goes on reading.
+    HalfClose,
     /// Ends the connection with FIN.
     Close,
     /// Ends the connection with RST.
@@ -313,6 +317,12 @@ fn serve(
                         return;
                     }
                 }
+                Step::Drip(bytes) => {
+                    if bytes.chunks(1).any(|byte| stream.write_all(byte).is_err()) {
+                        return;
+                    }
+                }
+                Step::HalfClose => drop(stream.shutdown(Shutdown::Write)),
                 Step::Wait(gate) => gate.wait(),
                 Step::Close => return,
                 Step::Reset => return reset(&stream),

@@ -182,6 +182,20 @@ impl Wire {
         std::mem::take(&mut self.rest)
     }
 
+    /// How many of the next `count` content bytes come before the gateway closes.
+    pub fn until_close_of(&mut self, count: usize) -> usize {
+        while self.rest.len() < count && self.more().is_ok() {}
+        self.rest.drain(..count.min(self.rest.len())).count()
+    }
+
+    /// Whether the gateway has sent something, or closed.
+    pub fn has_something(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let got = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        !self.rest.is_empty() || !matches!(&got, Err(e) if e.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Everything until the gateway closes.
     pub fn until_close(&mut self) -> Vec<u8> {
         while self.more().is_ok() {}
