@@ -44,7 +44,8 @@ const LAYERS: &[(&str, &str)] = &[
 const LAYER_EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 /// Files longer than the bound, because they are tables.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] =
+    &[("src/config/language.rs", "the table of every key of the language, once")];
 
 /// Functions longer than the bound, because they are tables.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[];
