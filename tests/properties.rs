@@ -5,6 +5,8 @@
 
 #[path = "properties/aggregate.rs"]
 mod aggregate;
+#[path = "properties/client.rs"]
+mod client;
 #[path = "properties/http.rs"]
 mod http;
 #[path = "properties/net.rs"]

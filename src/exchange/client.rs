@@ -174,6 +174,13 @@ pub fn behind(
     peer
 }
 
+/// Whether every Forwarded line keeps the grammar: what does not is not passed on, for an origin might read
+/// an open quote of a client's as reaching into what our neighbour wrote.
+pub fn forwarded_is_whole(request: Request<'_>) -> bool {
+    let mut lines = request.head.fields.all(FieldName::Forwarded, request.raw);
+    lines.all(forwarded::is_whole)
+}
+
 /// Walks entries, the nearest first, as long as the one before is trusted. An entry that is malformed, or
 /// hides its address, ends the walk.
 fn walk(

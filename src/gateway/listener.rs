@@ -70,7 +70,9 @@ impl Listener {
         let trusted = self.trusts(x.client.peer);
         let sources = &*self.client_address;
         x.client.trusted = trusted;
-        x.client.forwarded = trusted && sources.contains(&AddressSource::Forwarded);
+        x.client.forwarded = trusted
+            && sources.contains(&AddressSource::Forwarded)
+            && client::forwarded_is_whole(x.request());
         let client = x.client;
         let peer = Said { address: client.peer, port: client.port, tls: None };
         let said = if trusted {

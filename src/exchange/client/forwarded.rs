@@ -12,12 +12,23 @@ use crate::http::chars;
 
 /// The elements of one line, the last first; `None` for one that tells no address.
 pub(super) fn from_right(value: &[u8]) -> impl Iterator<Item = Option<Said>> {
+    cut(value).map(|text| element(text)?.said())
+}
+
+/// Whether every element of a line keeps the grammar, so that whoever reads on finds the same ones. A list
+/// may have empty elements (RFC 9110 §5.6.1.2).
+pub(super) fn is_whole(value: &[u8]) -> bool {
+    cut(value).all(|text| text.is_empty() || element(text).is_some())
+}
+
+/// The texts between commas, the last first.
+fn cut(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(value);
     std::iter::from_fn(move || {
         let value = rest?;
         let comma = last_comma(value);
         rest = comma.map(|at| &value[..at]);
-        Some(element(chars::trim(&value[comma.map_or(0, |at| at + 1)..])))
+        Some(chars::trim(&value[comma.map_or(0, |at| at + 1)..]))
     })
 }
 
@@ -40,25 +51,39 @@ fn last_comma(value: &[u8]) -> Option<usize> {
     None
 }
 
-/// `forwarded-element = [ forwarded-pair ] *( ";" [ forwarded-pair ] )`.
-fn element(mut text: &[u8]) -> Option<Said> {
-    let (mut node, mut proto) = (None, None);
-    // By, for, host, proto: each at most once (§4). Others may come and are not looked at.
-    let mut seen = [false; 4];
-    while !text.is_empty() {
-        if text[0] == b';' {
+/// What is looked at of an element.
+#[derive(Default)]
+struct Element<'a> {
+    node: Option<&'a [u8]>,
+    proto: Option<&'a [u8]>,
+}
+
+impl Element<'_> {
+    fn said(&self) -> Option<Said> {
+        let tls = self.proto.map(|proto| proto.eq_ignore_ascii_case(b"https"));
+        Some(Said { tls, ..node(self.node?)? })
+    }
+}
+
+/// `forwarded-element = [ forwarded-pair ] *( ";" [ forwarded-pair ] )`; `None` if it is none.
+fn element(mut text: &[u8]) -> Option<Element<'_>> {
+    const KNOWN: [&[u8]; 4] = [b"by", b"for", b"host", b"proto"];
+    let mut element = Element::default();
+    // Each at most once (§4). Others may come and are not looked at.
+    let mut seen = [false; KNOWN.len()];
+    while let Some(first) = text.first() {
+        if *first == b';' {
             text = &text[1..];
             continue;
         }
         let (name, value, behind) = pair(text)?;
-        let known = [&b"by"[..], b"for", b"host", b"proto"];
-        if let Some(index) = known.iter().position(|known| known.eq_ignore_ascii_case(name)) {
+        if let Some(index) = KNOWN.iter().position(|known| known.eq_ignore_ascii_case(name)) {
             if std::mem::replace(&mut seen[index], true) {
                 return None;
             }
             match index {
-                1 => node = Some(value),
-                3 => proto = Some(value),
+                1 => element.node = Some(value),
+                3 => element.proto = Some(value),
                 _ => {}
             }
         }
@@ -68,8 +93,7 @@ fn element(mut text: &[u8]) -> Option<Said> {
             Some(_) => return None,
         };
     }
-    let said = self::node(node?)?;
-    Some(Said { tls: proto.map(|proto| proto.eq_ignore_ascii_case(b"https")), ..said })
+    Some(element)
 }
 
 /// A name, a value without its quotes, and what follows. No whitespace surrounds the equals sign.

@@ -148,6 +148,24 @@ fn what_a_client_wrote_never_changes_how_our_neighbour_is_read() {
 }
 
 #[test]
+fn a_line_is_whole_when_all_its_elements_are() {
+    for good in [
+        "for=_hidden, for=unknown",
+        "",
+        ", ,for=1.2.3.4",
+        "a=b;c=\"d, e\\\"\"",
+        "host=\"x\";proto=http",
+    ] {
+        assert!(forwarded::is_whole(good.as_bytes()), "{good}");
+    }
+    for bad in
+        ["for=\", for=1.2.3.4", "for", "for=1.2.3.4 , x y", "a=b;a", "for=1;for=2", "a=\"b\\\""]
+    {
+        assert!(!forwarded::is_whole(bad.as_bytes()), "{bad}");
+    }
+}
+
+#[test]
 fn forwarded_tells_how_the_client_came() {
     let chain = [AddressSource::Forwarded];
     let line = "for=203.0.113.5;proto=https, for=10.0.0.2;proto=http";
