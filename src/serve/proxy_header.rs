@@ -202,3 +202,29 @@ pub async fn send<R: Runtime>(
         Err(_) => fault(FaultKind::ConnectionTimeout, Again::Always),
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_small_for_idle_connections() {
+        assert!(size_of::<Preface>() <= 16);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_zero_in_the_clients_family() {
+        let client = |address: &str| Client {
+            address: address.parse().expect("an address"),
+            ..Client::default()
+        };
+        let told = |client: Client| {
+            let Endpoints { source, destination } = ends(&client);
+            format!("{source} {destination}")
+        };
+        assert_eq!(told(client("203.0.113.5")), "203.0.113.5:0 0.0.0.0:0");
+        assert_eq!(told(client("2001:db8::1")), "[2001:db8::1]:0 [::]:0");
+        let destination = Some("10.0.0.1:80".parse().expect("an address"));
+        let known = Client { destination, address_port: 7, ..client("203.0.113.5") };
+        assert_eq!(told(known), "203.0.113.5:7 10.0.0.1:80");
+    }
+}
