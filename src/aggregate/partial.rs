@@ -13,6 +13,7 @@ use crate::aggregate::view::{OnPartial, View};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::template::Sink;
 use crate::http::Status;
+use crate::http::coding::CodingFault;
 
 /// Why a part failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +42,10 @@ pub enum PartFault {
     Unavailable,
     /// The connection was closed before an answer.
     Reset,
-    /// The answer is not HTTP as we read it, or in a content coding that was not asked for.
+    /// The answer is not HTTP as we read it.
     Protocol,
+    /// The body is in a content coding that we do not know, or not what its coding says.
+    Coding,
     /// A value that its request takes from another part's answer is not there.
     Reference,
     /// The same, because that other part failed.
@@ -72,6 +75,7 @@ impl PartFault {
             Self::Unavailable => "unavailable",
             Self::Reset => "reset",
             Self::Protocol => "protocol",
+            Self::Coding => "coding",
             Self::Reference => "reference",
             Self::Dependency => "dependency",
             Self::Unfit => "unfit",
@@ -107,6 +111,16 @@ impl From<JsonFault> for PartFault {
             JsonFault::Truncated => Self::Truncated,
             JsonFault::TooDeep => Self::TooDeep,
             JsonFault::NotUtf8 => Self::NotUtf8,
+        }
+    }
+}
+
+impl From<CodingFault> for PartFault {
+    fn from(fault: CodingFault) -> Self {
+        match fault {
+            CodingFault::Unknown | CodingFault::Malformed => Self::Coding,
+            CodingFault::Truncated => Self::Truncated,
+            CodingFault::TooLarge => Self::TooLarge,
         }
     }
 }

@@ -71,6 +71,8 @@ pub struct Part {
     pub shape: Option<Selection>,
     /// Whether its members stand in the document themselves, not below its name.
     pub flatten: bool,
+    /// Content codings that it is asked to answer in; none: `identity`.
+    pub codings: Box<[Box<str>]>,
     /// Fields of its answer that go to the client.
     pub reply_headers: Box<[Box<str>]>,
     /// `,"name":`.
@@ -162,6 +164,7 @@ impl Part {
             pick: None,
             shape: None,
             flatten: false,
+            codings: Box::default(),
             reply_headers: Box::default(),
             key_text: Box::default(),
             label: Box::default(),

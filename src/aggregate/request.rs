@@ -3,7 +3,7 @@
 //! Nothing of the client's request goes inward that the plan does not name (CONFIG.md rule 8), and never
 //! a field that would change how the message is framed or answered. What always goes: who asked for what
 //! (`traceparent`, `x-request-id`, handed in as lines), how much time is left (`x-request-deadline-ms`),
-//! `accept: application/json` and, because bytes are spliced, `accept-encoding: identity`.
+//! `accept: application/json` and, unless the part names codings, `accept-encoding: identity`.
 //!
 //! All parts' requests are rehearsed before the first is sent, so that a value that the client's request
 //! lacks refuses the whole and nobody is asked (CONFIG.md rule 6).
@@ -95,7 +95,9 @@ pub fn write<S: Sink>(
 pub(super) fn constant_fields(part: &Part, pass: &Pass) -> Box<[u8]> {
     let own = part.headers.iter().map(|(name, _)| name);
     let mut names = own.chain(&pass.headers);
-    let mut lines = b"accept-encoding: identity\r\n".to_vec();
+    let codings =
+        if part.codings.is_empty() { "identity".to_owned() } else { part.codings.join(", ") };
+    let mut lines = format!("accept-encoding: {codings}\r\n").into_bytes();
     if !names.any(|name| name.eq_ignore_ascii_case("accept")) {
         lines.extend_from_slice(b"accept: application/json\r\n");
     }

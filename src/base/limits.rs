@@ -86,6 +86,13 @@ pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
 
 // ---- http ----------------------------------------------------------------------------------------
 
+/// What one step of decoding a content coding uses or makes. Unit: bytes. About half a millisecond, after which
+/// others have their turn. A block of zstd is at most as long (RFC 8878 §3.1.1.2.4).
+pub const CODING_STEP_BYTES: usize = 128 * 1024;
+/// Members of one gzip body, or frames of one zstd body. Each costs tables of its own; real bodies have one.
+pub const CODING_MEMBERS_MAX: usize = 64;
+/// Largest window of a zstd frame. Unit: bytes. RFC 9659 §3 lets no sender use more for the coding `zstd`.
+pub const ZSTD_WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Digits of a Content-Length. Nineteen always fit 64 bits; RFC 9110 §8.6 asks to guard against overflow.
 pub const CONTENT_LENGTH_DIGITS_MAX: usize = 19;
 /// The largest body or chunk whose length we accept. Unit: bytes. 2^63 - 1, so that offsets never wrap,

@@ -90,6 +90,7 @@ fn one(
     };
     let shape = shape?;
     (made.pick, made.shape, made.flatten) = (shape.pick, shape.selection, shape.flatten);
+    made.codings = part.codings.iter().map(|coding| coding.value.as_str().into()).collect();
     made.otherwise =
         part.fallback.as_ref().map(|value| value.value.to_string().into_bytes().into());
     made.reply_headers = part.headers.iter().map(|name| name.value.as_str().into()).collect();

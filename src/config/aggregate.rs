@@ -17,6 +17,7 @@ use crate::config::language::PART;
 use crate::config::reader::{Reader, wrong_type};
 use crate::config::shaping::{self, Shaping};
 use crate::config::span::{Span, Spanned, Text};
+use crate::config::suggest::nearest;
 use crate::config::tree::{Entry, Kind, Log, Node};
 
 /// One call of a merge.
@@ -34,6 +35,8 @@ pub struct Part {
     pub fallback: Option<Spanned<Value>>,
     /// What becomes of the answer.
     pub shaping: Shaping,
+    /// Content codings that its answer may come in, as Accept-Encoding names them.
+    pub codings: Vec<Text>,
     /// Fields of its answer that go to the client, in lower case.
     pub headers: Vec<Text>,
     /// Fields sent with the call: names in lower case, values are templates.
@@ -93,6 +96,7 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
     let fallback = reader.node("else").and_then(|node| json_value(node, log));
     let timeout = reader.duration("timeout");
     let shaping = shaping::read(&reader);
+    let codings = read_codings(&reader);
     let headers = fields::names(reader.texts("headers"), log);
     let request_headers = fields::to_send(reader.fields("request_headers"), log);
     let (method, call) = read_method(&reader, entry)?;
@@ -102,11 +106,40 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
         log.push(diagnostic.help("use `post`, `put` or `patch`"));
     }
     let name = entry.key.clone();
-    Some(Part { name, method, call, timeout, fallback, shaping, headers, request_headers, body })
+    Some(Part {
+        name,
+        method,
+        call,
+        timeout,
+        fallback,
+        shaping,
+        codings,
+        headers,
+        request_headers,
+        body,
+    })
 }
 
 fn json_value(node: &Node, log: &Log) -> Option<Spanned<Value>> {
     to_json(node, log).map(|value| Spanned::new(value, node.span))
+}
+
+/// The content codings of RFC 9110 §8.4.1 that can be undone.
+const CODINGS: [&str; 3] = ["gzip", "br", "zstd"];
+
+fn read_codings(reader: &Reader<'_>) -> Vec<Text> {
+    let mut codings = reader.texts("accept_encoding");
+    codings.retain(|coding| {
+        let known = CODINGS.contains(&coding.value.as_str());
+        if !known {
+            let message = format!("`{}` is not a coding that can be undone here", coding.value);
+            let diagnostic = Diagnostic::error(codes::NOT_ONE_OF, coding.span, message);
+            let near = nearest(&coding.value, CODINGS.iter().copied());
+            reader.log.push(diagnostic.suggest(near, "").help("one of `gzip`, `br`, `zstd`"));
+        }
+        known
+    });
+    codings
 }
 
 /// The one method of a part and its call.

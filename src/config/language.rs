@@ -530,6 +530,12 @@ pub static PART: Section = Section {
             "Puts the members of the part, which has to be an object, into the answer itself.",
         )
         .or("`false`"),
+        Key::new(
+            "accept_encoding",
+            Shape::Texts,
+            "Content codings that the part may answer in: `\"gzip\"`, `\"br\"`, `\"zstd\"`.",
+        )
+        .or("none: `identity`"),
         Key::new("headers", Shape::Texts, "Fields of the part's answer that go to the client."),
         Key::new(
             "request_headers",

@@ -174,6 +174,13 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
+    /// Every value of a known field, in the order received.
+    pub fn all(&self, id: FieldName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let raw = self.raw;
+        let fields = self.head.fields.iter().filter(move |field| field.id == id);
+        fields.map(move |field| field.value.of(raw))
+    }
+
     /// The first value of a known field.
     pub fn field(&self, id: FieldName) -> Option<&'a [u8]> {
         self.head.fields.find(id, self.raw)

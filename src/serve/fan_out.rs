@@ -21,6 +21,7 @@ use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{Again, Fault, Side};
 use crate::exchange::template::{PartValues, RenderError, Sink};
+use crate::http::coding::Coding;
 use crate::http::framing::BodyLength;
 use crate::http::head::Response;
 use crate::http::names::FieldName;
@@ -31,6 +32,7 @@ use crate::runtime::deadline::Slot;
 use crate::serve::answer::{self, Local};
 use crate::serve::attempt::{self, Asked, Lease};
 use crate::serve::body::{BodyReader, BodyRules};
+use crate::serve::decode;
 use crate::serve::join::{self, Then};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::work::ResponseScratch;
@@ -401,10 +403,12 @@ async fn collect<R: Runtime>(
     let Call { core, merging: Merging { plan, view, .. }, index, slot, .. } = *call;
     let part = &plan.parts[index];
     let ResponseScratch { head, chunks } = scratch;
-    let coding = Response { head, raw: buf.data() }.field(FieldName::ContentEncoding);
-    if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
-        return Err(Failure::Part(PartFault::Protocol));
-    }
+    let good = part.judge_status(head.status);
+    // How a failure is encoded matters to nobody.
+    let coding = match good {
+        Ok(()) => coding_of(Response { head, raw: buf.data() })?,
+        Err(_) => None,
+    };
     let bytes_max = u64::from(part.bytes_max);
     if matches!(head.body, BodyLength::Exact(bytes) if bytes > bytes_max) {
         return Err(Failure::Part(PartFault::TooLarge));
@@ -415,7 +419,6 @@ async fn collect<R: Runtime>(
     let rules = BodyRules { side: Side::Upstream, pause_max: deadline.since(now), bytes_max };
     let mut reader =
         BodyReader::new(core, lease.stream(), slot, chunks, head.body, Some(buf), rules);
-    let good = part.judge_status(head.status);
     // The body of a failure is of no use but for its connection, and only if it is here already.
     let body = if good.is_ok() {
         whole(&mut reader, deadline, head.body).await?
@@ -429,6 +432,14 @@ async fn collect<R: Runtime>(
         lease.give_back(core.runtime.now());
     }
     good.map_err(Failure::Part)?;
+    let body = match coding {
+        Some(coding) if !body.bytes().is_empty() => {
+            let whole =
+                decode::whole(core, coding, body.bytes(), part.bytes_max as usize, deadline);
+            Body::Collected(whole.await.map_err(Failure::Part)?)
+        }
+        _ => body,
+    };
     let mut shaped = Vec::new();
     let taken =
         core.shard(|shard| part.judge(head.status, body.bytes(), &mut shard.tokens, &mut shaped));
@@ -460,6 +471,12 @@ fn shown(
     view::cut(whole, selection, tokens, &mut kept);
     *shaped = kept;
     Taken::Shaped(span)
+}
+
+/// The content coding of an answer.
+fn coding_of(response: Response<'_>) -> Result<Option<Coding>, Failure> {
+    let coding = Coding::of(response.all(FieldName::ContentEncoding));
+    coding.map_err(|fault| Failure::Part(fault.into()))
 }
 
 /// The lines of an answer's fields that survive the merge, in the order received; each value of a

@@ -8,6 +8,7 @@ pub mod arriving;
 pub mod attempt;
 pub mod body;
 pub mod connection;
+pub mod decode;
 pub mod duplex;
 pub mod exchange;
 pub mod fan_out;

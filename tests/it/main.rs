@@ -12,6 +12,7 @@ mod attacks;
 mod balance;
 mod bodies;
 mod cli;
+mod codings;
 mod demo;
 mod drain;
 mod edge;

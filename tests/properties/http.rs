@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use ringway::base::buffer::BufferPool;
+use ringway::http::coding;
 use ringway::http::framing::BodyLength;
 use ringway::http::h1::chunked::{self, Decoder};
 use ringway::http::h1::fuzz;
@@ -214,6 +215,39 @@ fn the_fuzz_corpus_breaks_no_promise() {
     replay("h1_response", fuzz::response);
     replay("chunked", fuzz::chunked);
     replay("target", fuzz::target);
+    replay("coding", coding::fuzz::coding);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_body_in_a_coding_ends_within_its_bound(
+        choice in 0u8..3,
+        text in prop::collection::vec("[a-e\\{\\}\":,]{0,40}", 0..40),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 0..4),
+    ) {
+        let text = text.concat();
+        let mut body = match choice {
+            0 => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+                std::io::Write::write_all(&mut encoder, text.as_bytes()).expect("a vector takes all");
+                encoder.finish().expect("a vector takes all")
+            }
+            1 => {
+                let mut out = Vec::new();
+                brotli::BrotliCompress(&mut text.as_bytes(), &mut out, &Default::default()).expect("a vector takes all");
+                out
+            }
+            _ => ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest),
+        };
+        for (at, byte, cut) in edits {
+            let at = at.index(body.len().max(1));
+            if cut { body.truncate(at) } else if at < body.len() { body[at] = byte }
+        }
+        body.insert(0, choice);
+        coding::fuzz::coding(&body);
+    }
 }
 
 /// Runs one target over every file kept for it.
