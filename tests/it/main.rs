@@ -18,6 +18,7 @@ mod drain;
 mod edge;
 mod exchanges;
 mod faults;
+mod framing;
 mod h1;
 mod hostile;
 mod jwt;

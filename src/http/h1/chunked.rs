@@ -210,7 +210,8 @@ impl Decoder {
             (State::Space, b';') => Ok(State::Extension),
             (State::Space, _) => Err(ChunkError::SizeLine),
             (_, b'\r') => Ok(State::SizeLf),
-            (_, b'\t' | 0x20..=0x7e) => Ok(State::Extension),
+            // obs-text may stand in a quoted value (RFC 9110 §5.6.4); no extension goes any further.
+            (_, b'\t' | 0x20..=0x7e | 0x80..) => Ok(State::Extension),
             _ => Err(ChunkError::Extension),
         }
     }

@@ -381,7 +381,8 @@ fn line(stream: &mut TcpStream, rest: &mut Vec<u8>, at: &mut usize) -> Result<St
 }
 
 fn parse_head(head: &[u8]) -> Result<Request, String> {
-    let text = std::str::from_utf8(head).map_err(|_| "a head that is not UTF-8")?;
+    // Values may hold bytes above ASCII (obs-text, RFC 9110 §5.5); `raw` has them as they came.
+    let text = String::from_utf8_lossy(head);
     let mut lines = text.split("\r\n");
     let request_line = lines.next().unwrap_or_default();
     let parts: Vec<&str> = request_line.split(' ').collect();

@@ -61,7 +61,7 @@ fn lines_end_with_crlf_only() {
         b"5;\nx\r\nhello\r\n0\r\n\r\n",
         b"5;a\rX\r\nhello\r\n0\r\n\r\n",
         b"5;a\0\r\nhello\r\n0\r\n\r\n",
-        b"5;a\x80\r\nhello\r\n0\r\n\r\n",
+        b"5;a\x7f\r\nhello\r\n0\r\n\r\n",
         b"0\r\nX: y\nZ: z\r\n\r\n",
         b"0\r\nX: y\0\r\n\r\n",
     ] {
