@@ -59,18 +59,20 @@ fn source(source: &config::listener::AddressSource) -> AddressSource {
 }
 
 fn spelling(path: PathPolicy) -> PathSpelling {
-    // `Normalise` cannot be asked for here: `config` reads it for dots and empty segments only.
+    // `config` reads `Normalise` for dots and empty segments only, and `SameRoute` for all but dots.
     let delimiter = |spelling: Spelling| match spelling {
+        Spelling::SameRoute => Delimiter::SameRoute,
         Spelling::Keep => Delimiter::Keep,
         Spelling::Refuse | Spelling::Normalise => Delimiter::Refuse,
     };
     PathSpelling {
         dot_segments: match path.dot_segments {
-            Spelling::Refuse => DotSegments::Refuse,
+            Spelling::Refuse | Spelling::SameRoute => DotSegments::Refuse,
             Spelling::Keep => DotSegments::Keep,
             Spelling::Normalise => DotSegments::Resolve,
         },
         empty_segments: match path.empty_segments {
+            Spelling::SameRoute => EmptySegments::SameRoute,
             Spelling::Refuse => EmptySegments::Refuse,
             Spelling::Keep => EmptySegments::Keep,
             Spelling::Normalise => EmptySegments::Merge,

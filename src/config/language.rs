@@ -95,7 +95,8 @@ pub static PATH: Section = Section {
     title: "listen.path",
     here: "this path policy",
     doc: "Origins read such paths in different ways, so a path that passed one route's policies could mean \
-          another route to the origin. Refused with 400 unless kept here. Control bytes, backslashes and broken escapes are always refused.",
+          another route to the origin. `same_route` takes one where every reading of it leads to one route, and refuses it with 400 \
+          elsewhere. Control bytes, backslashes and broken escapes are always refused.",
     keys: &[
         Key::new(
             "dot_segments",
@@ -105,14 +106,18 @@ pub static PATH: Section = Section {
         .or("`\"refuse\"`"),
         Key::new(
             "empty_segments",
-            Shape::Choice(&["refuse", "merge", "keep"]),
+            Shape::Choice(&["same_route", "refuse", "merge", "keep"]),
             "`/a//b`. `merge` makes it `/a/b` before routing and forwards that.",
         )
-        .or("`\"refuse\"`"),
-        Key::new("encoded_slash", Shape::Choice(&["refuse", "keep"]), "`/a%2Fb`.")
-            .or("`\"refuse\"`"),
-        Key::new("semicolon", Shape::Choice(&["refuse", "keep"]), "`/a;x=1/b`: path parameters.")
-            .or("`\"refuse\"`"),
+        .or("`\"same_route\"`"),
+        Key::new("encoded_slash", Shape::Choice(&["same_route", "refuse", "keep"]), "`/a%2Fb`.")
+            .or("`\"same_route\"`"),
+        Key::new(
+            "semicolon",
+            Shape::Choice(&["same_route", "refuse", "keep"]),
+            "`/a;x=1/b`: path parameters. `keep` matches without them.",
+        )
+        .or("`\"same_route\"`"),
     ],
 };
 

@@ -2,7 +2,7 @@
 //!
 //! Bounds are values here, never unlimited: what the file leaves out has its default from
 //! `defaults.rs`. Path spellings follow RFC 3986 §2.2, §3.3 and §5.2.4; the default refuses every
-//! spelling that two servers could read differently.
+//! spelling that two servers could read as two routes.
 
 use std::time::Duration;
 
@@ -64,7 +64,10 @@ pub enum AddressSource {
 /// What happens to a spelling that origins read in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
-    /// Answered with 400. The default everywhere.
+    /// Taken where every reading of it leads to one route, and answered with 400 elsewhere. The default
+    /// of all but dot segments, which know only the three others.
+    SameRoute,
+    /// Answered with 400.
     Refuse,
     /// Routed and forwarded as it is.
     Keep,
@@ -88,12 +91,11 @@ pub struct PathPolicy {
 
 impl Default for PathPolicy {
     fn default() -> Self {
-        let refuse = Spelling::Refuse;
         Self {
-            dot_segments: refuse,
-            empty_segments: refuse,
-            encoded_slash: refuse,
-            semicolon: refuse,
+            dot_segments: Spelling::Refuse,
+            empty_segments: Spelling::SameRoute,
+            encoded_slash: Spelling::SameRoute,
+            semicolon: Spelling::SameRoute,
         }
     }
 }
@@ -316,16 +318,18 @@ fn address_source(reader: &Reader<'_>, text: &Text) -> Option<AddressSource> {
 }
 
 fn read_path(reader: &Reader<'_>) -> PathPolicy {
-    let spelling = |key: &str| match reader.choice(key).map(|word| word.value) {
+    let default = PathPolicy::default();
+    let spelling = |key: &str, default: Spelling| match reader.choice(key).map(|word| word.value) {
         Some("keep") => Spelling::Keep,
         Some("resolve" | "merge") => Spelling::Normalise,
-        _ => Spelling::Refuse,
+        Some("refuse") => Spelling::Refuse,
+        _ => default,
     };
     PathPolicy {
-        dot_segments: spelling("dot_segments"),
-        empty_segments: spelling("empty_segments"),
-        encoded_slash: spelling("encoded_slash"),
-        semicolon: spelling("semicolon"),
+        dot_segments: spelling("dot_segments", default.dot_segments),
+        empty_segments: spelling("empty_segments", default.empty_segments),
+        encoded_slash: spelling("encoded_slash", default.encoded_slash),
+        semicolon: spelling("semicolon", default.semicolon),
     }
 }
 

@@ -6,8 +6,8 @@
 //!
 //! - A `Connection` option that names a field in `names.rs` (Host, Content-Length, Authorization,
 //!   X-Forwarded-For, …) is ignored: only unknown fields can be nominated away.
-//! - X-Forwarded-For/-Proto/-Host/-Port, Forwarded, X-Real-IP and Via of an untrusted client are dropped, as
-//!   are look-alikes such as `X_Forwarded_For`. A trusted proxy's X-Forwarded-For and Via are added to, its
+//! - X-Forwarded-For/-Proto/-Host/-Port, Forwarded, X-Real-IP, Via, X-Original-URL and X-Rewrite-URL
+//!   (by which some frameworks route) of an untrusted client are dropped, as are look-alikes such as `X_Forwarded_For`. A trusted proxy's X-Forwarded-For and Via are added to, its
 //!   -Proto, -Host and -Port kept; its Forwarded is added to only where the operator said that the field is
 //!   believed, because a proxy that does not know it passes on a client's. X-Real-IP is always written anew.
 //! - Requests get a Via with the pseudonym `ringway` (RFC 9110 §7.6.3 demands one inwards). Responses get
@@ -122,6 +122,8 @@ const TRUSTED_KEPT: FieldSet = FieldSet::of(&[
     FieldName::XForwardedHost,
     FieldName::XForwardedPort,
     FieldName::XForwardedProto,
+    FieldName::XOriginalUrl,
+    FieldName::XRewriteUrl,
 ]);
 
 /// Fields of a response that never pass.

@@ -52,8 +52,10 @@ pub enum FieldName {
     XForwardedHost,
     XForwardedPort,
     XForwardedProto,
+    XOriginalUrl,
     XRealIp,
     XRequestId,
+    XRewriteUrl,
     /// Not a name but a disguise: odd bytes (`_`, `.` and the like) in what a sloppy reader would take
     /// for a known name, such as `X_Forwarded_For`; or a forwarding field of somebody who is not trusted.
     /// Never forwarded and never found by name.
@@ -61,7 +63,7 @@ pub enum FieldName {
 }
 
 /// Every name that has a spelling, in the order of the enum.
-const SPELLINGS: [(FieldName, &str); 41] = [
+const SPELLINGS: [(FieldName, &str); 43] = [
     (F::AcceptEncoding, "accept-encoding"),
     (F::Age, "age"),
     (F::Authorization, "authorization"),
@@ -101,8 +103,10 @@ const SPELLINGS: [(FieldName, &str); 41] = [
     (F::XForwardedHost, "x-forwarded-host"),
     (F::XForwardedPort, "x-forwarded-port"),
     (F::XForwardedProto, "x-forwarded-proto"),
+    (F::XOriginalUrl, "x-original-url"),
     (F::XRealIp, "x-real-ip"),
     (F::XRequestId, "x-request-id"),
+    (F::XRewriteUrl, "x-rewrite-url"),
 ];
 
 impl FieldName {
@@ -177,7 +181,9 @@ impl FieldSet {
         F::XForwardedHost,
         F::XForwardedPort,
         F::XForwardedProto,
+        F::XOriginalUrl,
         F::XRealIp,
+        F::XRewriteUrl,
     ]);
 
     /// The set of these names.
@@ -228,8 +234,8 @@ fn by_length(length: usize) -> &'static [FieldName] {
         10 => &[F::Connection, F::KeepAlive, F::SetCookie, F::Tracestate],
         11 => &[F::Traceparent, F::RetryAfter],
         12 => &[F::ContentType, F::XRequestId, F::ProxyStatus],
-        13 => &[F::Authorization, F::CacheControl, F::IfNoneMatch],
-        14 => &[F::ContentLength],
+        13 => &[F::Authorization, F::CacheControl, F::IfNoneMatch, F::XRewriteUrl],
+        14 => &[F::ContentLength, F::XOriginalUrl],
         15 => &[F::AcceptEncoding, F::XForwardedFor, F::GatewayPartial],
         16 => &[
             F::ContentEncoding,

@@ -23,7 +23,7 @@ use crate::exchange::params::Params;
 use crate::http::head::Request;
 use crate::route::pattern::{HostPattern, Pattern};
 use crate::route::rank::{Clash, Problems};
-use crate::route::spelling::{PathFault, PathScratch, PathSpelling};
+use crate::route::spelling::{Delimiter, OtherReading, PathFault, PathScratch, PathSpelling};
 use crate::route::tree::{Search, Tree};
 
 /// Finds routes. Compiled, immutable, shared by all cores.
@@ -98,6 +98,21 @@ impl Router {
         if let Err(fault) = scratch.split(path, spelling) {
             return Found::PathRefused(fault);
         }
+        let found = self.find_as_split(request, path, params, scratch);
+        match found {
+            Found::Route(_) => self.refuse_other(request, path, found, spelling, scratch),
+            _ => found,
+        }
+    }
+
+    /// The best route for a path that was split.
+    fn find_as_split(
+        &self,
+        request: Request<'_>,
+        path: &[u8],
+        params: &mut Params,
+        scratch: &PathScratch,
+    ) -> Found {
         let allow = Allow::default();
         let mut search = Search { request, path, scratch, params, allow, look_alike: false };
         match self.search(&mut search) {
@@ -107,6 +122,26 @@ impl Router {
             None if search.allow.is_empty() => Found::Missing,
             None => Found::MethodRefused(search.allow),
         }
+    }
+
+    /// What was found, unless an origin that merges slashes or decodes them early would find another.
+    fn refuse_other(
+        &self,
+        request: Request<'_>,
+        path: &[u8],
+        found: Found,
+        spelling: &PathSpelling,
+        scratch: &mut PathScratch,
+    ) -> Found {
+        let Some((mut other, fault)) = scratch.other_reading(path) else { return found };
+        let OtherReading { path, scratch: split } = &mut *other;
+        let strict = PathSpelling { encoded_slash: Delimiter::Refuse, ..*spelling };
+        let again = match split.split(path, &strict) {
+            Ok(()) => self.find_as_split(request, path, &mut Params::default(), split),
+            Err(fault) => Found::PathRefused(fault),
+        };
+        scratch.other = Some(other);
+        if again == found { found } else { Found::PathRefused(fault) }
     }
 
     fn search(&self, search: &mut Search<'_>) -> Option<RouteId> {

@@ -1,11 +1,12 @@
 //! Which spellings of a path are taken: so that no spelling slips past a route's policies.
 //!
 //! What is forwarded is the raw target, and origins disagree about what `..`, `//`, `%2F`, `;`, `\` or a
-//! second layer of encoding mean (RFC 3986 §6; Tomcat, IIS and many frameworks each in their way). The
-//! default therefore refuses all of them (400); docs/path-spelling.md has the table. Control bytes,
-//! backslashes, broken escapes, text that is no UTF-8 and whatever is encoded twice are never taken. What
-//! is left may still be read as another name by an origin (`/Admin`, `/admin.`, `/admin%3Fx`): such a
-//! segment is folded here, and the search refuses it where its folded text is a literal of some route.
+//! second layer of encoding mean (RFC 3986 §6; Tomcat, IIS and many frameworks each in their way). A path
+//! is therefore taken only where every reading of it leads to one route; docs/path-spelling.md has the
+//! table. Dot segments, control bytes, backslashes, broken escapes and text that is no UTF-8 are refused
+//! whatever the routes are (400). A segment that an origin may read as another name (`/Admin`, `/admin.`,
+//! `/admin;x`, `/%2561dmin`) is folded here, and the search never serves past one whose folded text is a
+//! literal. A path that may fall into other segments (`//`, `%2F`) is searched once more as it falls.
 
 use crate::base::limits::{PATH_SEGMENTS_MAX, TARGET_BYTES_MAX};
 use crate::base::span::Span;
@@ -40,8 +41,11 @@ pub enum DotSegments {
 /// What is done with `//`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum EmptySegments {
-    /// 400.
+    /// Taken as empty segments where merging them leads to the same route; else, and at the start of a
+    /// path, 400.
     #[default]
+    SameRoute,
+    /// 400.
     Refuse,
     /// One slash, before matching and in what is forwarded.
     Merge,
@@ -52,8 +56,10 @@ pub enum EmptySegments {
 /// What is done with an encoded or reserved delimiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Delimiter {
-    /// 400.
+    /// Taken as a part of its segment where the other reading leads to the same route; else 400.
     #[default]
+    SameRoute,
+    /// 400.
     Refuse,
     /// Taken as a part of its segment.
     Keep,
@@ -83,7 +89,8 @@ pub enum PathFault {
     /// More than `PATH_SEGMENTS_MAX` segments.
     TooDeep,
     /// A segment that some origins read as the literal of another route: it differs from it only in the
-    /// case of letters, in dots or spaces at its end, in what follows `;`, `?`, `#` or `/`, or in width.
+    /// case of letters, in dots or spaces at its end, in what follows `;`, `?`, `#` or `/`, in width or in
+    /// a second layer of encoding; or a path that differs from another route's by a slash at the end.
     LookAlike,
 }
 
@@ -112,7 +119,25 @@ pub struct PathScratch {
     pub(super) segments: Vec<SegmentText>,
     decoded: Vec<u8>,
     folded: Vec<u8>,
+    /// In how many kinds the path may be read in other segments or names: bits of `EMPTY` and the like.
+    odd: u8,
+    /// Room for the other reading; made when a path first has one.
+    pub(super) other: Option<Box<OtherReading>>,
 }
+
+/// A path as an origin reads it that merges slashes, or decodes before it splits.
+#[derive(Debug, Default)]
+pub(super) struct OtherReading {
+    pub(super) path: Vec<u8>,
+    pub(super) scratch: PathScratch,
+}
+
+/// An empty segment that some origins merge away.
+const EMPTY: u8 = 1;
+/// An encoded slash that some origins split at.
+const SLASH: u8 = 2;
+/// A semicolon that some origins cut at.
+const SEMICOLON: u8 = 4;
 
 /// One segment: where it stands in the raw path, and its decoded text.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +154,7 @@ impl Default for PathScratch {
     fn default() -> Self {
         let segments = Vec::with_capacity(PATH_SEGMENTS_MAX);
         let room = || Vec::with_capacity(TARGET_BYTES_MAX);
-        Self { segments, decoded: room(), folded: room() }
+        Self { segments, decoded: room(), folded: room(), odd: 0, other: None }
     }
 }
 
@@ -153,6 +178,7 @@ impl PathScratch {
         self.segments.clear();
         self.decoded.clear();
         self.folded.clear();
+        self.odd = 0;
         let mut start = 1;
         loop {
             if self.segments.len() == PATH_SEGMENTS_MAX {
@@ -162,15 +188,57 @@ impl PathScratch {
             let end = memchr::memchr(b'/', rest).map(|length| start + length);
             let raw = Span::new(start.min(path.len()), end.unwrap_or(path.len()));
             let segment = self.take(raw, path, spelling)?;
-            if raw.is_empty() && end.is_some() && spelling.empty_segments != EmptySegments::Keep {
-                return Err(PathFault::EmptySegment);
+            if raw.is_empty() && end.is_some() {
+                match spelling.empty_segments {
+                    EmptySegments::Keep => {}
+                    // What begins with `//` is an authority to some readers of a target.
+                    EmptySegments::SameRoute if start > 1 => self.odd |= EMPTY,
+                    _ => return Err(PathFault::EmptySegment),
+                }
             }
             self.segments.push(segment);
             match end {
                 Some(slash) => start = slash + 1,
-                None => return Ok(()),
+                None => return self.one_kind(),
             }
         }
+    }
+
+    /// One kind of doubt in a path has two readings; several together have more than are looked at.
+    fn one_kind(&self) -> Result<(), PathFault> {
+        match self.odd {
+            0 | EMPTY | SLASH | SEMICOLON => Ok(()),
+            several if several & SLASH != 0 => Err(PathFault::EncodedSlash),
+            _ => Err(PathFault::EmptySegment),
+        }
+    }
+
+    /// The path in the segments that a merging or an early decoding origin sees, if they are others; and
+    /// the reason to refuse it when they lead to another route.
+    pub(super) fn other_reading(&mut self, path: &[u8]) -> Option<(Box<OtherReading>, PathFault)> {
+        let fault = match self.odd {
+            EMPTY => PathFault::EmptySegment,
+            SLASH => PathFault::EncodedSlash,
+            _ => return None,
+        };
+        let mut other = self.other.take().unwrap_or_default();
+        other.path.clear();
+        if self.odd == EMPTY {
+            other.path.extend_from_slice(path);
+            let length = rewrite(&mut other.path, false, true);
+            other.path.truncate(length);
+        } else {
+            let mut rest = path;
+            while let Some(at) = memchr::memchr(b'%', rest) {
+                let slash = matches!(rest.get(at + 1..at + 3), Some([b'2', b'f' | b'F']));
+                let taken = at + if slash { 3 } else { 1 };
+                other.path.extend_from_slice(&rest[..if slash { at } else { taken }]);
+                other.path.extend_from_slice(if slash { b"/" } else { b"" });
+                rest = &rest[taken..];
+            }
+            other.path.extend_from_slice(rest);
+        }
+        Some((other, fault))
     }
 
     fn take(
@@ -195,13 +263,21 @@ impl PathScratch {
         if std::str::from_utf8(text).is_err() {
             return Err(PathFault::NotUtf8);
         }
-        if is_encoded_again(text) {
-            return Err(PathFault::DoubleEncoding);
+        let semicolon = memchr::memchr(b';', text);
+        if spelling.semicolon == Delimiter::SameRoute && semicolon.is_some() {
+            self.odd |= SEMICOLON;
+        }
+        if spelling.encoded_slash == Delimiter::SameRoute && text.contains(&b'/') {
+            self.odd |= SLASH;
         }
         // Where semicolons are kept, origins that know path parameters cut them off: so does matching.
-        let name = memchr::memchr(b';', text).unwrap_or(text.len());
-        let folded = fold_checked(text, spelling, &mut self.folded)?;
-        let decoded = Some(Span::new(start, start + name));
+        let cut = semicolon.filter(|_| spelling.semicolon == Delimiter::Keep);
+        let decoded = Some(Span::new(start, start + cut.unwrap_or(text.len())));
+        let folded = if is_encoded_again(text) {
+            Some(fold_again(text, &mut self.folded)?)
+        } else {
+            fold_checked(text, spelling, &mut self.folded)?
+        };
         Ok(SegmentText { raw, decoded, folded })
     }
 }
@@ -273,6 +349,34 @@ fn is_folded(text: &[u8]) -> bool {
 /// Where some origin stops reading a segment once it is decoded.
 const CUTS: &[u8] = b";?#/";
 
+/// What an origin that decodes again and again makes of `text`, folded. Where that is more than a name it
+/// is refused: separators, dots, control bytes and `%u` never come out of a second layer.
+#[cold]
+fn fold_again(text: &[u8], out: &mut Vec<u8>) -> Result<Span, PathFault> {
+    const STRICT: PathSpelling = PathSpelling {
+        dot_segments: DotSegments::Refuse,
+        empty_segments: EmptySegments::Refuse,
+        encoded_slash: Delimiter::Refuse,
+        semicolon: Delimiter::Refuse,
+    };
+    let twice = |_| PathFault::DoubleEncoding;
+    let mut inner = text.to_vec();
+    while is_encoded_again(&inner) {
+        // Each layer is shorter than the one around it, so this ends.
+        let mut next = Vec::with_capacity(inner.len());
+        decode(&inner, &STRICT, &mut next).map_err(twice)?;
+        inner = next;
+    }
+    let name = std::str::from_utf8(&inner).is_ok() && !inner.contains(&b';');
+    if !name {
+        return Err(PathFault::DoubleEncoding);
+    }
+    let start = out.len();
+    fold_checked(&inner, &STRICT, out).map_err(twice)?;
+    out.truncate(start);
+    Ok(fold(&inner, out))
+}
+
 /// Writes what the least careful origin makes of `text` onto the end of `out`, where it takes no more
 /// room than `text`: ASCII in lower case and of one width, up to the first delimiter, without dots and
 /// spaces at the end and spaces at the start.
@@ -296,7 +400,9 @@ fn fold_checked(
     if seen.contains(&b'\\') {
         return Err(PathFault::Backslash);
     }
-    if seen.contains(&b'/') && spelling.encoded_slash == Delimiter::Refuse {
+    // A slash may be encoded, but not be a character that only becomes one.
+    let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
+    if spelling.encoded_slash != Delimiter::Keep && slashes(seen) > slashes(text) {
         return Err(PathFault::EncodedSlash);
     }
     for piece in seen.split(|byte| *byte == b'/') {

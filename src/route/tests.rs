@@ -208,7 +208,7 @@ fn a_look_alike_that_no_route_takes_is_missing() {
 fn a_refused_path_is_refused_before_any_route_is_tried() {
     let router = router(&["/{*rest}"]);
     let (found, _) = find_with(&router, "GET h/a/..%2Fb", "");
-    assert_eq!(found, Found::PathRefused(PathFault::EncodedSlash));
+    assert_eq!(found, Found::PathRefused(PathFault::DotSegment));
 }
 
 #[test]

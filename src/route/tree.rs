@@ -107,7 +107,11 @@ impl Tree {
 
     fn walk(&self, search: &mut Search<'_>, depth: usize) -> Option<RouteId> {
         if depth == search.scratch.segments.len() {
-            return choose(&self.ends, search);
+            let route = choose(&self.ends, search);
+            // `/admin` under a less specific route, beside `/admin/` or `/admin/{*rest}`.
+            let longer = !self.rests.is_empty() || self.literals.contains_key(&b""[..]);
+            search.look_alike |= route.is_none() && longer;
+            return route;
         }
         let text = search.scratch.text(depth, search.path);
         if let Some(child) = self.literals.get(text)
@@ -127,7 +131,11 @@ impl Tree {
             }
             search.params.truncate(known);
         }
-        let route = choose(&self.rests, search)?;
+        let route = choose(&self.rests, search);
+        // `/admin/` under a less specific route, beside `/admin`.
+        let last = depth + 1 == search.scratch.segments.len();
+        search.look_alike |= route.is_none() && last && raw.is_empty() && !self.ends.is_empty();
+        let route = route?;
         search.params.push(Span { start: raw.start, end: search.path.len() as u32 });
         Some(route)
     }

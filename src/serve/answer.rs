@@ -217,7 +217,7 @@ fn detail(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::HttpRequestError => "The request is malformed or ambiguous.",
         FaultKind::PathRefused => {
-            "The path is spelt in a way that is refused here: dot segments, empty segments, encoded slashes, semicolons or invalid encoding."
+            "The path is spelt in a way that services read differently: dot segments, empty segments, encoded slashes, semicolons, invalid encoding, or the name of another route in disguise."
         }
         FaultKind::ValueMissing => "The request lacks a value that this route needs.",
         FaultKind::Unauthorized => "A valid bearer token is needed; WWW-Authenticate says more.",

@@ -31,6 +31,7 @@ mod routing;
 mod shaping;
 mod slow;
 mod smuggling;
+mod spelling;
 mod timeouts;
 mod views;
 mod workers;
