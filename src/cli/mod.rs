@@ -5,6 +5,7 @@
 pub mod check;
 pub mod demo;
 pub mod explain;
+pub mod openapi;
 pub mod schema;
 pub mod version;
 
@@ -58,6 +59,10 @@ enum Command {
     Explain(Explain),
     /// Print the configuration language: JSON Schema for editors, or a reference page
     Schema(Schema),
+    /// Write what clients see of this gateway as a document of another language
+    Export(Export),
+    /// Make upstream and routes from a document of another language; the result is printed
+    Import(Import),
     /// Start three small services and the gateway in front of them, with lines to paste
     Demo(Demo),
     /// Print the version; with -v also commit, compiler, kernel and what io_uring offers here
@@ -153,6 +158,66 @@ enum SchemaFormat {
 }
 
 #[derive(Args)]
+struct Export {
+    #[command(subcommand)]
+    what: ExportWhat,
+}
+
+#[derive(Subcommand)]
+enum ExportWhat {
+    /// An OpenAPI 3.1 document in JSON
+    Openapi(ExportOpenapi),
+}
+
+#[derive(Args)]
+struct ExportOpenapi {
+    #[command(flatten)]
+    from: WhereOrFile,
+    /// The document's title [default: API]
+    #[arg(long)]
+    title: Option<String>,
+    /// The API's version [default: 1.0.0]
+    #[arg(long, value_name = "VERSION")]
+    api_version: Option<String>,
+    /// Only routes that this host reaches
+    #[arg(long)]
+    host: Option<String>,
+}
+
+#[derive(Args)]
+struct Import {
+    #[command(subcommand)]
+    what: ImportWhat,
+}
+
+#[derive(Subcommand)]
+enum ImportWhat {
+    /// An OpenAPI 3 document in JSON or YAML
+    Openapi(ImportOpenapi),
+}
+
+#[derive(Args)]
+struct ImportOpenapi {
+    /// The document
+    file: PathBuf,
+    /// The upstream's name [default: from the document's title]
+    #[arg(long, value_name = "NAME")]
+    upstream: Option<String>,
+    /// The service's address [default: the document's first server]
+    #[arg(long, value_name = "IP:PORT")]
+    endpoint: Option<String>,
+    /// What clients put in front of the document's paths
+    #[arg(long, value_name = "/PATH")]
+    prefix: Option<String>,
+    /// The host of the routes [default: any]
+    #[arg(long)]
+    host: Option<String>,
+    /// The [jwt.NAME] for operations that ask for a token
+    #[arg(long, value_name = "NAME")]
+    jwt: Option<String>,
+}
+
+#[derive(Args)]
 struct Demo {
     /// Port of the gateway on loopback; a taken one is replaced by a free one
     #[arg(long, default_value_t = 8080)]
@@ -193,6 +258,16 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
             said(explain::run(config.config.as_deref(), &request, asked))
         }
         Command::Schema(schema) => said(schema::run(schema.format == SchemaFormat::Markdown)),
+        Command::Export(Export { what: ExportWhat::Openapi(export) }) => {
+            let ExportOpenapi { from, title, api_version, host } = export;
+            let about = openapi::export::About { title, version: api_version, host };
+            said(openapi::export::run(from.path().as_deref(), &about))
+        }
+        Command::Import(Import { what: ImportWhat::Openapi(import) }) => {
+            let ImportOpenapi { file, upstream, endpoint, prefix, host, jwt } = import;
+            let wishes = openapi::import::Wishes { upstream, endpoint, prefix, host, jwt };
+            said(openapi::import::run(&file, &wishes))
+        }
         Command::Demo(demo) => demo::run(demo.port),
         Command::Version(version) => said(version::run(version.verbose)),
     }

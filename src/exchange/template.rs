@@ -91,6 +91,20 @@ struct Placeholder {
     place: Span,
 }
 
+impl Placeholder {
+    fn reference(&self) -> Reference<'_> {
+        match &self.source {
+            Source::Claim(path) => Reference::Claim(path),
+            Source::Param { index, .. } => Reference::Param(*index),
+            Source::Query(name) => Reference::Query(name),
+            Source::Header(name) => Reference::Header(name),
+            Source::ClientAddress => Reference::ClientAddress,
+            Source::ClientNetwork => Reference::ClientNetwork,
+            Source::Part { path, .. } => Reference::Part(path),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Source {
     Claim(Box<[Box<str>]>),
@@ -293,17 +307,19 @@ impl Template {
 
     /// Every placeholder, in order.
     pub fn references(&self) -> impl Iterator<Item = Reference<'_>> {
+        self.placeholders().map(Placeholder::reference)
+    }
+
+    /// Those of them without which it cannot be filled.
+    pub fn required(&self) -> impl Iterator<Item = Reference<'_>> {
+        let required = |placeholder: &&Placeholder| matches!(placeholder.absent, Absent::Refuse);
+        self.placeholders().filter(required).map(Placeholder::reference)
+    }
+
+    fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Text(_) => None,
-            Piece::Value(placeholder) => Some(match &placeholder.source {
-                Source::Claim(path) => Reference::Claim(path),
-                Source::Param { index, .. } => Reference::Param(*index),
-                Source::Query(name) => Reference::Query(name),
-                Source::Header(name) => Reference::Header(name),
-                Source::ClientAddress => Reference::ClientAddress,
-                Source::Part { path, .. } => Reference::Part(path),
-                Source::ClientNetwork => Reference::ClientNetwork,
-            }),
+            Piece::Value(placeholder) => Some(placeholder),
         })
     }
 
