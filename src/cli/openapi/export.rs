@@ -247,6 +247,13 @@ fn parameters(route: &Route, compiled: &gateway::route::Route) -> Vec<Value> {
             list.add_reference(reference, false);
         }
     }
+    for view in &route.views {
+        let named = |list: &mut Parameters, place, conditions: &[Condition]| {
+            conditions.iter().for_each(|one| list.add(place, &one.name.value, false, json!({})));
+        };
+        named(&mut list, "header", &view.when.headers);
+        named(&mut list, "query", &view.when.query);
+    }
     for name in &route.pass.query {
         list.add("query", &name.value, false, json!({}));
     }
@@ -259,8 +266,8 @@ fn parameters(route: &Route, compiled: &gateway::route::Route) -> Vec<Value> {
 /// The templates that a client's request fills.
 fn templates(compiled: &gateway::route::Route) -> Vec<&Template> {
     match &compiled.target {
-        gateway::route::Target::Aggregate(plan) => {
-            plan.parts.iter().flat_map(|part| part.templates()).collect()
+        gateway::route::Target::Aggregate(merge) => {
+            merge.plan.parts.iter().flat_map(|part| part.templates()).collect()
         }
         gateway::route::Target::Forward(to) => to.target.iter().collect(),
         gateway::route::Target::Redirect(to) => vec![&to.to],
@@ -317,7 +324,7 @@ fn responses(route: &Route, method: &str) -> Value {
             responses.insert("default".into(), service);
         }
         Target::Merge(parts) => {
-            responses.insert("200".into(), merged(parts, method));
+            responses.insert("200".into(), merged(route, parts, method));
         }
         Target::Redirect(to) => {
             let location = json!({ "Location": { "schema": { "type": "string" } } });
@@ -341,19 +348,25 @@ fn responses(route: &Route, method: &str) -> Value {
 }
 
 /// The merged document: a member for each part, required where it is there in every 200.
-fn merged(parts: &[config::Part], method: &str) -> Value {
+fn merged(route: &Route, parts: &[config::Part], method: &str) -> Value {
     let mut answer = json!({ "description": "The parts in one document." });
     if method != "HEAD" {
+        let shown =
+            || parts.iter().filter(|part| !part.shaping.flatten.as_ref().is_some_and(|f| f.value));
         let mut members = Map::new();
-        for part in parts {
+        for part in shown() {
             let about = match part.fallback {
                 Some(_) => json!({ "description": "Optional: a stand-in when it failed." }),
                 None => json!({}),
             };
             members.insert(part.name.value.clone(), about);
         }
-        let names: Vec<&str> = parts.iter().map(|part| part.name.value.as_str()).collect();
-        let schema = json!({ "type": "object", "properties": members, "required": names });
+        let mut schema = json!({ "type": "object", "properties": members });
+        // A view may leave any of them out.
+        if route.views.is_empty() {
+            let names: Vec<&str> = shown().map(|part| part.name.value.as_str()).collect();
+            schema["required"] = json!(names);
+        }
         answer["content"] = json!({ "application/json": { "schema": schema } });
     }
     if parts.iter().any(|part| part.fallback.is_some()) {
