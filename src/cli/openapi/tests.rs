@@ -1,3 +1,5 @@
+//! Documents in and out, as texts. Never a socket, and never more files than one configuration.
+
 use std::path::Path;
 
 use serde_json::{Value, json};
