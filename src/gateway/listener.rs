@@ -55,8 +55,15 @@ pub enum ProxyProtocol {
     Required,
 }
 
-/// What every field of the family begins with.
-const X_FORWARDED: &[u8] = b"x-forwarded-";
+/// Whether a field is of the family `X-Forwarded-…`, or looks so to a server that folds odd bytes (`_`).
+fn is_x_forwarded(name: &[u8]) -> bool {
+    const FAMILY: &[u8] = b"x-forwarded-";
+    let same = |(byte, family): (&u8, &u8)| match family {
+        b'-' => !byte.is_ascii_alphanumeric(),
+        letter => byte.eq_ignore_ascii_case(letter),
+    };
+    name.len() > FAMILY.len() && name.iter().zip(FAMILY).all(same)
+}
 
 impl Listener {
     /// Whether `address` is trusted to speak for others.
@@ -103,9 +110,7 @@ impl Listener {
         for field in head.fields.iter_mut() {
             let name = field.name.of(raw);
             let made_up = FieldSet::FORWARDING.has(field.id)
-                || name
-                    .get(..X_FORWARDED.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(X_FORWARDED))
+                || is_x_forwarded(name)
                 || claimed().any(|claimed| claimed.as_bytes().eq_ignore_ascii_case(name));
             let disguised =
                 || claimed().any(|claimed| FieldName::is_disguise(name, claimed.as_bytes()));
