@@ -100,6 +100,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         idle_timeout: None,
         retries: None,
         body_bytes_max: u64::MAX,
+        buffer_request_bytes: 0,
     };
     let names = [RouteNames { name: Name::new("all"), parts: Vec::new() }];
     Gateway {

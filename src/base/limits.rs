@@ -50,6 +50,9 @@ pub const WRITE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs
 pub const CLIENT_WATCHED_AFTER: std::time::Duration = std::time::Duration::from_millis(100);
 /// A client that has pipelined a request cannot be waited for, only looked at: so often.
 pub const CLIENT_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// The hard ceiling of a route's `buffer_request`. Unit: bytes. Held in memory by each request in flight, in
+/// buffers: 16 of them, and one that is being read or sent.
+pub const GATHERED_BYTES_MAX: u64 = 1024 * 1024;
 /// Interim (1xx) responses accepted from an origin before the final one.
 pub const INTERIM_RESPONSES_MAX: u32 = 16;
 

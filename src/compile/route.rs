@@ -68,6 +68,7 @@ fn one(
         target,
         timeout: route.policies.timeout.value,
         idle_timeout: route.policies.idle.as_ref().map(|idle| idle.value),
+        buffer_request_bytes: route.policies.buffer_request_bytes,
         body_bytes_max: route.policies.body_bytes_max.value,
         retries: route.policies.retries.as_ref().map(|retries| retries.value),
     })

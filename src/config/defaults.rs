@@ -89,6 +89,12 @@ pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest request body. Unit: bytes. nginx has 1 MB, which most API operators raise; 10 MiB is KrakenD's and AWS
 /// API Gateway's ceiling.
 pub const BODY_BYTES_MAX: u64 = 10 * 1024 * 1024;
+/// How much of a request's body is waited for before an origin is asked. Unit: bytes. None: bodies stream, and
+/// an origin may answer before it has read all. nginx waits for all of it (`proxy_request_buffering`), on disk if
+/// need be; Envoy and HAProxy stream.
+pub const BUFFER_REQUEST: u64 = 0;
+/// Most that may be waited for. Unit: bytes. It is held in memory, for each request in flight: 16 buffers.
+pub const BUFFER_REQUEST_CEILING: u64 = limits::GATHERED_BYTES_MAX;
 /// Longest duration in the language. Unit: seconds. Ten days; a longer one is a slip of units.
 pub const DURATION_MAX: Duration = Duration::from_secs(864_000);
 /// How long a stopping process waits. Unit: seconds. Kubernetes kills after 30 s by default.

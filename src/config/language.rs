@@ -361,6 +361,12 @@ pub static DEFAULT: Section = Section {
         .or("`\"15s\"`"),
         Key::new("body_max", Shape::Bytes, "Longest request body.").or("`\"10MiB\"`"),
         Key::new(
+            "buffer_request",
+            Shape::Bytes,
+            "How much of a request's body is waited for before an origin is asked, at most `1MiB`; a larger body streams from there on.",
+        )
+        .or("`\"0B\"`"),
+        Key::new(
             "retry",
             Shape::Either(&[Shape::Integer(0, RETRIES_MAX), Shape::Choice(&["none"])]),
             "Further attempts; the upstream's own word if absent.",
@@ -421,6 +427,12 @@ pub static ROUTE: Section = Section {
             .or("`[default]`"),
         Key::new("body_max", Shape::Bytes, "Longest request body; over it the answer is 413.")
             .or("`[default]`"),
+        Key::new(
+            "buffer_request",
+            Shape::Bytes,
+            "How much of a request's body is waited for before an origin is asked, at most `1MiB`; a larger body streams from there on.",
+        )
+        .or("`[default]`"),
         Key::new(
             "retry",
             Shape::Either(&[Shape::Integer(0, RETRIES_MAX), Shape::Choice(&["none"])]),

@@ -29,6 +29,8 @@ pub struct Policies {
     pub idle: Option<Spanned<Duration>>,
     /// Longest request body. Unit: bytes. Default: 10 MiB.
     pub body_bytes_max: Spanned<u64>,
+    /// How much of a request's body is waited for before an origin is asked. Unit: bytes. Default: 0, none.
+    pub buffer_request_bytes: u64,
     /// Further attempts; `None`: the upstream's.
     pub retries: Option<Spanned<u32>>,
 }
@@ -41,6 +43,7 @@ pub(super) struct Stated {
     timeout: Option<Spanned<Duration>>,
     idle: Option<Spanned<Duration>>,
     body_bytes_max: Option<Spanned<u64>>,
+    buffer_request_bytes: Option<Spanned<u64>>,
     retries: Option<Spanned<u32>>,
 }
 
@@ -55,6 +58,11 @@ impl Stated {
             timeout,
             idle,
             body_bytes_max: reader.bytes("body_max", 0, u64::MAX),
+            buffer_request_bytes: reader.bytes(
+                "buffer_request",
+                0,
+                defaults::BUFFER_REQUEST_CEILING,
+            ),
             retries: read_retries(reader),
         }
     }
@@ -70,6 +78,10 @@ impl Stated {
             timeout: self.timeout.or(other.timeout).unwrap_or_else(total),
             idle: self.idle.or(other.idle),
             body_bytes_max: self.body_bytes_max.or(other.body_bytes_max).unwrap_or_else(body),
+            buffer_request_bytes: self
+                .buffer_request_bytes
+                .or(other.buffer_request_bytes)
+                .map_or(defaults::BUFFER_REQUEST, |bytes| bytes.value),
             retries: self.retries.or(other.retries),
         }
     }

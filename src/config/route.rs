@@ -106,6 +106,13 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
     if target.as_ref().is_some_and(|target| !matches!(target, Target::Merge(_))) {
         refuse_merge_keys(&reader);
     }
+    if let (Some(entry), Some(target)) = (reader.entry("buffer_request"), &target)
+        && !matches!(target, Target::Forward(_))
+    {
+        let message = "`buffer_request` means nothing here: no body is sent on";
+        let diagnostic = Diagnostic::error(codes::WRONG_TARGET, entry.key.span, message);
+        log.push(diagnostic.help("it is for routes that `forward`"));
+    }
     if let Some(Target::Merge(parts)) = &target {
         check_timeouts(parts, &policies, log);
     }

@@ -404,6 +404,10 @@ impl Told<'_> {
             None => {}
         }
         self.line(format_args!("  request body at most {}", size(route.body_bytes_max)));
+        if route.buffer_request_bytes > 0 {
+            let waited_for = size(route.buffer_request_bytes);
+            self.line(format_args!("  up to {waited_for} of it before an origin is asked"));
+        }
         self.line(format_args!(
             "  a client moves at least {} of a body each second, within {}",
             size(listener.body_rate_min),

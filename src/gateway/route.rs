@@ -28,6 +28,8 @@ pub struct Route {
     pub retries: Option<u32>,
     /// Largest request body. Unit: bytes.
     pub body_bytes_max: u64,
+    /// How much of a request's body is waited for before an origin is asked; zero for none. Unit: bytes.
+    pub buffer_request_bytes: u64,
 }
 
 /// What a route leads to.

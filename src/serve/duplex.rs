@@ -15,9 +15,11 @@ use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::runtime::Runtime;
+use crate::serve::Core;
 use crate::serve::attempt::Lease;
 use crate::serve::body::BodyReader;
 use crate::serve::forward::{self, Leg, Passage};
+use crate::serve::gather;
 use crate::serve::join::{First, first};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::pace::Pace;
@@ -42,15 +44,13 @@ pub async fn run<R: Runtime>(
     lease: &Lease<R>,
     record: &mut Attempt,
     buf: Buf,
+    more: &[Buf],
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<bool, Fault> {
     let core = passage.core;
-    if x.head.expect_continue && incoming.is_untouched() {
-        let mut interim = core.buffer()?;
-        let fits = interim.put(CONTINUE);
-        debug_assert!(fits, "an empty buffer holds a status line");
-        outgoing.interim(interim).await?;
+    if incoming.is_untouched() {
+        invite(core, x, outgoing).await?;
     }
     let (until, uploading) = (Cell::new(Instant::NEVER), Cell::new(true));
     let leg = Leg { passage, lease, until: &until, uploading: &uploading };
@@ -59,7 +59,7 @@ pub async fn run<R: Runtime>(
     let length = x.head.body;
     // The time for the answer begins to run when the request is whole.
     let answer_within = passage.route.timeout.min(passage.upstream().rules.first_byte_timeout);
-    let upload = pin!(upload(passage, lease, length, incoming));
+    let upload = pin!(upload(passage, lease, length, more, incoming));
     let mut download = pin!(forward::download(&leg, x, scratch, record, buf, outgoing));
     match first(upload, download.as_mut()).await {
         First::A(Ok(())) => {
@@ -77,6 +77,24 @@ pub async fn run<R: Runtime>(
     }
 }
 
+/// Asks a client that waits for it to send its body (RFC 9110 §10.1.1).
+///
+/// # Errors
+/// The client is gone.
+pub async fn invite<R: Runtime>(
+    core: &Core<R>,
+    x: &Exchange,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    if !x.head.expect_continue {
+        return Ok(());
+    }
+    let mut interim = core.buffer()?;
+    let fits = interim.put(CONTINUE);
+    debug_assert!(fits, "an empty buffer holds a status line");
+    outgoing.interim(interim).await
+}
+
 /// Sets how long the head of the answer may take from now on, unless it is here already.
 fn wait_until<R: Runtime>(leg: &Leg<'_, R>, until: Instant) {
     if leg.until.replace(until) == Instant::NEVER {
@@ -84,11 +102,12 @@ fn wait_until<R: Runtime>(leg: &Leg<'_, R>, until: Instant) {
     }
 }
 
-/// Moves the body from the client to the origin.
+/// Moves the body to the origin: what was gathered of it, then what the client sends.
 async fn upload<R: Runtime>(
     passage: &Passage<'_, R>,
     lease: &Lease<R>,
     length: BodyLength,
+    more: &[Buf],
     incoming: &mut BodyReader<'_, R>,
 ) -> Result<(), Fault> {
     let core = passage.core;
@@ -96,7 +115,13 @@ async fn upload<R: Runtime>(
     let writing = Writing { core, stream, slot: passage.up, pause_max };
     // An origin is ours: it may creep as long as it moves at all.
     let mut pace = Pace::new(0, pause_max);
-    while let Some(mut piece) = incoming.next().await? {
+    let mut kept = more.iter();
+    loop {
+        let piece = match kept.next() {
+            Some(piece) => Some(gather::copy(core, piece)?),
+            None => incoming.next().await?,
+        };
+        let Some(mut piece) = piece else { break };
         if length == BodyLength::Chunked {
             let framed = chunked::frame(&mut piece);
             debug_assert!(framed, "pieces have room for a frame");

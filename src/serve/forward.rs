@@ -21,6 +21,7 @@ use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
 use crate::serve::body::{BodyReader, BodyRules};
+use crate::serve::gather::{self, Gathered};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::request_head;
 use crate::serve::watch::Watch;
@@ -78,12 +79,11 @@ pub async fn run<R: Runtime>(
     let Passage { core, installed, to, .. } = *passage;
     let origins = installed.origins(to.upstream);
     origins.state.borrow_mut().request_begun();
-    // What of the body came with the head is kept, so that an attempt can be repeated.
-    let mut first = incoming.next_arrived()?;
+    let mut body = gather::run(passage, x, incoming, outgoing).await?;
     // A body that is not whole yet will be streamed, and what was streamed cannot be sent again.
     let whole = incoming.is_done();
-    if let Some(piece) = first.as_mut().filter(|_| x.head.body == BodyLength::Chunked) {
-        let ended = incoming.is_done();
+    let ended = whole && body.more.is_empty();
+    if let Some(piece) = body.first.as_mut().filter(|_| x.head.body == BodyLength::Chunked) {
         let fits = chunked::frame(piece) && (!ended || chunked::finish(piece, incoming.trailers()));
         if !fits {
             return Err(Fault {
@@ -93,12 +93,12 @@ pub async fn run<R: Runtime>(
             });
         }
     }
-    if first.is_none() && x.head.body == BodyLength::Chunked && incoming.is_done() {
+    if body.first.is_none() && x.head.body == BodyLength::Chunked && ended {
         // An empty body whose end came with the head: the origin still waits for that end.
         let mut end = core.buffer()?;
         let fits = chunked::finish(&mut end, incoming.trailers());
         debug_assert!(fits, "trailers are bounded below a buffer");
-        first = Some(end);
+        body.first = Some(end);
     }
     let mut asked = Asked::of(to.upstream, x.deadline, &x.client);
     let mut attempts = 0;
@@ -106,7 +106,7 @@ pub async fn run<R: Runtime>(
         attempts += 1;
         let mut record = attempt::begin(&asked, core.runtime.now());
         let tried =
-            once(passage, x, scratch, &first, &mut asked, &mut record, incoming, outgoing).await;
+            once(passage, x, scratch, &body, &mut asked, &mut record, incoming, outgoing).await;
         record.fault = tried.as_ref().err().map(|fault| fault.kind);
         x.record(record);
         let Err(fault) = tried else { return Ok(()) };
@@ -130,7 +130,7 @@ async fn once<R: Runtime>(
     passage: &Passage<'_, R>,
     x: &mut Exchange,
     scratch: &mut ResponseScratch,
-    first: &Option<Buf>,
+    body: &Gathered,
     asked: &mut Asked,
     record: &mut Attempt,
     incoming: &mut BodyReader<'_, R>,
@@ -141,23 +141,24 @@ async fn once<R: Runtime>(
     let mut head = core.buffer()?;
     request_head::write(core, x, passage.to, &mut head)?;
     let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
-    let piece = first.as_ref().map_or(&[][..], Buf::data);
+    let piece = body.first.as_ref().map_or(&[][..], Buf::data);
     let mut buf = if head.put(piece) {
         attempt::send(&lease, up, sent_by, head).await?
     } else {
-        let mut body = attempt::send(&lease, up, sent_by, head).await?;
-        let fits = body.put(piece);
+        let mut buf = attempt::send(&lease, up, sent_by, head).await?;
+        let fits = buf.put(piece);
         debug_assert!(fits, "buffers are of one size");
-        attempt::send(&lease, up, sent_by, body).await?
+        attempt::send(&lease, up, sent_by, buf).await?
     };
     attempt::ready_for_response(&mut buf);
-    let clean = if incoming.is_done() {
+    let clean = if incoming.is_done() && body.more.is_empty() {
         let now = core.runtime.now();
         let until = Cell::new(x.deadline.min(now + passage.upstream().rules.first_byte_timeout));
         let leg = Leg { passage, lease: &lease, until: &until, uploading: &Cell::new(false) };
         download(&leg, x, scratch, record, buf, outgoing).await?
     } else {
-        duplex::run(passage, x, scratch, &lease, record, buf, incoming, outgoing).await?
+        let more = &body.more;
+        duplex::run(passage, x, scratch, &lease, record, buf, more, incoming, outgoing).await?
     };
     let now = core.runtime.now();
     record.done = Some(now);

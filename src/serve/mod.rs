@@ -13,6 +13,7 @@ pub mod duplex;
 pub mod exchange;
 pub mod fan_out;
 pub mod forward;
+pub mod gather;
 pub mod h1;
 pub mod join;
 pub mod outgoing;

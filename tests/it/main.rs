@@ -11,6 +11,7 @@ mod aggregate;
 mod attacks;
 mod balance;
 mod bodies;
+mod buffering;
 mod cli;
 mod codings;
 mod demo;

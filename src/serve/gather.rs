@@ -1,0 +1,85 @@
+//! Waits for a request's body before an origin is chosen, up to what the route's `buffer_request` says.
+//!
+//! A slow sender then holds no connection of an origin, a chunked body that came whole is sent with its
+//! length, and an idempotent request can be tried again. A body that turns out larger is never refused for
+//! it (`body_max` is there for that): what came is sent, and the rest streams behind it.
+
+use crate::base::buffer::Buf;
+use crate::exchange::Exchange;
+use crate::exchange::fault::Fault;
+use crate::http::framing::BodyLength;
+use crate::http::h1::chunked;
+use crate::runtime::Runtime;
+use crate::serve::Core;
+use crate::serve::attempt::FRAME_END_BYTES;
+use crate::serve::body::BodyReader;
+use crate::serve::duplex;
+use crate::serve::forward::Passage;
+use crate::serve::outgoing::Outgoing;
+
+/// What of a body is at hand before the first attempt; kept, so that an attempt can be repeated.
+#[derive(Default)]
+pub struct Gathered {
+    /// What came first: with the head, as a rule.
+    pub first: Option<Buf>,
+    /// What was waited for.
+    pub more: Vec<Buf>,
+}
+
+/// Takes what came with the head and, if the route asks for it, waits for the rest.
+///
+/// # Errors
+/// As [`BodyReader::next`].
+pub async fn run<R: Runtime>(
+    passage: &Passage<'_, R>,
+    x: &mut Exchange,
+    incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<Gathered, Fault> {
+    let Passage { core, route, .. } = *passage;
+    let untouched = incoming.is_untouched();
+    let mut gathered = Gathered { first: incoming.next_arrived()?, more: Vec::new() };
+    let bytes_max = route.buffer_request_bytes;
+    if bytes_max == 0 || incoming.is_done() || x.head.body == BodyLength::None {
+        return Ok(gathered);
+    }
+    if untouched {
+        duplex::invite(core, x, outgoing).await?;
+    }
+    let mut bytes = gathered.first.as_ref().map_or(0, |piece| piece.len() as u64);
+    while bytes < bytes_max {
+        let Some(piece) = incoming.next().await? else { break };
+        bytes += piece.len() as u64;
+        keep(core, &mut gathered, &piece)?;
+    }
+    // The time for the answer runs from the whole request.
+    x.deadline = core.runtime.now() + route.timeout;
+    if incoming.is_done() && x.head.body == BodyLength::Chunked && incoming.trailers().is_empty() {
+        x.head.body = BodyLength::Exact(bytes);
+    }
+    Ok(gathered)
+}
+
+/// Appends `piece`; small ones share a buffer, so that their number is bounded by their bytes.
+fn keep<R: Runtime>(core: &Core<R>, gathered: &mut Gathered, piece: &Buf) -> Result<(), Fault> {
+    let last = gathered.more.last_mut();
+    let fits = last.is_some_and(|last| {
+        last.spare() >= piece.len() + FRAME_END_BYTES && last.put(piece.data())
+    });
+    if !fits {
+        gathered.more.push(copy(core, piece)?);
+    }
+    Ok(())
+}
+
+/// A copy with room for the frame of a chunk.
+///
+/// # Errors
+/// The core's budget of buffers is spent.
+pub fn copy<R: Runtime>(core: &Core<R>, piece: &Buf) -> Result<Buf, Fault> {
+    let mut copy = core.buffer()?;
+    copy.clear_with_headroom(chunked::FRAME_HEADROOM);
+    let fits = copy.put(piece.data());
+    debug_assert!(fits, "a piece of a body leaves room for its frame");
+    Ok(copy)
+}
