@@ -7,7 +7,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::base::limits::{BUFFER_BYTES, BUFFERS_KEPT_MAX, BUFFERS_KEPT_MIN, BUFFERS_MAX};
+use crate::base::limits::{
+    BUFFER_BYTES, BUFFERS_KEPT_MAX, BUFFERS_KEPT_MIN, BUFFERS_MAX, BULK_BUFFER_BYTES,
+    BULK_BUFFERS_MAX,
+};
 
 /// One core's buffers. Cloning it clones the handle, not the pool.
 #[derive(Clone)]
@@ -21,6 +24,8 @@ struct Blocks {
     free_least: Cell<usize>,
     in_use: Cell<usize>,
     in_use_max: usize,
+    /// Of each block.
+    bytes: usize,
 }
 
 impl Default for BufferPool {
@@ -32,9 +37,18 @@ impl Default for BufferPool {
 impl BufferPool {
     /// A pool that lends at most `in_use_max` buffers at once.
     pub fn new(in_use_max: usize) -> Self {
-        let free = RefCell::new(Vec::with_capacity(BUFFERS_KEPT_MAX));
+        Self::sized(in_use_max, BUFFER_BYTES)
+    }
+
+    /// The pool of bulk buffers, for the middle of large bodies.
+    pub fn bulk() -> Self {
+        Self::sized(BULK_BUFFERS_MAX, BULK_BUFFER_BYTES)
+    }
+
+    fn sized(in_use_max: usize, bytes: usize) -> Self {
+        let free = RefCell::new(Vec::with_capacity(BUFFERS_KEPT_MAX.min(in_use_max)));
         let (free_least, in_use) = (Cell::new(0), Cell::new(0));
-        Self { blocks: Rc::new(Blocks { free, free_least, in_use, in_use_max }) }
+        Self { blocks: Rc::new(Blocks { free, free_least, in_use, in_use_max, bytes }) }
     }
 
     /// An empty buffer, or `None` when the core's budget is spent.
@@ -47,7 +61,7 @@ impl BufferPool {
         let block = free.pop();
         self.blocks.free_least.set(free.len().min(self.blocks.free_least.get()));
         drop(free);
-        let block = block.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        let block = block.unwrap_or_else(|| vec![0; self.blocks.bytes].into_boxed_slice());
         Some(Buf { block, start: 0, end: 0, home: self.blocks.clone() })
     }
 
@@ -67,6 +81,11 @@ impl BufferPool {
     /// Buffers lent and not yet given back.
     pub fn in_use(&self) -> usize {
         self.blocks.in_use.get()
+    }
+
+    /// What they hold, in ordinary buffers.
+    pub fn in_use_ordinary(&self) -> usize {
+        self.in_use() * self.blocks.bytes / BUFFER_BYTES
     }
 }
 

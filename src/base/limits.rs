@@ -11,6 +11,14 @@ pub const BUFFER_BYTES: usize = 64 * 1024;
 /// Buffers that one core may have in use at once. 64 KiB × 16,384 = 1 GiB of address space; a request
 /// in flight holds three to five.
 pub const BUFFERS_MAX: usize = 16 * 1024;
+/// Size of one bulk buffer, for the middle of a body that is known to be large. Unit: bytes. One read and one
+/// write of 256 KiB cost less than four of 64 KiB (docs/decisions/0012-large-bodies.md); 512 KiB leave the
+/// second-level cache and cost more again.
+pub const BULK_BUFFER_BYTES: usize = 256 * 1024;
+/// Bulk buffers that one core lends at once: 16 MiB. One is held from a read to the end of its write, so that
+/// few are needed while clients take what they are given; readers that stand still can hold no more than
+/// these, and everybody else goes on with ordinary buffers.
+pub const BULK_BUFFERS_MAX: usize = 64;
 /// Free buffers that one core keeps for reuse; more are given back to the allocator.
 pub const BUFFERS_KEPT_MAX: usize = 512;
 /// Free buffers that a core keeps through a lull, so that the next few requests find some: four requests'
@@ -56,6 +64,7 @@ pub const GATHERED_BYTES_MAX: u64 = 1024 * 1024;
 /// Interim (1xx) responses accepted from an origin before the final one.
 pub const INTERIM_RESPONSES_MAX: u32 = 16;
 
+const _: () = assert!(BULK_BUFFER_BYTES > BUFFER_BYTES, "bulk buffers are the larger ones");
 const _: () = assert!(HEAD_BYTES_MAX < BUFFER_BYTES, "a head must fit a buffer");
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX, "a target must fit a head");
 const _: () = assert!(HEADS_WAITING_BYTES_MAX >= 512 * BUFFER_BYTES, "many heads must have room");

@@ -8,6 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
+use crate::base::limits::BUFFER_BYTES;
 use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::http::framing::BodyLength;
@@ -200,7 +201,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             if woken && self.slot.within(until, self.stream.readable()).await.is_err() {
                 return Err(self.fault_of_pause());
             }
-            let mut buf = self.core.buffer()?;
+            let mut buf = self.buffer()?;
             buf.clear_with_headroom(chunked::FRAME_HEADROOM);
             let wanted = match self.left {
                 Left::Exact(left) => usize::try_from(left).unwrap_or(usize::MAX),
@@ -219,6 +220,17 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
                 result => return Ok((result, buf)),
             }
         }
+    }
+
+    /// What is read into: a bulk buffer where much is to come and nothing can lie behind it.
+    fn buffer(&self) -> Result<Buf, Fault> {
+        let large = match self.left {
+            Left::Exact(left) => left > BUFFER_BYTES as u64,
+            Left::UntilClose => self.bytes > BUFFER_BYTES as u64,
+            Left::Nothing | Left::Chunks => false,
+        };
+        let bulk = if large { self.core.bulk.take() } else { None };
+        bulk.map_or_else(|| self.core.buffer(), Ok)
     }
 
     /// Takes what arrived apart: data of this body, and what lies behind it.

@@ -60,26 +60,37 @@ pub async fn run<R: Runtime>(
     Ok(gathered)
 }
 
-/// Appends `piece`; small ones share a buffer, so that their number is bounded by their bytes.
+/// Appends `piece`, in as few buffers as hold it: their number is bounded by its bytes.
 fn keep<R: Runtime>(core: &Core<R>, gathered: &mut Gathered, piece: &Buf) -> Result<(), Fault> {
-    let last = gathered.more.last_mut();
-    let fits = last.is_some_and(|last| {
-        last.spare() >= piece.len() + FRAME_END_BYTES && last.put(piece.data())
-    });
-    if !fits {
-        gathered.more.push(copy(core, piece)?);
+    let mut rest = piece.data();
+    while !rest.is_empty() {
+        let room =
+            gathered.more.last().map_or(0, |last| last.spare().saturating_sub(FRAME_END_BYTES));
+        if room == 0 {
+            gathered.more.push(empty(core)?);
+            continue;
+        }
+        let (now, later) = rest.split_at(rest.len().min(room));
+        let fits = gathered.more.last_mut().is_some_and(|last| last.put(now));
+        debug_assert!(fits, "cut to the room there is");
+        rest = later;
     }
     Ok(())
 }
 
-/// A copy with room for the frame of a chunk.
+fn empty<R: Runtime>(core: &Core<R>) -> Result<Buf, Fault> {
+    let mut buf = core.buffer()?;
+    buf.clear_with_headroom(chunked::FRAME_HEADROOM);
+    Ok(buf)
+}
+
+/// A copy of what was kept, with room for the frame of a chunk.
 ///
 /// # Errors
 /// The core's budget of buffers is spent.
-pub fn copy<R: Runtime>(core: &Core<R>, piece: &Buf) -> Result<Buf, Fault> {
-    let mut copy = core.buffer()?;
-    copy.clear_with_headroom(chunked::FRAME_HEADROOM);
-    let fits = copy.put(piece.data());
-    debug_assert!(fits, "a piece of a body leaves room for its frame");
+pub fn copy<R: Runtime>(core: &Core<R>, kept: &Buf) -> Result<Buf, Fault> {
+    let mut copy = empty(core)?;
+    let fits = copy.put(kept.data());
+    debug_assert!(fits, "what is kept leaves room for its frame");
     Ok(copy)
 }

@@ -51,6 +51,8 @@ pub struct Core<R: Runtime> {
     pub runtime: R,
     /// Buffers of this core.
     pub buffers: BufferPool,
+    /// Larger ones, for the middle of large bodies.
+    pub bulk: BufferPool,
     /// Deadlines of this core.
     pub deadlines: Deadlines,
     /// Counters of this core; written here, read by the admin thread.
@@ -107,6 +109,7 @@ impl<R: Runtime> Core<R> {
             id,
             runtime,
             buffers: BufferPool::default(),
+            bulk: BufferPool::bulk(),
             deadlines: Deadlines::default(),
             metrics,
             connections: Cell::new(0),
@@ -146,6 +149,11 @@ impl<R: Runtime> Core<R> {
     pub fn buffer(&self) -> Result<Buf, Fault> {
         let kind = FaultKind::ConnectionLimitReached;
         self.buffers.take().ok_or(Fault { kind, side: Side::Gateway, again: Again::Never })
+    }
+
+    /// Buffers in use, in units of an ordinary one.
+    pub fn buffers_in_use(&self) -> usize {
+        self.buffers.in_use() + self.bulk.in_use_ordinary()
     }
 
     /// Exchanges in flight.
@@ -195,6 +203,7 @@ impl<R: Runtime> Core<R> {
     /// Gives a part of what lies unused back to the allocator.
     pub fn shrink(&self) {
         self.buffers.shrink();
+        self.bulk.shrink();
         self.spare_work.shrink();
         self.spare_scratch.shrink();
     }

@@ -117,7 +117,7 @@ impl<R: Runtime> Worker<R> {
         let now = core.runtime.now();
         let idle = core.installed().sweep(now);
         core.metrics.pool_idle.set(idle as u64);
-        core.metrics.buffers_in_use.set(core.buffers.in_use() as u64);
+        core.metrics.buffers_in_use.set(core.buffers_in_use() as u64);
         core.shard(|shard| shard.hand_over(&core.metrics));
         self.ticks.set(self.ticks.get().wrapping_add(1));
         if self.ticks.get().is_multiple_of(TICKS_PER_SHRINK) {

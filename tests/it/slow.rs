@@ -190,8 +190,8 @@ fn a_client_that_does_not_read_holds_a_bounded_number_of_buffers() {
     assert!(held <= most, "{held} buffers for 4 clients that do not read");
 }
 
-/// What docs/limits.md promises: the request's head, and the piece on its way to the client.
-const BUFFERS_PER_DOWNLOAD: f64 = 2.0;
+/// What docs/limits.md promises, in buffers of 64 KiB: the request's head, and a piece of 256 KiB on its way.
+const BUFFERS_PER_DOWNLOAD: f64 = 5.0;
 
 #[test]
 fn streams_that_wait_for_their_next_event_hold_one_buffer() {
