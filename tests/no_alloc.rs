@@ -102,7 +102,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         body_bytes_max: u64::MAX,
         buffer_request_bytes: 0,
     };
-    let names = [RouteNames { name: Name::new("all"), parts: Vec::new() }];
+    let names = [RouteNames { name: Name::new("all"), parts: Vec::new(), views: Vec::new() }];
     Gateway {
         version: 1,
         carry: Default::default(),

@@ -11,6 +11,7 @@ use crate::aggregate::json::JsonFault;
 use crate::aggregate::plan::{PartOutcome, Plan};
 use crate::aggregate::view::{OnPartial, View};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::exchange::part::PartFailure;
 use crate::exchange::template::Sink;
 use crate::http::Status;
 use crate::http::coding::CodingFault;
@@ -175,6 +176,16 @@ pub fn is_partial(outcomes: &[PartOutcome<'_>]) -> bool {
     outcomes.iter().any(|outcome| matches!(outcome, PartOutcome::Failed(_)))
 }
 
+/// The parts that failed, for log and metrics, in plan order.
+pub fn failures<'a>(outcomes: &'a [PartOutcome<'_>]) -> impl Iterator<Item = PartFailure> + 'a {
+    outcomes.iter().enumerate().filter_map(|(index, outcome)| match outcome {
+        PartOutcome::Failed(fault) => {
+            Some(PartFailure { part: index as u16, reason: fault.word() })
+        }
+        _ => None,
+    })
+}
+
 /// Appends the value of `gateway-partial`, in plan order; nothing when no part failed. `false` when the
 /// sink is full.
 #[must_use]
@@ -230,6 +241,7 @@ mod tests {
     use crate::aggregate::plan::{Part, Pass};
     use crate::base::ids::UpstreamId;
     use crate::base::name::Name;
+    use crate::exchange::part::REASONS;
     use crate::exchange::template::{Template, TemplateKind};
 
     fn plan(parts: &[(&str, bool)]) -> Plan {
@@ -255,6 +267,34 @@ mod tests {
         out.clear();
         assert!(write(&plan, &[FINE, PartOutcome::Empty, FINE], &mut out) && out.is_empty());
         assert!(is_partial(&[FINE, FAILED]) && !is_partial(&[FINE, PartOutcome::Empty]));
+    }
+
+    #[test]
+    fn every_reason_is_counted_under_its_own_name() {
+        let faults = [
+            PartFault::Timeout,
+            PartFault::Status(Status(500)),
+            PartFault::NotJson,
+            PartFault::NotUtf8,
+            PartFault::Truncated,
+            PartFault::TooDeep,
+            PartFault::TooLarge,
+            PartFault::Pick,
+            PartFault::NotObject,
+            PartFault::Connect,
+            PartFault::Unavailable,
+            PartFault::Reset,
+            PartFault::Protocol,
+            PartFault::Reference,
+            PartFault::Dependency,
+            PartFault::Unfit,
+            PartFault::NotExcused,
+            PartFault::Internal,
+        ];
+        for fault in faults {
+            let failure = PartFailure { part: 0, reason: fault.word() };
+            assert_eq!(REASONS[failure.reason_index()], fault.word());
+        }
     }
 
     #[test]

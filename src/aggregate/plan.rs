@@ -57,6 +57,10 @@ pub struct Part {
     pub headers: Box<[(Box<str>, Template)]>,
     /// The JSON sent with it.
     pub body: Option<Template>,
+    /// Whether the client's body is sent with it, as it came; `body` is `None` then.
+    pub client_body: bool,
+    /// Whether a problem document (RFC 9457) with a 4xx is the answer's, if the part is required.
+    pub problem_passed: bool,
     /// What its templates take from other parts' answers, by slot.
     pub references: Box<[Reference]>,
     /// How long it may take, inside of the route's own deadline.
@@ -131,6 +135,11 @@ impl Plan {
         plan
     }
 
+    /// Whether one of these parts is sent the client's body.
+    pub fn takes_body(&self, asked: PartSet) -> bool {
+        asked.iter().any(|part| self.parts[part].client_body)
+    }
+
     /// The parts that others refer to.
     pub fn referred(&self) -> PartSet {
         self.referred
@@ -157,6 +166,8 @@ impl Part {
             target,
             headers: Box::default(),
             body: None,
+            client_body: false,
+            problem_passed: false,
             references: Box::default(),
             timeout,
             bytes_max: PART_BYTES_MAX as u32,

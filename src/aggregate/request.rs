@@ -51,6 +51,8 @@ pub struct Envelope<'a> {
     pub added: &'a [u8],
     /// What its templates take from the answers of other parts.
     pub parts: PartValues<'a>,
+    /// Length of the client's body, which is sent behind what is written here. Unit: bytes.
+    pub client_body_bytes: usize,
 }
 
 /// Whether a field may not be set by configuration; compared without case.
@@ -88,6 +90,9 @@ pub fn write<S: Sink>(
         put(out, b"\r\n")?;
     }
     pass_fields(plan, part, x.request(), out)?;
+    if part.client_body {
+        return end_before_client_body(part, x.request(), envelope.client_body_bytes, out);
+    }
     write_body(part, x, envelope.parts, out)
 }
 
@@ -142,6 +147,7 @@ fn pass_fields<S: Sink>(
     for name in &plan.pass.headers {
         let set = part.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
         let body = part.body.is_some() && name.eq_ignore_ascii_case("content-type");
+        let body = body || part.client_body && describes_body(name);
         if set || body || is_reserved(name) || is_hop_by_hop(request, name.as_bytes()) {
             continue;
         }
@@ -153,6 +159,33 @@ fn pass_fields<S: Sink>(
         }
     }
     Ok(())
+}
+
+/// The fields that say what the client's body is; they go where it goes.
+const OF_BODY: [&str; 2] = ["content-type", "content-encoding"];
+
+fn describes_body(name: &str) -> bool {
+    OF_BODY.iter().any(|field| field.eq_ignore_ascii_case(name))
+}
+
+/// The end of a head behind which the client's body is sent.
+fn end_before_client_body<S: Sink>(
+    part: &Part,
+    request: Request<'_>,
+    bytes: usize,
+    out: &mut S,
+) -> Result<(), RenderError> {
+    let own = |name: &str| part.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    for name in OF_BODY.into_iter().filter(|name| !own(name)) {
+        for value in request.head.fields.named(name.as_bytes(), request.raw) {
+            for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
+                put(out, piece)?;
+            }
+        }
+    }
+    put(out, b"content-length: ")?;
+    put(out, itoa::Buffer::new().format(bytes).as_bytes())?;
+    put(out, b"\r\n\r\n")
 }
 
 /// Whether the client's Connection field names this one: it was for us alone then (RFC 9110 §7.6.1).
@@ -252,7 +285,8 @@ mod tests {
         let plan = Plan::new(vec![part], pass);
         let left = Duration::from_millis(287);
         let (added, parts) = (&b"traceparent: 00-1\r\n"[..], PartValues::Unknown);
-        let envelope = Envelope { host: b"order", left, added, parts };
+        let (host, client_body_bytes) = (&b"order"[..], 0);
+        let envelope = Envelope { host, left, added, parts, client_body_bytes };
         let mut out = Vec::new();
         write(&plan, &plan.parts[0], x, &envelope, &mut out)?;
         Ok(String::from_utf8(out).expect("text"))

@@ -86,6 +86,8 @@ pub const ATTEMPTS_MAX: u32 = 3;
 pub const PARTS_MAX: usize = 32;
 /// Views of one merge; they are tried in order, each by a few comparisons.
 pub const VIEWS_MAX: usize = 32;
+/// Problem document of a part that is passed on. Unit: bytes. RFC 9457 documents have a few lines.
+pub const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 /// Time that a part must have left of its exchange's deadline to be asked at all. Deadlines are met within
 /// about two milliseconds, so that a call with less is lost before it is made.
 pub const PART_TIME_MIN: std::time::Duration = std::time::Duration::from_millis(2);
@@ -144,6 +146,9 @@ pub const ORIGIN_SERIES_MAX: usize = 1024;
 /// Names of routes that get a label of their own in metrics during the life of the process, vanished ones
 /// included; later names share `_other`, so that reloads cannot grow memory for ever.
 pub const ROUTE_LABELS_MAX: usize = 64 * 1024;
+/// Parts of merges that get a label of their own in metrics, vanished ones included; later ones share `_other`.
+/// 152 bytes on each core when a part has failed.
+pub const PART_LABELS_MAX: usize = 4096;
 /// Names of upstreams that get a label of their own, vanished ones included. 80 bytes on each core.
 pub const UPSTREAM_LABELS_MAX: usize = 4096;
 /// One page of the access log. Unit: bytes. About 100 lines: one hand-over and one write for all of them.

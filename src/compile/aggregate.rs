@@ -93,6 +93,7 @@ fn one(
     made.codings = part.codings.iter().map(|coding| coding.value.as_str().into()).collect();
     made.otherwise =
         part.fallback.as_ref().map(|value| value.value.to_string().into_bytes().into());
+    (made.client_body, made.problem_passed) = (part.client_body, part.problem_passed);
     made.reply_headers = part.headers.iter().map(|name| name.value.as_str().into()).collect();
     Some(made)
 }

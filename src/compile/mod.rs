@@ -143,6 +143,7 @@ fn record(config: &Config, book: &mut LabelBook) -> RecordPlan {
                 }
                 _ => Vec::new(),
             },
+            views: route.views.iter().map(|view| Name::new(&view.name.value)).collect(),
         })
         .collect();
     let upstreams: Vec<Name> =

@@ -43,6 +43,10 @@ pub struct Part {
     pub request_headers: Vec<(Text, Text)>,
     /// The JSON sent with it; its texts are templates.
     pub body: Option<Spanned<Value>>,
+    /// Whether the client's body is sent with it; `body` is `None` then.
+    pub client_body: bool,
+    /// Whether its problem document goes to the client.
+    pub problem_passed: bool,
 }
 
 /// Methods of a part.
@@ -105,9 +109,17 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
         let diagnostic = Diagnostic::error(codes::BAD_PART, body.span, message);
         log.push(diagnostic.help("use `post`, `put` or `patch`"));
     }
-    let name = entry.key.clone();
+    let problem = reader.choice("problem");
+    if let (Some(problem), Some(fallback)) = (&problem, &fallback) {
+        let message = "the problem of an optional part is never the answer's";
+        let diagnostic = Diagnostic::error(codes::BAD_PART, problem.span, message);
+        log.push(diagnostic.also(fallback.span, "this makes it optional"));
+    }
+    let is_clients =
+        |body: &Spanned<Value>| body.value.as_str().is_some_and(|text| text == CLIENT_BODY);
+    let client_body = body.as_ref().is_some_and(is_clients);
     Some(Part {
-        name,
+        name: entry.key.clone(),
         method,
         call,
         timeout,
@@ -116,9 +128,14 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
         codings,
         headers,
         request_headers,
-        body,
+        body: body.filter(|body| !is_clients(body)),
+        client_body,
+        problem_passed: problem.is_some_and(|word| word.value == "pass"),
     })
 }
+
+/// The body that is the client's.
+const CLIENT_BODY: &str = "{request.body}";
 
 fn json_value(node: &Node, log: &Log) -> Option<Spanned<Value>> {
     to_json(node, log).map(|value| Spanned::new(value, node.span))

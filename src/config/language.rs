@@ -562,8 +562,14 @@ pub static PART: Section = Section {
         Key::new(
             "body",
             Shape::Json,
-            "The JSON sent with `post`, `put` or `patch`; its texts may hold templates.",
+            "The JSON sent with `post`, `put` or `patch`; its texts may hold templates. `\"{request.body}\"` alone is the client's body, as it came.",
         ),
+        Key::new(
+            "problem",
+            Shape::Choice(&["hide", "pass"]),
+            "Whether a problem document (RFC 9457) that a required part answers with a 4xx goes to the client.",
+        )
+        .or("`\"hide\"`"),
         Key::later("each"),
         Key::later("by"),
         Key::later("cache"),

@@ -8,6 +8,7 @@ pub mod client;
 pub mod fault;
 pub mod identity;
 pub mod params;
+pub mod part;
 pub mod reply;
 pub mod template;
 pub mod timeline;
@@ -21,6 +22,7 @@ use crate::exchange::client::Client;
 use crate::exchange::fault::Fault;
 use crate::exchange::identity::Identity;
 use crate::exchange::params::Params;
+use crate::exchange::part::PartFailure;
 use crate::exchange::reply::ReplyFields;
 use crate::exchange::timeline::Timeline;
 use crate::http::Status;
@@ -60,6 +62,8 @@ pub struct Exchange {
     pub reason: &'static str,
     /// Every attempt at an origin, in order of beginning; at most `ATTEMPTS_RECORDED_MAX`.
     pub attempts: Vec<Attempt>,
+    /// Parts of a merge that failed, in plan order; at most `PARTS_MAX`.
+    pub parts_failed: Vec<PartFailure>,
     /// The status sent to the client, once sent.
     pub status: Option<Status>,
     /// Bytes of the request read from the client, head included.
@@ -87,6 +91,7 @@ impl Default for Exchange {
             fault: None,
             reason: "",
             attempts: Vec::with_capacity(4),
+            parts_failed: Vec::new(),
             status: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -113,6 +118,7 @@ impl Exchange {
         self.fault = None;
         self.reason = "";
         self.attempts.clear();
+        self.parts_failed.clear();
         self.status = None;
         self.bytes_in = 0;
         self.bytes_out = 0;

@@ -315,11 +315,15 @@ impl Told<'_> {
         }
         let left = part.timeout.min(route.timeout);
         let host = upstream.endpoints.first().map_or("", |endpoint| &*endpoint.host).as_bytes();
-        let envelope = request::Envelope { host, left, added: b"", parts: PartValues::Named };
+        let (parts, client_body_bytes) = (PartValues::Named, 0);
+        let envelope = request::Envelope { host, left, added: b"", parts, client_body_bytes };
         let mut out = Vec::new();
         match request::write(plan, part, x, &envelope, &mut out) {
             Ok(()) => self.sent(&out),
             Err(error) => self.refused(&part.target, error),
+        }
+        if part.client_body {
+            self.line(format_args!("    > (and the client's body, with its length)"));
         }
     }
 

@@ -141,7 +141,7 @@ fn write_line(room: &mut [u8], x: &Exchange, plan: &RecordPlan, now: Instant) ->
         line.plain(field::ROUTE, plan.route_json(route));
     }
     let cut = write_request(&mut line, x, plan.query());
-    write_outcome(&mut line, x);
+    write_outcome(&mut line, x, plan);
     line.millis(field::DURATION_MS, spent.total);
     line.millis(field::OVERHEAD_MS, spent.overhead);
     write_stages(&mut line, &x.timeline);
@@ -187,7 +187,7 @@ fn write_request(line: &mut Line<'_>, x: &Exchange, with_query: bool) -> Cut {
     cut
 }
 
-fn write_outcome(line: &mut Line<'_>, x: &Exchange) {
+fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
     if let Some(status) = outcome(x) {
         line.number(field::STATUS, u64::from(status.0));
     }
@@ -198,24 +198,28 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange) {
     if !x.reason.is_empty() {
         line.plain(field::REASON, x.reason.as_bytes());
     }
-    let failed = parts_failed(x);
+    let failed = x.parts_failed.len() as u64;
     if failed > 0 && outcome(x).is_some_and(|status| (200..300).contains(&status.0)) {
         line.number(field::PARTIAL, failed);
     }
+    if let Some(view) = x.view {
+        line.plain(field::VIEW, plan.view_json(x.route, view));
+    }
+    if failed > 0 {
+        line.name(field::PARTS);
+        let mut lead: &[u8] = b"{\"";
+        for failure in &x.parts_failed {
+            line.put(lead);
+            line.put(plan.part_json(x.route, failure.part));
+            line.put(b"\":\"");
+            line.put(failure.reason.as_bytes());
+            line.put(b"\"");
+            lead = b",\"";
+        }
+        line.put(b"}");
+    }
     line.number(field::BYTES_IN, x.bytes_in);
     line.number(field::BYTES_OUT, x.bytes_out);
-}
-
-/// Parts of a merge whose last recorded attempt failed; attempts are few and bounded, so that looking behind
-/// each of them is cheaper than a table.
-fn parts_failed(x: &Exchange) -> u64 {
-    let last = |(index, attempt): &(usize, &Attempt)| {
-        let later = &x.attempts[index + 1..];
-        attempt.part.is_some()
-            && attempt.fault.is_some()
-            && !later.iter().any(|other| other.part == attempt.part)
-    };
-    x.attempts.iter().enumerate().filter(last).count() as u64
 }
 
 fn write_stages(line: &mut Line<'_>, timeline: &Timeline) {

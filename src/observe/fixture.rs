@@ -99,8 +99,8 @@ pub(crate) fn at(micros: u64) -> Instant {
 pub(crate) fn plan(book: &mut LabelBook, query: bool) -> RecordPlan {
     let parts = vec![Name::new("profile"), Name::new("orders")];
     let routes = [
-        RouteNames { name: Name::new("users"), parts: Vec::new() },
-        RouteNames { name: Name::new("dash\"board"), parts },
+        RouteNames { name: Name::new("users"), parts: Vec::new(), views: Vec::new() },
+        RouteNames { name: Name::new("dash\"board"), parts, views: vec![Name::new("mobile")] },
     ];
     RecordPlan::new(book, &routes, &[Name::new("user"), Name::new("order")], query)
 }

@@ -12,11 +12,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::base::limits::{ORIGIN_SERIES_MAX, REQUEST_SERIES_MAX, UPSTREAM_LABELS_MAX};
+use crate::base::limits::{
+    ORIGIN_SERIES_MAX, PART_LABELS_MAX, REQUEST_SERIES_MAX, UPSTREAM_LABELS_MAX,
+};
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{FaultKind, Side};
+use crate::exchange::part::REASONS;
 use crate::http::Status;
 use crate::observe::names::value;
 use crate::observe::plan::{Label, RecordPlan};
@@ -34,6 +37,7 @@ pub struct CoreMetrics {
     pub(crate) overhead: Overhead,
     faults: [Counter; FAULTS],
     upstreams: Chunks<UpstreamCounters>,
+    parts: Chunks<PartCounters>,
     /// Requests finished.
     pub(crate) finished: Counter,
     /// Bytes read from clients.
@@ -74,6 +78,7 @@ impl Default for CoreMetrics {
             overhead: Histogram::default(),
             faults: [const { Counter::new() }; FAULTS],
             upstreams: Chunks::new(UPSTREAM_LABELS_MAX),
+            parts: Chunks::new(PART_LABELS_MAX),
             finished: Counter::new(),
             bytes_in: Counter::new(),
             bytes_out: Counter::new(),
@@ -108,6 +113,12 @@ impl CoreMetrics {
             self.faults[fault_index(fault.kind, fault.side)].add(1);
         }
         self.record_attempts(&x.attempts, plan, now);
+        for failure in &x.parts_failed {
+            let label = plan.part_label(x.route, failure.part);
+            if let Some(counters) = self.parts.at(label.index()) {
+                counters.failures[failure.reason_index()].add(1);
+            }
+        }
     }
 
     /// A client's connection was accepted and is served.
@@ -176,6 +187,11 @@ impl CoreMetrics {
         self.faults[fault_index(kind, side)].read()
     }
 
+    /// The parts that may have failed, by label.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (Label, &PartCounters)> {
+        self.parts.iter().map(|(index, counters)| (Label(index as u32), counters))
+    }
+
     /// The upstreams that were ever tried, by label.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = (Label, &UpstreamCounters)> {
         let tried = self.upstreams.iter().filter(|(_, counters)| counters.attempts.read() > 0);
@@ -210,6 +226,12 @@ impl HeaderRefusal {
             Self::Timeout => value::TIMEOUT,
         }
     }
+}
+
+/// What one core counts of one part: its failures by reason.
+#[derive(Debug, Default)]
+pub(crate) struct PartCounters {
+    pub(crate) failures: [Counter; REASONS.len()],
 }
 
 /// What one core counts of one upstream.

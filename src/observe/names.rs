@@ -90,6 +90,8 @@ metrics! {
         "Attempts that ended with a fault, failed connects included.";
     UPSTREAM_BYTES Counter "ringway_upstream_bytes_total"
         "Bytes received from an upstream, heads included.";
+    PART_FAILURES Counter "ringway_part_failures_total"
+        "Parts of merges that failed, by route, part and reason, whether or not the answer was sent.";
     POOL_IDLE Gauge "ringway_upstream_idle_connections"
         "Idle connections kept for reuse.";
     BUFFERS_IN_USE Gauge "ringway_buffers_in_use"
@@ -146,7 +148,9 @@ pub mod label {
     pub const DIRECTION: &str = "direction";
     /// `hit` or `miss`, `installed` or `refused`.
     pub const RESULT: &str = "result";
-    /// Why lines were lost.
+    /// The part's name in its merge.
+    pub const PART: &str = "part";
+    /// Why lines were lost, or why a part failed.
     pub const REASON: &str = "reason";
     /// `wanted` or `running`.
     pub const STATE: &str = "state";
@@ -224,6 +228,10 @@ pub mod field {
     pub const REASON: &str = "reason";
     /// How many parts of a merge failed although the answer was sent.
     pub const PARTIAL: &str = "partial";
+    /// Why parts of a merge failed, by their names.
+    pub const PARTS: &str = "parts";
+    /// The view of a merge that the client got.
+    pub const VIEW: &str = "view";
     /// Bytes read from the client.
     pub const BYTES_IN: &str = "bytes_in";
     /// Bytes written to the client.

@@ -11,7 +11,9 @@
 use std::collections::HashMap;
 
 use crate::base::ids::{RouteId, UpstreamId};
-use crate::base::limits::{LOG_NAME_BYTES_MAX, ROUTE_LABELS_MAX, UPSTREAM_LABELS_MAX};
+use crate::base::limits::{
+    LOG_NAME_BYTES_MAX, PART_LABELS_MAX, ROUTE_LABELS_MAX, UPSTREAM_LABELS_MAX,
+};
 use crate::base::name::Name;
 use crate::observe::line::escaped;
 use crate::observe::names::value;
@@ -32,11 +34,15 @@ impl Label {
     }
 }
 
-/// Every name of a route or upstream since the process started, numbered for good. Bounded: see
+/// Stands between the names of a route and of its part; no name has a control character.
+pub const PART_SEPARATOR: char = '\u{1f}';
+
+/// Every name of a route, part or upstream since the process started, numbered for good. Bounded: see
 /// `ROUTE_LABELS_MAX` and `UPSTREAM_LABELS_MAX`.
 #[derive(Clone, Debug)]
 pub struct LabelBook {
     routes: Chapter,
+    parts: Chapter,
     upstreams: Chapter,
 }
 
@@ -51,7 +57,7 @@ impl Default for LabelBook {
     fn default() -> Self {
         let (routes, upstreams) =
             (Chapter::new(ROUTE_LABELS_MAX), Chapter::new(UPSTREAM_LABELS_MAX));
-        Self { routes, upstreams }
+        Self { routes, parts: Chapter::new(PART_LABELS_MAX), upstreams }
     }
 }
 
@@ -59,6 +65,11 @@ impl LabelBook {
     /// The names of routes by label.
     pub fn routes(&self) -> &[Name] {
         &self.routes.names
+    }
+
+    /// The names of parts by label, behind the name of their route and [`PART_SEPARATOR`].
+    pub fn parts(&self) -> &[Name] {
+        &self.parts.names
     }
 
     /// The names of upstreams by label.
@@ -102,6 +113,8 @@ pub struct RouteNames {
     pub name: Name,
     /// Its parts' names, in plan order.
     pub parts: Vec<Name>,
+    /// Its views' names, in the order of the file.
+    pub views: Vec<Name>,
 }
 
 /// A label, and its name as it stands in a JSON string.
@@ -114,7 +127,8 @@ pub(crate) struct Words {
 #[derive(Debug)]
 struct RouteWords {
     words: Words,
-    parts: Box<[Box<[u8]>]>,
+    parts: Box<[Words]>,
+    views: Box<[Box<[u8]>]>,
 }
 
 impl RecordPlan {
@@ -127,9 +141,9 @@ impl RecordPlan {
         upstreams: &[Name],
         query: bool,
     ) -> RecordPlan {
-        let routes = routes.iter().map(|route| RouteWords::new(&mut book.routes, route));
+        let routes = routes.iter().map(|route| RouteWords::new(book, route)).collect();
         let upstreams = upstreams.iter().map(|name| Words::new(&mut book.upstreams, name));
-        RecordPlan { routes: routes.collect(), upstreams: upstreams.collect(), query }
+        RecordPlan { routes, upstreams: upstreams.collect(), query }
     }
 
     /// The label of a route; `Label::NONE` without one.
@@ -146,7 +160,20 @@ impl RecordPlan {
     /// The name of a route's part as it stands in a JSON string.
     pub(crate) fn part_json(&self, route: Option<RouteId>, part: u16) -> &[u8] {
         let route = route.and_then(|route| self.routes.get(route.index()));
-        route.and_then(|route| route.parts.get(usize::from(part))).map_or(b"", |json| json)
+        route.and_then(|route| route.parts.get(usize::from(part))).map_or(b"", |part| &part.json)
+    }
+
+    /// The label of a route's part.
+    pub(crate) fn part_label(&self, route: Option<RouteId>, part: u16) -> Label {
+        let route = route.and_then(|route| self.routes.get(route.index()));
+        let part = route.and_then(|route| route.parts.get(usize::from(part)));
+        part.map_or(Label::OTHER, |part| part.label)
+    }
+
+    /// The name of a route's view as it stands in a JSON string.
+    pub(crate) fn view_json(&self, route: Option<RouteId>, view: u16) -> &[u8] {
+        let route = route.and_then(|route| self.routes.get(route.index()));
+        route.and_then(|route| route.views.get(usize::from(view))).map_or(b"", |json| json)
     }
 
     /// The label of an upstream.
@@ -172,9 +199,14 @@ impl Words {
 }
 
 impl RouteWords {
-    fn new(chapter: &mut Chapter, route: &RouteNames) -> Self {
-        let parts = route.parts.iter().map(json_of).collect();
-        Self { words: Words::new(chapter, &route.name), parts }
+    fn new(book: &mut LabelBook, route: &RouteNames) -> Self {
+        let part = |name: &Name| {
+            let full = Name::new(&format!("{}{PART_SEPARATOR}{name}", route.name));
+            Words { label: book.parts.label(&full), json: json_of(name) }
+        };
+        let parts = route.parts.iter().map(part).collect();
+        let views = route.views.iter().map(json_of).collect();
+        Self { words: Words::new(&mut book.routes, &route.name), parts, views }
     }
 }
 
@@ -187,7 +219,7 @@ mod tests {
     use super::*;
 
     fn route(name: &str) -> RouteNames {
-        RouteNames { name: Name::new(name), parts: Vec::new() }
+        RouteNames { name: Name::new(name), parts: Vec::new(), views: Vec::new() }
     }
 
     #[test]

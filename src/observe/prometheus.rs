@@ -9,9 +9,10 @@ use std::fmt::{self, Write};
 
 use crate::base::name::Name;
 use crate::exchange::fault::FaultKind;
+use crate::exchange::part::REASONS;
 use crate::observe::metrics::HeaderRefusal;
 use crate::observe::names::{Metric, label, metric, value};
-use crate::observe::plan::Label;
+use crate::observe::plan::{Label, PART_SEPARATOR};
 use crate::observe::series::{DURATION_BUCKETS, HistogramSum, OVERHEAD_BUCKETS};
 use crate::observe::snapshot::{Snapshot, UpstreamSum, WorkerSum};
 
@@ -120,6 +121,14 @@ impl Page {
             self.histogram(metric::ORIGIN_DURATION, &labels, &DURATION_BUCKETS, sum);
         }
         self.by_upstream(metric::UPSTREAM_ATTEMPTS, snapshot, |sum| sum.attempts);
+        self.head(metric::PART_FAILURES);
+        for ((part, reason), count) in &snapshot.parts {
+            let name = named(&snapshot.part_names, *part);
+            let (route, part) = name.split_once(PART_SEPARATOR).unwrap_or((name, name));
+            let reason = REASONS.get(*reason).copied().unwrap_or_default();
+            let labels = [(label::ROUTE, route), (label::PART, part), (label::REASON, reason)];
+            self.count(metric::PART_FAILURES, &labels, *count);
+        }
         self.by_upstream(metric::UPSTREAM_RETRIES, snapshot, |sum| sum.retries);
         self.by_upstream(metric::UPSTREAM_REUSED, snapshot, |sum| sum.reused);
         self.by_upstream(metric::UPSTREAM_CONNECT_FAILURES, snapshot, |sum| sum.connect_failures);

@@ -53,6 +53,7 @@ impl Registry {
             log_lines_unwritten: self.flush.lines_dropped.read(),
             routes: book.routes().to_vec(),
             upstream_names: book.upstreams().to_vec(),
+            part_names: book.parts().to_vec(),
             ..Snapshot::default()
         };
         for core in &self.cores {
@@ -84,6 +85,9 @@ pub struct Snapshot {
     pub(crate) overhead: HistogramSum,
     pub(crate) faults: BTreeMap<(usize, &'static str), u64>,
     pub(crate) upstreams: BTreeMap<Label, UpstreamSum>,
+    pub(crate) part_names: Vec<Name>,
+    /// Failures of parts, by place in `REASONS`.
+    pub(crate) parts: BTreeMap<(Label, usize), u64>,
     pub(crate) workers: Vec<WorkerSum>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -131,6 +135,14 @@ impl Snapshot {
         core.overhead.add_to(&mut self.overhead);
         self.add_faults(core);
         self.add_upstreams(core);
+        for (label, counters) in core.parts() {
+            for (reason, counter) in counters.failures.iter().enumerate() {
+                let count = counter.read();
+                if count > 0 {
+                    *self.parts.entry((label, reason)).or_default() += count;
+                }
+            }
+        }
         self.workers.push(WorkerSum {
             requests: core.finished.read(),
             accepted: core.connections_accepted.read(),

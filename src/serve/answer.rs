@@ -42,9 +42,21 @@ pub async fn part_fault<R: Runtime>(
     status: Status,
     outgoing: &mut Outgoing<'_, R>,
 ) {
-    x.fault = Some(fault);
     let mut body = Vec::with_capacity(256);
     problem(&mut body, x, fault.kind, status);
+    part_problem(core, x, fault, status, &body, outgoing).await;
+}
+
+/// The same with a problem document of the part's own (RFC 9457), which the configuration passes on.
+pub async fn part_problem<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    fault: Fault,
+    status: Status,
+    body: &[u8],
+    outgoing: &mut Outgoing<'_, R>,
+) {
+    x.fault = Some(fault);
     let mut fields = Vec::with_capacity(64);
     fields.extend_from_slice(b"cache-control: no-store\r\nproxy-status: ");
     fields.extend_from_slice(PROXY_NAME.as_bytes());
@@ -54,7 +66,7 @@ pub async fn part_fault<R: Runtime>(
     send(
         core,
         x,
-        Local { status, fields: &fields, kind: "application/problem+json", body: &body },
+        Local { status, fields: &fields, kind: "application/problem+json", body },
         outgoing,
     )
     .await;

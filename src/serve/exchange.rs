@@ -18,9 +18,9 @@ use crate::route::Found;
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::body::BodyReader;
-use crate::serve::fan_out::Merging;
 use crate::serve::forward::{self, Passage};
 use crate::serve::outgoing::Outgoing;
+use crate::serve::part::{self, Body, Merging};
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{Core, Installed, answer, fan_out};
@@ -96,11 +96,15 @@ async fn walk<R: Runtime>(
             forward::run(&passage, x, scratch, incoming, outgoing).await
         }
         Target::Aggregate(merge) => {
-            settle(incoming, outgoing);
             let chosen = merge.choose(x);
             x.view = chosen.map(|index| index as u16);
             let (plan, view, vary) = (&merge.plan, merge.view(chosen), &merge.vary);
-            let merging = Merging { plan, view, vary };
+            let body = match plan.takes_body(view.asked()) {
+                true => part::client_body(incoming, x.deadline).await?,
+                false => Body::Empty,
+            };
+            settle(incoming, outgoing);
+            let merging = Merging { plan, view, vary, body: &body };
             fan_out::run(core, installed, merging, x, outgoing).await
         }
         Target::Redirect(to) => {

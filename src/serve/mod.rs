@@ -18,6 +18,7 @@ pub mod h1;
 pub mod join;
 pub mod outgoing;
 pub mod pace;
+pub mod part;
 pub mod proxy_header;
 pub mod record;
 pub mod request_head;

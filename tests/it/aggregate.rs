@@ -416,3 +416,44 @@ fn a_part_with_fields_of_its_own_and_a_status_of_2xx_counts_as_answered() {
     assert_eq!(response.field("set-cookie"), None, "a part's fields do not survive unasked");
     assert_eq!(response.field("x-inner"), None);
 }
+
+const CHECKOUT: &str = r#"
+[[route]]
+match = "POST /checkout"
+body_max = "1MiB"
+
+[route.merge]
+order = { post = "order /orders", body = "{request.body}", headers = ["set-cookie"] }
+audit = { put = "user /audit", body = "{request.body}", headers = ["set-cookie"] }
+"#;
+
+#[test]
+fn a_large_body_goes_whole_to_every_part_that_asks_for_it_and_cookies_stay_apart() {
+    let cookies = |names: [&'static str; 2]| {
+        let fields = names.map(|cookie| ("Set-Cookie", cookie));
+        Origin::answering(answer(200, &fields, b"1"))
+    };
+    let (user, order) = (cookies(["a=1", "b=2"]), cookies(["c=3; Path=/", "d=4"]));
+    let gateway = merging(CHECKOUT, &user, &order, &Origin::silent());
+    let body: Vec<u8> = (0..700_000u32).map(|n| (n % 251) as u8).collect();
+    let mut client = gateway.connect();
+    for _ in 0..2 {
+        let response = client.call("POST", "/checkout", &[], &body).expect(200);
+        assert_eq!(response.text(), r#"{"order":1,"audit":1}"#);
+        assert_eq!(response.all("set-cookie"), ["c=3; Path=/", "d=4", "a=1", "b=2"]);
+    }
+    for origin in [&user, &order] {
+        let requests = origin.requests();
+        assert_eq!(requests.len(), 2);
+        assert!(requests.iter().all(|request| request.body == body));
+    }
+}
+
+#[test]
+fn a_body_that_is_too_large_asks_nobody() {
+    let (user, order) = (Origin::saying("1"), Origin::saying("2"));
+    let gateway = merging(CHECKOUT, &user, &order, &Origin::silent());
+    let body = vec![b'x'; (1 << 20) + 1];
+    gateway.connect().call("POST", "/checkout", &[], &body).expect_problem(413);
+    assert!(user.requests().is_empty() && order.requests().is_empty());
+}

@@ -198,3 +198,19 @@ fn a_partial_answer_is_not_stored_by_caches() {
     let control = response.field("cache-control").unwrap_or("no-store");
     assert!(control.contains("no-store"), "{control}");
 }
+
+#[test]
+fn every_failed_part_is_in_the_log_and_in_metrics_with_its_reason() {
+    let (user, order) = (Origin::saying("1"), Origin::answering(answer(503, &[], b"{}")));
+    let gateway = dashboard(&user, &order, "else = []");
+    for _ in 0..2 {
+        gateway.get("/dashboard").expect(200);
+    }
+    let line = gateway.access_log(2).remove(1);
+    assert_eq!(line["parts"], serde_json::json!({ "orders": "status" }));
+    assert_eq!(line["partial"], 1);
+    let labels = ["http_route=\"GET /dashboard\"", "part=\"orders\"", "reason=\"status\""];
+    crate::support::eventually("both failures are counted", || {
+        gateway.metric("ringway_part_failures_total", &labels) == 2.0
+    });
+}

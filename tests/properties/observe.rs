@@ -43,7 +43,8 @@ fn exchange(method: &[u8], host: &[u8], path: &[u8], query: Option<&[u8]>) -> Ex
 }
 
 fn plan(route: &str, upstream: &str) -> RecordPlan {
-    let names = RouteNames { name: Name::new(route), parts: vec![Name::new(upstream)] };
+    let names =
+        RouteNames { name: Name::new(route), parts: vec![Name::new(upstream)], views: Vec::new() };
     RecordPlan::new(&mut LabelBook::default(), &[names], &[Name::new(upstream)], true)
 }
 

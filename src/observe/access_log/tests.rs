@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::base::ids::RouteId;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::exchange::part::PartFailure;
 use crate::observe::fixture::{at, attempt, exchange, forwarded, plan};
 use crate::observe::plan::LabelBook;
 
@@ -82,9 +83,14 @@ fn a_merge_that_lost_parts_is_seen_in_the_line_itself() {
     let mut failed = attempt(Some(1), 120, 400);
     failed.fault = Some(FaultKind::HttpResponseTimeout);
     x.attempts = vec![attempt(Some(0), 100, 300), failed, failed];
-    assert_eq!(line_of(&x, false).1[field::PARTIAL], 1);
-    x.attempts.push(attempt(Some(1), 410, 500));
+    // A try that failed is no part that failed: another one followed.
     assert!(line_of(&x, false).1.get(field::PARTIAL).is_none());
+    x.parts_failed = vec![PartFailure { part: 1, reason: "timeout" }];
+    (x.route, x.view) = (Some(RouteId(1)), Some(0));
+    let line = line_of(&x, false).1;
+    assert_eq!(line[field::PARTIAL], 1);
+    assert_eq!(line[field::PARTS], serde_json::json!({ "orders": "timeout" }));
+    assert_eq!(line[field::VIEW], "mobile");
 }
 
 #[test]

@@ -1,0 +1,469 @@
+//! One call of a merge: from its turn to a value that was found good, or the reason why there is none.
+//!
+//! Bodies are collected within the bound of their part and never re-encoded, but where a view or the part's
+//! own lists cut something out. A call never reaches beyond its deadline, and is never begun when it
+//! cannot be over in time; attempts are repeated as RFC 9110 §9.2.2 allows.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::aggregate::json::{self, Tokens};
+use crate::aggregate::reference::Values;
+use crate::aggregate::{Part, PartFault, Plan, Taken, View, request, view};
+use crate::base::buffer::Buf;
+use crate::base::limits::{PART_TIME_MIN, PROBLEM_BYTES_MAX};
+use crate::base::time::Instant;
+use crate::exchange::Exchange;
+use crate::exchange::attempt::Attempt;
+use crate::exchange::fault::{Again, Fault, Side};
+use crate::exchange::template::{PartValues, RenderError, Sink};
+use crate::http::coding::Coding;
+use crate::http::framing::BodyLength;
+use crate::http::head::Response;
+use crate::http::names::FieldName;
+use crate::http::{Method, Status};
+use crate::observe::trace::TraceLines;
+use crate::runtime::Runtime;
+use crate::runtime::deadline::Slot;
+use crate::serve::attempt::{self, Asked, Lease};
+use crate::serve::body::{BodyReader, BodyRules};
+use crate::serve::decode;
+use crate::serve::work::ResponseScratch;
+use crate::serve::{Core, Installed};
+use crate::upstream::retry;
+
+/// What is to be asked, and for whom.
+#[derive(Clone, Copy)]
+pub struct Merging<'a> {
+    /// All parts.
+    pub plan: &'a Plan,
+    /// Those that this client gets.
+    pub view: &'a View,
+    /// The Vary line of every answer.
+    pub vary: &'a [u8],
+    /// The client's body, if a part is sent it.
+    pub body: &'a Body,
+}
+
+/// How one part ended, and every attempt made for it.
+pub struct End {
+    pub result: Result<Answer, Failure>,
+    pub attempts: Vec<Attempt>,
+}
+
+/// A whole answer that was found good.
+pub struct Answer {
+    pub body: Body,
+    /// The value written anew, if it was.
+    pub shaped: Vec<u8>,
+    pub taken: Taken,
+    /// Field lines of its answer that go to the client.
+    pub lines: Vec<u8>,
+}
+
+/// Why a part has no answer.
+pub enum Failure {
+    /// The origin's side.
+    Part(PartFault),
+    /// The same, with a problem document that is passed on.
+    Problem(PartFault, Vec<u8>),
+    /// The client's request does not hold what the part's request needs.
+    Request(Fault),
+}
+
+impl Failure {
+    /// The part's fault, if it is one.
+    pub fn part(&self) -> Option<PartFault> {
+        match self {
+            Self::Part(fault) | Self::Problem(fault, _) => Some(*fault),
+            Self::Request(_) => None,
+        }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Part(fault.into())
+    }
+}
+
+impl From<RenderError> for Failure {
+    fn from(error: RenderError) -> Self {
+        Self::Request(error.fault())
+    }
+}
+
+/// A body in one place.
+pub enum Body {
+    /// None, or none that anybody needs.
+    Empty,
+    /// All of it came in one piece and stays where it was received.
+    Buffer(Buf),
+    /// It was put together.
+    Collected(Vec<u8>),
+}
+
+impl Body {
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Empty => &[],
+            Self::Buffer(buf) => buf.data(),
+            Self::Collected(bytes) => bytes,
+        }
+    }
+}
+
+/// One call to be made.
+pub struct Order<'a> {
+    pub merging: Merging<'a>,
+    pub index: usize,
+    /// What its request takes from other parts' answers.
+    pub values: Values,
+}
+
+/// Asks one part, again where the standard allows it.
+pub async fn ask<R: Runtime>(
+    core: &Core<R>,
+    installed: &Installed<R>,
+    order: Order<'_>,
+    x: &Exchange,
+) -> End {
+    let Order { merging, index, values } = order;
+    let plan = merging.plan;
+    let part = &plan.parts[index];
+    let begun = core.runtime.now();
+    if let Err(fault) = may_begin(plan, part, x, &values, begun) {
+        return End { result: Err(Failure::Part(fault)), attempts: Vec::new() };
+    }
+    let slot = core.deadlines.slot();
+    let mut asked = Asked::of(part.upstream, x.deadline.min(begun + part.timeout), &x.client);
+    asked.part = Some(index as u16);
+    let upstream = installed.gateway.upstream(part.upstream);
+    let origins = installed.origins(part.upstream);
+    origins.state.borrow_mut().request_begun();
+    let mut scratch = core.take_scratch();
+    let mut attempts = Vec::with_capacity(1);
+    let result = loop {
+        let mut record = attempt::begin(&asked, core.runtime.now());
+        let call = Call { core, installed, merging, index, values: &values, x, slot: &slot };
+        let mut again = Again::Never;
+        let tried = once(&call, &mut asked, &mut record, &mut scratch, &mut again).await;
+        record.done = Some(core.runtime.now());
+        if let Some(fault) = tried.as_ref().err().and_then(Failure::part) {
+            record.fault = Some(fault.fault().kind);
+        }
+        attempts.push(record);
+        let fault = Fault { again, ..PartFault::Reset.fault() };
+        let retried = tried.is_err()
+            && attempts.len() <= upstream.rules.retries as usize
+            && retry::may_retry(&fault, part.method)
+            && origins.state.borrow_mut().retry_budget.take();
+        if !retried {
+            break tried;
+        }
+        asked.may_reuse = again == Again::Always;
+    };
+    core.keep_scratch(scratch);
+    End { result, attempts }
+}
+
+/// Whether a call is worth making: its request can be written, and there is time left.
+fn may_begin(
+    plan: &Plan,
+    part: &Part,
+    x: &Exchange,
+    values: &Values,
+    now: Instant,
+) -> Result<(), PartFault> {
+    if !part.references.is_empty() {
+        try_to_write(plan, part, x, values.view()).map_err(|error| values.fault(error))?;
+    }
+    if x.deadline.since(now) < PART_TIME_MIN { Err(PartFault::Timeout) } else { Ok(()) }
+}
+
+/// What all steps of one call share.
+struct Call<'a, R: Runtime> {
+    core: &'a Core<R>,
+    installed: &'a Installed<R>,
+    merging: Merging<'a>,
+    index: usize,
+    values: &'a Values,
+    x: &'a Exchange,
+    slot: &'a Slot,
+}
+
+async fn once<R: Runtime>(
+    call: &Call<'_, R>,
+    asked: &mut Asked,
+    record: &mut Attempt,
+    scratch: &mut ResponseScratch,
+    again: &mut Again,
+) -> Result<Answer, Failure> {
+    let Call { core, installed, merging: Merging { plan, body, .. }, index, values, x, slot } =
+        *call;
+    let part = &plan.parts[index];
+    let body = if part.client_body { body.bytes() } else { &[] };
+    let mut note = |fault: Fault| {
+        *again = fault.again;
+        Failure::from(fault)
+    };
+    let lease = attempt::connect(core, installed, asked, slot, record).await.map_err(&mut note)?;
+    let mut buf = core.buffer()?;
+    let upstream = installed.gateway.upstream(part.upstream);
+    let trace = TraceLines::of(&x.id, &x.trace);
+    let envelope = request::Envelope {
+        host: upstream.endpoints[lease.endpoint.index()].host.as_bytes(),
+        left: asked.deadline.since(core.runtime.now()),
+        added: trace.as_bytes(),
+        parts: values.view(),
+        client_body_bytes: body.len(),
+    };
+    let written = request::write(plan, part, x, &envelope, &mut buf);
+    written.map_err(|error| match part.references.is_empty() {
+        true => Failure::from(error),
+        false => Failure::Part(values.fault(error)),
+    })?;
+    let sent = send_with(&lease, slot, asked.deadline, buf, body).await;
+    let mut buf = sent.map_err(&mut note)?;
+    attempt::ready_for_response(&mut buf);
+    let first_byte = core.runtime.now() + upstream.rules.first_byte_timeout;
+    let until = Cell::new(asked.deadline.min(first_byte));
+    let head = read_final_head(&lease, slot, &until, part.method, buf, scratch).await;
+    let buf = head.map_err(&mut note)?;
+    record.answered = Some(core.runtime.now());
+    record.status = Some(scratch.head.status);
+    record.bytes = u64::from(scratch.head.bytes);
+    collect(call, lease, asked.deadline, record, scratch, buf).await
+}
+
+/// Sends a head, and the client's body behind it, a buffer at a time.
+async fn send_with<R: Runtime>(
+    lease: &Lease<R>,
+    slot: &Slot,
+    until: Instant,
+    mut buf: Buf,
+    body: &[u8],
+) -> Result<Buf, Fault> {
+    let mut body = body;
+    loop {
+        let (now, later) = body.split_at(body.len().min(buf.spare()));
+        let fits = buf.put(now);
+        debug_assert!(fits, "cut to the room there is");
+        buf = attempt::send(lease, slot, until, buf).await?;
+        body = later;
+        if body.is_empty() {
+            return Ok(buf);
+        }
+    }
+}
+
+/// The client's body, whole; the reader bounds it by the route's `body_max`.
+///
+/// # Errors
+/// The client closed, was too slow, or sent too much.
+pub async fn client_body<R: Runtime>(
+    incoming: &mut BodyReader<'_, R>,
+    deadline: Instant,
+) -> Result<Body, Fault> {
+    // What the client says of the length is no reason to take so much memory.
+    whole(incoming, deadline, BodyLength::Chunked).await
+}
+
+/// Reads heads until the final one; interim ones are of no use to a merge.
+async fn read_final_head<R: Runtime>(
+    lease: &Lease<R>,
+    slot: &Slot,
+    until: &Cell<Instant>,
+    method: Method,
+    mut buf: Buf,
+    scratch: &mut ResponseScratch,
+) -> Result<Buf, Fault> {
+    let mut interims = 0;
+    loop {
+        buf = attempt::read_head(lease, slot, until, method, buf, &mut scratch.head).await?;
+        if !scratch.head.status.is_interim() {
+            return Ok(buf);
+        }
+        attempt::count_interim(&scratch.head, &mut interims)?;
+        buf.consume(scratch.head.bytes as usize);
+    }
+}
+
+/// Collects the body and judges the answer; the connection goes back if its message ended exactly.
+async fn collect<R: Runtime>(
+    call: &Call<'_, R>,
+    lease: Lease<R>,
+    deadline: Instant,
+    record: &mut Attempt,
+    scratch: &mut ResponseScratch,
+    mut buf: Buf,
+) -> Result<Answer, Failure> {
+    let Call { core, merging: Merging { plan, .. }, index, slot, .. } = *call;
+    let part = &plan.parts[index];
+    let ResponseScratch { head, chunks } = scratch;
+    let good = part.judge_status(head.status);
+    // How a failure is encoded matters to nobody.
+    let coding = match good {
+        Ok(()) => coding_of(Response { head, raw: buf.data() })?,
+        Err(_) => None,
+    };
+    let bytes_max = u64::from(part.bytes_max);
+    if matches!(head.body, BodyLength::Exact(bytes) if bytes > bytes_max) {
+        return Err(Failure::Part(PartFault::TooLarge));
+    }
+    let response = Response { head, raw: buf.data() };
+    let problem = part.problem_passed && is_problem(response);
+    let bytes_max = if problem { PROBLEM_BYTES_MAX as u64 } else { bytes_max };
+    let lines = kept_lines(&part.reply_headers, response);
+    buf.consume(head.bytes as usize);
+    let now = core.runtime.now();
+    let rules = BodyRules { side: Side::Upstream, pause_max: deadline.since(now), bytes_max };
+    let mut reader =
+        BodyReader::new(core, lease.stream(), slot, chunks, head.body, Some(buf), rules);
+    let body = match (good, problem) {
+        (Ok(()), _) => whole(&mut reader, deadline, head.body).await?,
+        // A document that is not whole or too long stays hidden, and the status is what it was.
+        (Err(_), true) => whole(&mut reader, deadline, head.body).await.unwrap_or(Body::Empty),
+        // The body of a failure is of no use but for its connection, and only if it is here already.
+        (Err(_), false) => reader.next_arrived()?.map_or(Body::Empty, Body::Buffer),
+    };
+    record.bytes += reader.wire_bytes();
+    let kept = head.keep_alive && head.body != BodyLength::UntilClose && reader.ended_cleanly();
+    drop(reader);
+    if kept {
+        lease.give_back(core.runtime.now());
+    }
+    if let Err(fault) = good {
+        let shown = problem && json::check(body.bytes()).is_ok();
+        return Err(match shown {
+            true => Failure::Problem(fault, body.bytes().to_vec()),
+            false => Failure::Part(fault),
+        });
+    }
+    let body = match coding {
+        Some(coding) if !body.bytes().is_empty() => {
+            let whole =
+                decode::whole(core, coding, body.bytes(), part.bytes_max as usize, deadline);
+            Body::Collected(whole.await.map_err(Failure::Part)?)
+        }
+        _ => body,
+    };
+    value(call, head.status, body, lines)
+}
+
+/// What a whole answer is worth to this client.
+fn value<R: Runtime>(
+    call: &Call<'_, R>,
+    status: Status,
+    body: Body,
+    lines: Vec<u8>,
+) -> Result<Answer, Failure> {
+    let Call { core, merging: Merging { plan, view, .. }, index, .. } = *call;
+    let part = &plan.parts[index];
+    let mut shaped = Vec::new();
+    let taken =
+        core.shard(|shard| part.judge(status, body.bytes(), &mut shard.tokens, &mut shaped));
+    let taken = taken.map_err(Failure::Part)?;
+    let taken =
+        core.shard(|shard| shown(taken, view, index, &body, &mut shaped, &mut shard.tokens));
+    // What is not shown and not referred to either need not be kept.
+    let needless = matches!(taken, Taken::Shaped(_)) && !plan.referred().contains(index);
+    let body = if needless { Body::Empty } else { body };
+    Ok(Answer { body, shaped, taken, lines })
+}
+
+/// Whether an answer is a 4xx with a problem document (RFC 9457).
+fn is_problem(response: Response<'_>) -> bool {
+    let kind = response.field(FieldName::ContentType).unwrap_or(b"");
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or(b"").trim_ascii();
+    (400..500).contains(&response.head.status.0)
+        && kind.eq_ignore_ascii_case(b"application/problem+json")
+}
+
+/// What the view keeps of a part: written anew, unless it is all of it.
+fn shown(
+    taken: Taken,
+    view: &View,
+    index: usize,
+    body: &Body,
+    shaped: &mut Vec<u8>,
+    tokens: &mut Tokens,
+) -> Taken {
+    let (Some(selection), Taken::Value(span) | Taken::Shaped(span)) =
+        (view.selection(index), taken)
+    else {
+        return taken;
+    };
+    let mut kept = Vec::new();
+    let whole = if matches!(taken, Taken::Shaped(_)) { &shaped[..] } else { span.of(body.bytes()) };
+    view::cut(whole, selection, tokens, &mut kept);
+    *shaped = kept;
+    Taken::Shaped(span)
+}
+
+/// The content coding of an answer.
+fn coding_of(response: Response<'_>) -> Result<Option<Coding>, Failure> {
+    let coding = Coding::of(response.all(FieldName::ContentEncoding));
+    coding.map_err(|fault| Failure::Part(fault.into()))
+}
+
+/// The lines of an answer's fields that survive the merge, in the order received; each value of a
+/// repeated field (Set-Cookie) keeps its own line.
+fn kept_lines(names: &[Box<str>], response: Response<'_>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for field in response.head.fields.iter().filter(|_| !names.is_empty()) {
+        let name = field.name.of(response.raw);
+        if names.iter().any(|kept| kept.as_bytes().eq_ignore_ascii_case(name)) {
+            for piece in [name, b": ", field.value.of(response.raw), b"\r\n"] {
+                lines.extend_from_slice(piece);
+            }
+        }
+    }
+    lines
+}
+
+/// The whole body: where it was received if it came in one piece, else put together.
+async fn whole<R: Runtime>(
+    reader: &mut BodyReader<'_, R>,
+    deadline: Instant,
+    length: BodyLength,
+) -> Result<Body, Fault> {
+    let first = reader.next_by(deadline).await?;
+    let Some(first) = first else { return Ok(Body::Empty) };
+    if reader.is_done() {
+        return Ok(Body::Buffer(first));
+    }
+    let capacity = match length {
+        // Bounded by the part's `bytes_max`, which the length was compared with before.
+        BodyLength::Exact(bytes) => usize::try_from(bytes).unwrap_or(0),
+        _ => 2 * first.len(),
+    };
+    let mut bytes = Vec::with_capacity(capacity);
+    bytes.extend_from_slice(first.data());
+    drop(first);
+    while let Some(piece) = reader.next_by(deadline).await? {
+        bytes.extend_from_slice(piece.data());
+    }
+    Ok(Body::Collected(bytes))
+}
+
+/// Whether a part's request can be written with these values.
+pub fn try_to_write(
+    plan: &Plan,
+    part: &Part,
+    x: &Exchange,
+    parts: PartValues<'_>,
+) -> Result<(), RenderError> {
+    let (left, added, client_body_bytes) = (Duration::ZERO, &b""[..], 0);
+    let envelope = request::Envelope { host: b"", left, added, parts, client_body_bytes };
+    request::write(plan, part, x, &envelope, &mut Nowhere)
+}
+
+/// Takes everything and keeps nothing.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn put(&mut self, _: &[u8]) -> bool {
+        true
+    }
+}
