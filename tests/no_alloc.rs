@@ -119,6 +119,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
             body_timeout: secs(5),
             body_rate_min: 240,
             connections_max: 1000,
+            connections_per_client_max: 1000,
         }]
         .into(),
         router: Router::build(vec![pattern]).expect("one route").0,

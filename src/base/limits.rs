@@ -199,6 +199,19 @@ pub const ADMIN_TIMEOUT_SECS: u64 = 5;
 /// Client connections open on one core; more are closed at once. The kernel's descriptor limit is
 /// usually met first.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 100_000;
+/// Client addresses of one listener whose connections can be counted at once: words of 8 bytes in buckets of
+/// sixteen, 2 MiB of which only the touched pages are real. Four for each connection of the default bound,
+/// so that a bucket is full for one client in a million; such a client is not counted by itself.
+pub const CLIENT_COUNTS_MAX: usize = 1 << 18;
+/// Connections that one client address may have open on one listener. Default of
+/// `limits.connections_per_client_max`; a quarter of the default for all, so that no address takes a
+/// listener for itself. Browsers open 6 to an origin (RFC 9112 §9.4 names no number), so it stands for
+/// 2,700 people behind one address of a carrier's NAT, or for a load balancer with its whole pool.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 16_384;
+/// Connections looked at when one is to be given up: one on which bytes have just arrived is passed over.
+pub const GIVE_UP_LOOKS_MAX: usize = 16;
+/// Idle connections given up at once when descriptors run out; nginx's number.
+pub const GIVE_UP_BATCH_MAX: usize = 32;
 /// Connections of one core that keep the state of a walk (about 10 KiB) for a second after a request, which
 /// saves its making for the next one: 5 MiB. Eight times as many as a core has busy clients in the load
 /// tests; in a flood of short visits the others become idle, and small, at once.

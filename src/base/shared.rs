@@ -1,4 +1,5 @@
-//! The only atomics that cores share: cells of rate limits, flags and counters. Bounded, without locks.
+//! The only atomics that cores share: cells of rate limits, counts of connections, flags and counters.
+//! Bounded, without locks.
 //!
 //! A [`Cells`] is a table of 64-bit words in buckets of fifteen (two cache lines with the bucket's epoch).
 //! A word holds a tag of the key, a mark "shared" and the key's TAT (`base/gcra.rs`), so that one
@@ -20,10 +21,16 @@
 //! counts every grant, and it alone already keeps the rule. All operations are sequentially consistent.
 //! A lock per bucket was refused: a thread that is put aside while it holds one stops every core.
 
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
+
 use crate::base::gcra::{EPOCH_BITS, Grant, Rule, TAT_BITS};
-use crate::base::limits::{CELL_TRIES_MAX, LIMIT_KEYS_MAX};
+use crate::base::limits::{CELL_TRIES_MAX, CLIENT_COUNTS_MAX, LIMIT_KEYS_MAX};
 use crate::base::time::Instant;
 
 const WAYS: usize = 15;
@@ -249,6 +256,12 @@ impl Word {
         self.0.compare_exchange(seen, value, SeqCst, SeqCst).is_ok()
     }
 
+    /// Adds one if that leaves at most `max`; `false` when it would not.
+    pub fn next_below(&self, max: u64) -> bool {
+        let next = |seen: u64| (seen < max).then_some(seen + 1);
+        self.0.fetch_update(SeqCst, SeqCst, next).is_ok()
+    }
+
     /// Takes one away and returns the value before.
     pub fn previous(&self) -> u64 {
         self.0.fetch_sub(1, SeqCst)
@@ -264,6 +277,160 @@ impl Word {
 pub fn unique() -> u64 {
     static NEXT: Word = Word::new(1);
     NEXT.next()
+}
+
+/// Connections that are open on one listener, on all cores: all together, and by client address.
+pub struct Occupancy {
+    all: Word,
+    clients: Box<[CountBucket]>,
+    seed: SharedSeed,
+}
+
+impl std::fmt::Debug for Occupancy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Occupancy").field("all", &self.all).finish_non_exhaustive()
+    }
+}
+
+/// Words of a bucket of counts: two cache lines.
+const COUNT_WAYS: usize = 16;
+/// A word of counts holds a tag of the key above these bits, and the count in them.
+const COUNT_BITS: u32 = 24;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+
+/// Sixteen counts.
+#[repr(C, align(128))]
+struct CountBucket([AtomicU64; COUNT_WAYS]);
+
+const _: () = assert!(size_of::<CountBucket>() == 128, "two cache lines");
+const _: () = assert!(CLIENT_COUNTS_MAX.is_power_of_two());
+
+/// Why a connection is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The listener has as many as it may.
+    Listener,
+    /// The client has as many as it may.
+    Client,
+}
+
+/// A connection's place in the counts, given back when dropped.
+#[derive(Debug)]
+pub struct Admission {
+    occupancy: Arc<Occupancy>,
+    client: Option<u32>,
+}
+
+impl Default for Occupancy {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl Occupancy {
+    /// Nothing is open. `seed` must be random: it keeps clients from choosing addresses that lie together.
+    pub fn new(seed: u64) -> Self {
+        let zeroed = Box::<[CountBucket]>::new_zeroed_slice(CLIENT_COUNTS_MAX / COUNT_WAYS);
+        // SAFETY: a CountBucket is made of AtomicU64, for which all-zero bytes are a valid value. Zeroed
+        // memory from the allocator costs no page until a count is used.
+        let clients = unsafe { zeroed.assume_init() };
+        Self { all: Word::new(0), clients, seed: SharedSeed::from_u64(seed) }
+    }
+
+    /// Connections that are open.
+    pub fn all(&self) -> u64 {
+        self.all.load()
+    }
+
+    /// Counts one more connection, unless there are `max` or, of this client, `client_max`. A client of
+    /// `None` is not counted by itself.
+    ///
+    /// Never more than either bound are admitted, whichever cores they come to; of two that race for the
+    /// last place of one client both may be refused.
+    ///
+    /// # Errors
+    /// Which of the two bounds is reached.
+    pub fn admit(
+        self: &Arc<Self>,
+        max: u64,
+        client: Option<(IpAddr, u64)>,
+    ) -> Result<Admission, Full> {
+        if !self.all.next_below(max) {
+            return Err(Full::Listener);
+        }
+        // From here on a refusal gives the place back by dropping it.
+        let mut admission = Admission { occupancy: self.clone(), client: None };
+        if let Some((address, client_max)) = client {
+            admission.client = self.count(self.hash(address), client_max)?;
+        }
+        Ok(admission)
+    }
+
+    /// An IPv6 client is its /64: the smallest network that one customer is given (RFC 6177 §2), within
+    /// which it chooses addresses at will.
+    fn hash(&self, address: IpAddr) -> u64 {
+        let mut hasher = FoldHasher::with_seed(0, &self.seed);
+        match address.to_canonical() {
+            IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
+            IpAddr::V6(address) => hasher.write_u64((address.to_bits() >> 64) as u64),
+        }
+        hasher.finish()
+    }
+
+    /// Counts one more of a key. A key's count is the sum of its words: two cores that meet a new key at
+    /// once may make one each. Each adds first and then sums, so that the later one sees both. `None` when
+    /// its bucket is full of other keys: the client is then bounded by the listener's bound only.
+    fn count(&self, hash: u64, max: u64) -> Result<Option<u32>, Full> {
+        let bucket = hash as usize & (self.clients.len() - 1);
+        let words = &self.clients[bucket].0;
+        let tag = (hash & !COUNT_MASK).max(1 << COUNT_BITS);
+        for _ in 0..CELL_TRIES_MAX {
+            let seen: [u64; COUNT_WAYS] = std::array::from_fn(|way| words[way].load(SeqCst));
+            if sum_of(tag, seen) >= max {
+                return Err(Full::Client);
+            }
+            let own = seen.iter().position(|word| *word & !COUNT_MASK == tag);
+            let Some(way) = own.or_else(|| seen.iter().position(|word| *word == 0)) else {
+                return Ok(None);
+            };
+            let next = if seen[way] == 0 { tag | 1 } else { seen[way] + 1 };
+            if words[way].compare_exchange(seen[way], next, SeqCst, SeqCst).is_err() {
+                continue;
+            }
+            let place = (bucket * COUNT_WAYS + way) as u32;
+            if sum_of(tag, std::array::from_fn(|way| words[way].load(SeqCst))) > max {
+                self.discount(place);
+                return Err(Full::Client);
+            }
+            return Ok(Some(place));
+        }
+        Err(Full::Client)
+    }
+
+    fn discount(&self, place: u32) {
+        let place = place as usize;
+        let word = &self.clients[place / COUNT_WAYS].0[place % COUNT_WAYS];
+        let left = word.fetch_sub(1, SeqCst) - 1;
+        if left & COUNT_MASK == 0 {
+            // Whoever has counted the same key here in between keeps the word.
+            let _ = word.compare_exchange(left, 0, SeqCst, SeqCst);
+        }
+    }
+}
+
+/// The count of a key, over all words of its bucket.
+fn sum_of(tag: u64, words: [u64; COUNT_WAYS]) -> u64 {
+    let mine = words.iter().filter(|word| **word & !COUNT_MASK == tag);
+    mine.map(|word| word & COUNT_MASK).sum()
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if let Some(place) = self.client {
+            self.occupancy.discount(place);
+        }
+        self.occupancy.all.previous();
+    }
 }
 
 #[cfg(test)]

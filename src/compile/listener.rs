@@ -46,6 +46,7 @@ fn one(listener: &config::Listener, tells_destination: bool) -> Listener {
         body_timeout: listener.timeout.body,
         body_rate_min: limits.body_rate_min,
         connections_max: limits.connections_max,
+        connections_per_client_max: limits.connections_per_client_max,
     }
 }
 

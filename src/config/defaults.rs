@@ -29,6 +29,8 @@ pub const BODY_RATE_CEILING: u64 = 1024 * 1024;
 /// Client connections open at once on one listener. 65,536 at about 2 KiB each is 128 MiB when all are idle;
 /// the process raises its own descriptor limit to fit.
 pub const CONNECTIONS_MAX: usize = 65_536;
+/// Client connections of one address. See `base::limits`.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = limits::CONNECTIONS_PER_CLIENT_MAX;
 /// Most connections that may be asked for: what one Linux process can have as descriptors with
 /// `fs.nr_open` at its default of 1,048,576.
 pub const CONNECTIONS_CEILING: i64 = 1_048_576;

@@ -149,6 +149,12 @@ pub static LIMITS: Section = Section {
             "Connections open at once, on all cores together.",
         )
         .or("`65536`"),
+        Key::new(
+            "connections_per_client_max",
+            Shape::Integer(1, CONNECTIONS_CEILING),
+            "Of these, connections of one client address (an IPv6 /64); trusted proxies are not counted.",
+        )
+        .or("`16384`"),
     ],
 };
 

@@ -113,6 +113,8 @@ pub struct ListenLimits {
     pub body_rate_min: u64,
     /// Connections open at once, on all cores together.
     pub connections_max: usize,
+    /// Of these, connections of one client address.
+    pub connections_per_client_max: usize,
 }
 
 impl Default for ListenLimits {
@@ -123,6 +125,7 @@ impl Default for ListenLimits {
             target_bytes_max: defaults::TARGET_BYTES_MAX as usize,
             body_rate_min: defaults::BODY_RATE_MIN,
             connections_max: defaults::CONNECTIONS_MAX,
+            connections_per_client_max: defaults::CONNECTIONS_PER_CLIENT_MAX,
         }
     }
 }
@@ -360,6 +363,10 @@ fn read_limits(reader: &Reader<'_>) -> ListenLimits {
         target_bytes_max: target.map_or(default_target, |bytes| bytes.value as usize),
         body_rate_min: rate.map_or(default.body_rate_min, |rate| rate.value),
         connections_max: count("connections_max", default.connections_max),
+        connections_per_client_max: count(
+            "connections_per_client_max",
+            default.connections_per_client_max,
+        ),
     }
 }
 

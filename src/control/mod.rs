@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use crate::control::process::{Process, Unstarted};
 use crate::control::tell::Tell;
 use crate::observe::event::{Event, Format};
+use crate::runtime::memory;
 use crate::runtime::probe::{Driver, DriverChoice, ring_flags};
 
 /// What `run` was told.
@@ -48,6 +49,7 @@ pub enum End {
 pub fn run(options: &Options, started: impl FnOnce()) -> End {
     let format = if options.events_as_json { Format::Json } else { Format::Plain };
     let tell = Tell::new(format, options.quiet);
+    memory::use_small_pages();
     let driver = match choose_driver(options.driver, &tell) {
         Ok(driver) => driver,
         Err(why) => {

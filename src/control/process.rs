@@ -68,6 +68,8 @@ struct Seat {
     thread: Option<JoinHandle<()>>,
     version: u64,
     started: bool,
+    /// Whether it runs short of descriptors or memory.
+    short: bool,
 }
 
 /// Why a process did not start.
@@ -164,7 +166,14 @@ impl Process {
             let (voice, thread) = self.start_worker(index, *cpu, listeners)?;
             let version = self.compiled.gateway.version;
             let thread = Some(thread);
-            self.workers.push(Seat { cpu: *cpu, voice, thread, version, started: false });
+            self.workers.push(Seat {
+                cpu: *cpu,
+                voice,
+                thread,
+                version,
+                started: false,
+                short: false,
+            });
         }
         let until = clock::now() + ACKNOWLEDGE_WITHIN;
         while self.workers.iter().any(|seat| !seat.started) {
@@ -239,7 +248,26 @@ impl Process {
                 let (worker, peer) = (worker.index(), &*peer.to_string());
                 self.tell.event(&Event::ProxyHeaderRefused { worker, peer, why });
             }
+            Report::Shortage { worker, why } => self.shortage(worker, why),
+            Report::Refused { address, count, bound } => {
+                let listener = &address.to_string();
+                self.tell.event(&Event::ConnectionsRefused { listener, count, bound });
+            }
             Report::Ended { .. } => {}
+        }
+    }
+
+    /// Descriptors belong to the process: one worker's shortage is told for all, and its end once none has one.
+    fn shortage(&mut self, worker: WorkerId, why: Option<String>) {
+        let was_short = self.workers.iter().any(|seat| seat.short);
+        if let Some(seat) = self.workers.get_mut(worker.index()) {
+            seat.short = why.is_some();
+        }
+        let is_short = self.workers.iter().any(|seat| seat.short);
+        match why {
+            Some(why) if !was_short => self.tell.event(&Event::ShortageBegun { why: &why }),
+            None if was_short && !is_short => self.tell.event(&Event::ShortageOver),
+            _ => {}
         }
     }
 
@@ -362,7 +390,7 @@ impl Process {
                 Some(Err(_)) => "it panicked",
                 _ => "its event loop ended",
             };
-            self.workers[index].started = false;
+            (self.workers[index].started, self.workers[index].short) = (false, false);
             self.count_running();
             self.shown.registry.cores[index].reset_gauges();
             self.tell.event(&Event::WorkerDied { worker: index, why });
@@ -505,10 +533,11 @@ fn choose_cpus(workers: &Workers, allowed: &[usize]) -> Result<Vec<Option<usize>
     }
 }
 
-/// Client connections that one worker may have open: a client may need an upstream connection of its
-/// own, and some descriptors are kept back for the admin listener, logs and keys.
+/// Client connections that one worker may have open. Some descriptors are kept back for the admin
+/// listener, logs and keys, and of the rest a quarter for connections to origins: only busy clients need
+/// one, and idle clients are given up when an origin cannot be reached for want of descriptors.
 fn connections_of_one(descriptors: u64, workers: usize) -> usize {
     const KEPT_BACK: u64 = 48;
-    let each = descriptors.saturating_sub(KEPT_BACK) / 2 / workers.max(1) as u64;
+    let each = descriptors.saturating_sub(KEPT_BACK) / 4 * 3 / workers.max(1) as u64;
     usize::try_from(each.max(1)).unwrap_or(usize::MAX)
 }

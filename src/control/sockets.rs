@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::base::address::Address;
-use crate::base::shared::Word;
+use crate::base::shared::Occupancy;
 use crate::net::listener::{bind, bind_again, bound_to};
+use crate::runtime::entropy;
 use crate::worker::mailbox::NewListener;
 
 /// The addresses that are bound.
@@ -22,7 +23,7 @@ pub struct Sockets {
 struct Bound {
     address: Arc<Address>,
     actual: Address,
-    open: Arc<Word>,
+    open: Arc<Occupancy>,
     /// A Unix socket cannot be bound twice: a worker that is replaced gets a copy of this one.
     shared: Option<OwnedFd>,
 }
@@ -135,7 +136,7 @@ impl Change {
             _ => None,
         };
         let actual = sockets.first().map_or(address.clone(), |first| bound_to(&address, first));
-        let (address, open) = (Arc::new(address), Arc::new(Word::new(0)));
+        let (address, open) = (Arc::new(address), Arc::new(Occupancy::new(entropy::seed())));
         for (worker, socket) in self.added.iter_mut().zip(sockets) {
             worker.push(NewListener { address: address.clone(), socket, open: open.clone() });
         }

@@ -41,6 +41,8 @@ pub struct Listener {
     pub body_rate_min: u64,
     /// Client connections open at once, on all cores together.
     pub connections_max: usize,
+    /// Of these, connections of one client address (an IPv6 /64), unless it is a trusted proxy.
+    pub connections_per_client_max: usize,
 }
 
 /// Whether connections begin with a PROXY header; one is taken from trusted peers only.

@@ -56,6 +56,12 @@ pub enum Event<'a> {
     LogRecovered { target: &'a str, lines_lost: u64 },
     /// The access log was opened again.
     LogReopened { target: &'a str },
+    /// Connections cannot be accepted or made for want of descriptors or memory.
+    ShortageBegun { why: &'a str },
+    /// They can again.
+    ShortageOver,
+    /// Connections were closed at once because a bound was reached.
+    ConnectionsRefused { listener: &'a str, count: u64, bound: &'a str },
 }
 
 /// How much it matters.
@@ -81,7 +87,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 18;
+const KINDS: usize = 21;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -106,6 +112,9 @@ impl Event<'_> {
             Self::LogReopened { .. } => ("log_reopened", Info, 15),
             Self::WorkerTrouble { .. } => ("worker_trouble", Warn, 16),
             Self::ProxyHeaderRefused { .. } => ("proxy_header_refused", Warn, 17),
+            Self::ShortageBegun { .. } => ("shortage_begun", Error, 18),
+            Self::ShortageOver => ("shortage_over", Warn, 19),
+            Self::ConnectionsRefused { .. } => ("connections_refused", Warn, 20),
         }
     }
 
@@ -135,7 +144,10 @@ impl fmt::Display for Event<'_> {
             | Self::WorkerRestarted { .. }
             | Self::DriverFallback { .. }
             | Self::ProxyHeaderRefused { .. }
-            | Self::WorkerTrouble { .. } => self.fmt_core(f),
+            | Self::WorkerTrouble { .. }
+            | Self::ShortageBegun { .. }
+            | Self::ShortageOver
+            | Self::ConnectionsRefused { .. } => self.fmt_core(f),
             _ => self.fmt_rest(f),
         }
     }
@@ -186,6 +198,15 @@ impl Event<'_> {
                 write!(f, "because of its PROXY header: {why}")
             }
             Self::WorkerRestarted { worker } => write!(f, "worker {worker} runs again"),
+            Self::ShortageBegun { why } => {
+                write!(f, "connections cannot be accepted or made, idle ones are closed to make ")?;
+                write!(f, "room and it is tried again: {why}; raise LimitNOFILE (tuning/README.md)")
+            }
+            Self::ShortageOver => f.write_str("connections are accepted and made again"),
+            Self::ConnectionsRefused { listener, count, bound } => {
+                let s = plural(count);
+                write!(f, "{count} connection{s} to {listener} refused: {bound} reached")
+            }
             Self::DriverFallback { wanted, taken, cause, fix } => {
                 write!(f, "{wanted} cannot be used here, {taken} is used instead: {cause}; {fix}")
             }
@@ -436,6 +457,9 @@ mod tests {
             Event::LogReopened { target: "a.log" },
             Event::WorkerTrouble { worker: 0, what: why },
             Event::ProxyHeaderRefused { worker: 0, peer: "192.0.2.1", why },
+            Event::ShortageBegun { why },
+            Event::ShortageOver,
+            Event::ConnectionsRefused { listener: "main", count: 2, bound: "x" },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

@@ -51,6 +51,8 @@ pub struct CoreMetrics {
     /// Client connections closed at once because a bound was reached.
     pub connections_refused: Counter,
     headers_refused: [Counter; HeaderRefusal::ALL.len()],
+    /// Idle client connections closed to make room for others.
+    pub connections_given_up: Counter,
     /// Client connections open now.
     pub connections_open: Gauge,
     /// Idle upstream connections kept; set at the core's tick.
@@ -86,6 +88,7 @@ impl Default for CoreMetrics {
             connections_accepted: Counter::new(),
             connections_refused: Counter::new(),
             headers_refused: [const { Counter::new() }; HeaderRefusal::ALL.len()],
+            connections_given_up: Counter::new(),
             connections_open: Gauge::default(),
             pool_idle: Gauge::default(),
             buffers_in_use: Gauge::default(),

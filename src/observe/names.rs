@@ -76,6 +76,8 @@ metrics! {
         "Client connections closed at once because a bound was reached.";
     PROXY_HEADERS_REFUSED Counter "ringway_proxy_headers_refused_total"
         "Client connections closed because of their PROXY header, by reason.";
+    CONNECTIONS_GIVEN_UP Counter "ringway_connections_given_up_total"
+        "Idle client connections closed to make room for others.";
     CONNECTIONS_OPEN Gauge "ringway_connections_open"
         "Client connections open now, by worker.";
     UPSTREAM_ATTEMPTS Counter "ringway_upstream_attempts_total"

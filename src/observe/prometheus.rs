@@ -109,6 +109,7 @@ impl Page {
         let refused = |how: HeaderRefusal| (how.name(), snapshot.headers_refused[how as usize]);
         let refused = HeaderRefusal::ALL.map(refused);
         self.by_word(metric::PROXY_HEADERS_REFUSED, label::REASON, refused);
+        self.one(metric::CONNECTIONS_GIVEN_UP, snapshot.connections_given_up);
     }
 
     fn upstreams(&mut self, snapshot: &Snapshot) {

@@ -94,6 +94,7 @@ pub struct Snapshot {
     pub(crate) active_requests: u64,
     pub(crate) connections_refused: u64,
     pub(crate) headers_refused: [u64; HeaderRefusal::ALL.len()],
+    pub(crate) connections_given_up: u64,
     pub(crate) pool_idle: u64,
     pub(crate) buffers_in_use: u64,
     pub(crate) jwt_hits: u64,
@@ -155,6 +156,7 @@ impl Snapshot {
         for how in HeaderRefusal::ALL {
             self.headers_refused[how as usize] += core.headers_refused(how);
         }
+        self.connections_given_up += core.connections_given_up.read();
         self.pool_idle += core.pool_idle.read();
         self.buffers_in_use += core.buffers_in_use.read();
         self.jwt_hits += core.jwt_hits.read();

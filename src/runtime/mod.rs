@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod descriptors;
 pub mod entropy;
 mod fairness;
+pub mod memory;
 pub mod pin;
 pub mod probe;
 pub mod simulated;

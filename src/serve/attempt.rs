@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::base::ids::{EndpointId, UpstreamId};
@@ -22,7 +23,7 @@ use crate::net::proxy_protocol::Endpoints;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::shard::{Connection, Origins};
-use crate::serve::{Core, Installed, proxy_header};
+use crate::serve::{Core, Installed, proxy_header, shortage};
 use crate::upstream::Upstream;
 
 /// A connection on loan for one exchange. Dropping it closes the connection.
@@ -178,6 +179,9 @@ fn kept<R: Runtime>(
     None
 }
 
+/// After idle connections were given up, the next connection is made this much later: until they are closed.
+const ROOM_WAIT: Duration = Duration::from_millis(2);
+
 async fn dial<R: Runtime>(
     core: &Core<R>,
     upstream: &Upstream,
@@ -187,7 +191,15 @@ async fn dial<R: Runtime>(
 ) -> Result<R::Stream, Fault> {
     let endpoint = &upstream.endpoints[lease.endpoint.index()];
     let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
-    let dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
+    let mut dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
+    if let Ok(Err(error)) = &dialled
+        && shortage::is_shortage(error)
+        && shortage::make_room_for_origin(core)
+    {
+        // What was given up is closed before the next turn of the event loop ends.
+        core.runtime.sleep_until(core.runtime.now() + ROOM_WAIT).await;
+        dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
+    }
     let kind = match dialled {
         Ok(Ok(stream)) => {
             lease.origins.state.borrow_mut().connect_succeeded(lease.endpoint);
@@ -197,6 +209,7 @@ async fn dial<R: Runtime>(
             FaultKind::ConnectionRefused
         }
         Ok(Err(error)) if is_ours(&error) => {
+            core.shortage.note(core.runtime.now(), error);
             let kind = FaultKind::ConnectionLimitReached;
             return Err(Fault { kind, side: Side::Gateway, again: Again::Never });
         }
@@ -209,12 +222,9 @@ async fn dial<R: Runtime>(
     Err(Fault { kind, side: Side::Upstream, again })
 }
 
-/// Whether a connection failed for want of descriptors or memory here: no evidence against the endpoint.
+/// Whether a connection failed for want of descriptors, memory or ports here: no evidence against the endpoint.
 fn is_ours(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL)
-    )
+    shortage::is_shortage(error) || error.raw_os_error() == Some(libc::EADDRNOTAVAIL)
 }
 
 /// Sends what is in `buf` (a head, and perhaps a whole small body) and gives the empty buffer back.

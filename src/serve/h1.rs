@@ -20,7 +20,7 @@ use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::arriving::{Arrived, Begun};
 use crate::serve::body::{BodyReader, BodyRules};
-use crate::serve::connection::Downstream;
+use crate::serve::connection::{Downstream, Waited};
 use crate::serve::exchange::{self, Way};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::watch::Watch;
@@ -69,10 +69,10 @@ pub async fn busy<R: Runtime>(
             Next::Request(None) => {
                 let Some(_lingering) = core.linger() else { break After::Idle };
                 let until = core.runtime.now() + LINGER_BUSY;
-                match down.within(until, connection.stream.readable()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => break After::Close,
-                    Err(_) => break After::Idle,
+                match connection.idle(core, &down, until).await {
+                    Waited::Readable => {}
+                    Waited::InVain => break After::Idle,
+                    Waited::Close => break After::Close,
                 }
             }
             Next::Rest(head) => break After::Begun(head),

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod arriving;
 pub mod attempt;
 pub mod body;
+pub mod clients;
 pub mod connection;
 pub mod decode;
 pub mod duplex;
@@ -23,6 +24,7 @@ pub mod proxy_header;
 pub mod record;
 pub mod request_head;
 pub mod shard;
+pub mod shortage;
 pub mod watch;
 pub mod work;
 pub mod writing;
@@ -40,8 +42,10 @@ use crate::gateway::Gateway;
 use crate::observe::metrics::CoreMetrics;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::{Runtime, Stream};
+use crate::serve::clients::Clients;
 use crate::serve::proxy_header::Refused;
 use crate::serve::shard::{Origins, Shard};
+use crate::serve::shortage::Shortage;
 use crate::serve::work::{ResponseScratch, Spare, Work};
 
 /// All that one core owns.
@@ -64,6 +68,10 @@ pub struct Core<R: Runtime> {
     pub heads_waiting_bytes: Cell<usize>,
     /// A PROXY header that was refused since the last tick.
     pub refused_header: Cell<Option<Refused>>,
+    /// Who they are, and which of them are idle.
+    pub clients: Clients<R>,
+    /// Whether descriptors or memory run out.
+    pub shortage: Shortage,
     /// Whether the process drains: every response closes its connection.
     pub draining: Cell<bool>,
     installed: RefCell<Rc<Installed<R>>>,
@@ -83,11 +91,23 @@ pub struct Installed<R: Runtime> {
 }
 
 impl<R: Runtime> Installed<R> {
-    /// Closes idle connections that are too old or whose origin has closed; says how many are left.
-    pub fn sweep(&self, now: Instant) -> usize {
-        let alive = |connection: &shard::Connection<R>| connection.stream.is_quiet();
+    /// Closes idle connections that are too old or whose origin has closed; says how many are left. To ask
+    /// a socket is a system call, so that only one in `SWEEP_SHARES` is asked, each in its `turn`.
+    pub fn sweep(&self, now: Instant, turn: usize) -> usize {
+        let alive = |at: usize, connection: &shard::Connection<R>| {
+            at % SWEEP_SHARES != turn % SWEEP_SHARES || connection.stream.is_quiet()
+        };
         let swept = self.origins.iter().map(|origins| origins.pools.borrow_mut().sweep(now, alive));
         swept.sum()
+    }
+
+    /// Closes the idle connection to an origin that was kept longest; `false` when there is none.
+    pub fn give_up_oldest(&self) -> bool {
+        let since = |origins: &&Rc<Origins<R>>| origins.pools.borrow().oldest();
+        let kept = self.origins.iter().filter(|origins| since(origins).is_some());
+        let Some(origins) = kept.min_by_key(since) else { return false };
+        let given_up = origins.pools.borrow_mut().take_oldest();
+        given_up.is_some()
     }
 
     /// What this core knows of an upstream.
@@ -95,6 +115,10 @@ impl<R: Runtime> Installed<R> {
         &self.origins[id.index()]
     }
 }
+
+/// Idle upstream connections are asked whether their origin has closed once in so many ticks: once a
+/// second, which for 1,000 of them is a thousandth of a core.
+const SWEEP_SHARES: usize = 20;
 
 impl<R: Runtime> Core<R> {
     /// A core on which `gateway` is installed.
@@ -116,6 +140,8 @@ impl<R: Runtime> Core<R> {
             connections: Cell::new(0),
             heads_waiting_bytes: Cell::new(0),
             refused_header: Cell::new(None),
+            clients: Clients::default(),
+            shortage: Shortage::default(),
             draining: Cell::new(false),
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),

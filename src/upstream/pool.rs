@@ -86,17 +86,34 @@ impl<C> Pools<C> {
         self.idle.iter().flatten().map(|kept| &kept.connection)
     }
 
-    /// Closes what is too old, or is not `alive`; returns how many are left.
-    pub fn sweep(&mut self, now: Instant, alive: impl Fn(&C) -> bool) -> usize {
+    /// Closes what is too old, or is not `alive` (which is told the connection's place in its list); returns
+    /// how many are left.
+    pub fn sweep(&mut self, now: Instant, alive: impl Fn(usize, &C) -> bool) -> usize {
         let (idle_timeout, age_max) = (self.idle_timeout, self.age_max);
         let young =
             |kept: &Kept<C>| kept.since + idle_timeout > now && kept.made_at + age_max > now;
         self.idle
             .iter_mut()
             .map(|idle| {
-                idle.retain(|kept| young(kept) && alive(&kept.connection));
+                let mut at = 0;
+                idle.retain(|kept| {
+                    at += 1;
+                    young(kept) && alive(at, &kept.connection)
+                });
                 idle.len()
             })
             .sum()
+    }
+
+    /// Since when the connection that was kept longest is idle; `None` when none is kept.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.idle.iter().filter_map(|idle| idle.first()).map(|kept| kept.since).min()
+    }
+
+    /// Takes the connection that was kept longest, to be closed.
+    pub fn take_oldest(&mut self) -> Option<C> {
+        let kept = self.idle.iter_mut().filter(|idle| !idle.is_empty());
+        let longest = kept.min_by_key(|idle| idle[0].since)?;
+        Some(longest.remove(0).connection)
     }
 }

@@ -134,7 +134,7 @@ fn a_full_pool_gives_up_its_oldest() {
     let refused: Vec<_> =
         (0..3).filter_map(|n| pools.put(EndpointId(0), n, at(1), at(1))).collect();
     assert_eq!(refused, [0]);
-    assert_eq!(pools.sweep(at(2), |n| *n != 1), 1);
+    assert_eq!(pools.sweep(at(2), |_, n| *n != 1), 1);
 }
 
 #[test]

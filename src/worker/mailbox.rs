@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::base::address::Address;
 use crate::base::ids::WorkerId;
-use crate::base::shared::Word;
+use crate::base::shared::Occupancy;
 use crate::gateway::Gateway;
 
 /// Orders that wait for a core; control issues a handful in a process's life between two ticks.
@@ -42,7 +42,7 @@ pub struct NewListener<B = OwnedFd> {
     /// The socket.
     pub socket: B,
     /// Client connections open on this address, on all cores together.
-    pub open: Arc<Word>,
+    pub open: Arc<Occupancy>,
 }
 
 /// What a core tells control.
@@ -75,6 +75,22 @@ pub enum Report {
         peer: IpAddr,
         /// Why.
         why: &'static str,
+    },
+    /// Descriptors or memory run out, or do not any more.
+    Shortage {
+        /// Which worker.
+        worker: WorkerId,
+        /// What the kernel says; `None` when it is over.
+        why: Option<String>,
+    },
+    /// Connections were refused since it was last said.
+    Refused {
+        /// Where.
+        address: Arc<Address>,
+        /// How many.
+        count: u64,
+        /// Which bound the last one met.
+        bound: &'static str,
     },
     /// It has ended as told.
     Ended {

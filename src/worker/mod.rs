@@ -3,21 +3,22 @@
 //! A worker never waits for another worker, and nothing wakes it from outside: it looks into its
 //! mailbox at every tick.
 
+pub mod accept;
 pub mod boot;
 pub mod mailbox;
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::address::Address;
 use crate::base::limits::CONNECTIONS_PER_CORE_MAX;
-use crate::base::shared::Word;
+use crate::base::time::Instant;
 use crate::runtime::{Listener, Runtime};
+use crate::serve::Core;
 use crate::serve::proxy_header::Refused;
-use crate::serve::{Core, connection};
+use crate::serve::shortage::News;
+use crate::worker::accept::{Door, Refusals, accept};
 use crate::worker::mailbox::{Ear, NewListener, Order, Report};
 
 /// How often a core looks into its mailbox, hands over its log page and sweeps its pools. 20 wake-ups a
@@ -27,25 +28,16 @@ const TICK: Duration = Duration::from_millis(50);
 /// What a burst needed is given back a part at a time, once in so many ticks: once a second.
 const TICKS_PER_SHRINK: u32 = 20;
 
-/// After an accept that failed for want of descriptors or memory, the next one waits this long.
-const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
-
 /// A worker on its own thread.
 pub struct Worker<R: Runtime> {
     core: Rc<Core<R>>,
     ear: Ear<R::Bound>,
-    listeners: RefCell<Vec<Listening<R>>>,
+    doors: RefCell<Vec<Rc<Door<R>>>>,
     connections_max: usize,
-    backing_off: Rc<Cell<bool>>,
     /// Accept loops that have not ended yet. Each owns its socket: a worker that ended before them would
     /// leave sockets open on which nobody answers.
     accepting: Rc<Cell<usize>>,
     ticks: Cell<u32>,
-}
-
-struct Listening<R: Runtime> {
-    address: Arc<Address>,
-    listener: Rc<R::Listener>,
 }
 
 /// Whether the worker goes on.
@@ -60,10 +52,9 @@ impl<R: Runtime> Worker<R> {
     /// At most `connections_max` clients are served at once, whatever listeners say.
     pub fn new(core: Rc<Core<R>>, ear: Ear<R::Bound>, connections_max: usize) -> Self {
         let connections_max = connections_max.min(CONNECTIONS_PER_CORE_MAX);
-        let listeners = RefCell::new(Vec::new());
-        let (backing_off, accepting) = (Rc::default(), Rc::default());
-        let ticks = Cell::new(0);
-        Self { core, ear, listeners, connections_max, backing_off, accepting, ticks }
+        let doors = RefCell::new(Vec::new());
+        let (accepting, ticks) = (Rc::default(), Cell::new(0));
+        Self { core, ear, doors, connections_max, accepting, ticks }
     }
 
     /// Works until told to stop, or until drained.
@@ -98,8 +89,8 @@ impl<R: Runtime> Worker<R> {
             }
             Order::Drain => {
                 self.core.draining.set(true);
-                for listening in self.listeners.borrow_mut().drain(..) {
-                    listening.listener.stop();
+                for door in self.doors.borrow_mut().drain(..) {
+                    door.listener.stop();
                 }
                 Then::GoOn
             }
@@ -115,36 +106,52 @@ impl<R: Runtime> Worker<R> {
     fn tick(&self) {
         let core = &self.core;
         let now = core.runtime.now();
-        let idle = core.installed().sweep(now);
+        let turn = self.ticks.get();
+        self.ticks.set(turn.wrapping_add(1));
+        let idle = core.installed().sweep(now, turn as usize);
         core.metrics.pool_idle.set(idle as u64);
         core.metrics.buffers_in_use.set(core.buffers_in_use() as u64);
         core.shard(|shard| shard.hand_over(&core.metrics));
-        self.ticks.set(self.ticks.get().wrapping_add(1));
-        if self.ticks.get().is_multiple_of(TICKS_PER_SHRINK) {
+        if turn.is_multiple_of(TICKS_PER_SHRINK) {
             core.shrink();
         }
-        if let Some(Refused { peer, why }) = core.refused_header.take() {
-            self.ear.report(Report::ProxyHeaderRefused { worker: core.id, peer, why });
+        self.tell(now);
+    }
+
+    /// Tells the control side what went wrong since the last tick, or is over.
+    fn tell(&self, now: Instant) {
+        let worker = self.core.id;
+        if let Some(Refused { peer, why }) = self.core.refused_header.take() {
+            self.ear.report(Report::ProxyHeaderRefused { worker, peer, why });
+        }
+        match self.core.shortage.news(now) {
+            Some(News::Begun(why)) => self.ear.report(Report::Shortage { worker, why: Some(why) }),
+            Some(News::Over) => self.ear.report(Report::Shortage { worker, why: None }),
+            None => {}
+        }
+        for door in self.doors.borrow().iter() {
+            if let Some((count, bound)) = door.refusals.news(now) {
+                let (address, bound) = (door.address.clone(), bound.name());
+                self.ear.report(Report::Refused { address, count, bound });
+            }
         }
     }
 
     fn listen(&self, listeners: Vec<NewListener<R::Bound>>) {
-        for NewListener { address, socket, open } in listeners {
+        for NewListener { address, socket, open: occupancy } in listeners {
             match self.core.runtime.listen(&address, socket) {
                 Ok(listener) => {
-                    let listener = Rc::new(listener);
-                    let core = self.core.clone();
-                    let trouble = Trouble { ear: self.ear.clone(), told: self.backing_off.clone() };
                     let core_max = self.connections_max;
-                    let place = Place { address: address.clone(), open, core_max };
-                    let accepting = accept(core, listener.clone(), place, trouble);
+                    let refusals = Refusals::default();
+                    let door = Rc::new(Door { address, listener, occupancy, core_max, refusals });
+                    let accepting = accept(self.core.clone(), door.clone());
                     let open = self.accepting.clone();
                     open.set(open.get() + 1);
                     self.core.runtime.spawn(async move {
                         accepting.await;
                         open.set(open.get() - 1);
                     });
-                    self.listeners.borrow_mut().push(Listening { address, listener });
+                    self.doors.borrow_mut().push(door);
                 }
                 Err(error) => self.ear.report(Report::Trouble {
                     worker: self.core.id,
@@ -155,99 +162,12 @@ impl<R: Runtime> Worker<R> {
     }
 
     fn close(&self, closed: &[Address]) {
-        self.listeners.borrow_mut().retain(|listening| {
-            let keep = !closed.contains(&listening.address);
+        self.doors.borrow_mut().retain(|door| {
+            let keep = !closed.contains(&door.address);
             if !keep {
-                listening.listener.stop();
+                door.listener.stop();
             }
             keep
         });
     }
-}
-
-/// Where connections are accepted, and how many are open there on all cores together.
-struct Place {
-    address: Arc<Address>,
-    open: Arc<Word>,
-    core_max: usize,
-}
-
-impl Place {
-    /// Whether one more connection may be opened: the listener's bound is the machine's, never divided.
-    fn has_room<R: Runtime>(&self, core: &Core<R>) -> bool {
-        let installed = core.installed();
-        let mut listeners = installed.gateway.listeners.iter();
-        let listener = listeners.find(|listener| listener.address == *self.address);
-        let bound = listener.map_or(0, |listener| listener.connections_max as u64);
-        core.connections.get() < self.core_max && self.open.load() < bound
-    }
-}
-
-/// Counts a connection until it is dropped.
-struct Counted(Arc<Word>);
-
-impl Counted {
-    fn new(open: &Arc<Word>) -> Self {
-        open.next();
-        Self(open.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.previous();
-    }
-}
-
-/// Tells the control side once that accepting fails, and once that it works again.
-struct Trouble<B> {
-    ear: Ear<B>,
-    told: Rc<Cell<bool>>,
-}
-
-/// Accepts connections on one listener until it is stopped. The accept in flight is never dropped: a
-/// connection that raced with it would leak (RUNTIME.md A.4).
-async fn accept<R: Runtime>(
-    core: Rc<Core<R>>,
-    listener: Rc<R::Listener>,
-    place: Place,
-    trouble: Trouble<R::Bound>,
-) {
-    while let Some(accepted) = listener.accept().await {
-        match accepted {
-            Ok(stream) if place.has_room(&core) => {
-                trouble.told.set(false);
-                let (address, open) = (place.address.clone(), Counted::new(&place.open));
-                let serving = connection::serve(core.clone(), stream, address);
-                core.runtime.spawn(async move {
-                    let _counted = open;
-                    serving.await;
-                });
-            }
-            Ok(refused) => {
-                core.metrics.connections_refused.add(1);
-                drop(refused);
-            }
-            Err(error) => back_off(&core, &trouble, &place.address, error).await,
-        }
-    }
-}
-
-async fn back_off<R: Runtime>(
-    core: &Core<R>,
-    trouble: &Trouble<R::Bound>,
-    address: &Address,
-    error: io::Error,
-) {
-    // The client went away while it waited in the queue: nothing is wrong here.
-    if error.kind() == io::ErrorKind::ConnectionAborted {
-        return;
-    }
-    // A Unix socket is shared by all cores, and another one has stopped it already.
-    let stopped = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput);
-    if !stopped && !trouble.told.replace(true) {
-        let what = format!("accepting on {address} fails and is tried again: {error}");
-        trouble.ear.report(Report::Trouble { worker: core.id, what });
-    }
-    core.runtime.sleep_until(core.runtime.now() + ACCEPT_BACK_OFF).await;
 }

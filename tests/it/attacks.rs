@@ -261,30 +261,6 @@ fn a_refused_reload_names_its_error_and_not_a_warning_before_it() {
 }
 
 #[test]
-fn a_connection_beyond_the_bound_is_closed_until_another_one_has_ended() {
-    let gateway = gateway(
-        "[[listen]]\naddress = \"@LISTEN@\"\nlimits = { connections_max = 3 }\n\n\
-         [[route]]\nmatch = \"/\"\nrespond = { status = 200, body = \"in\" }\n",
-    )
-    .start();
-    let mut inside: Vec<Wire> = (0..3).map(|_| gateway.connect()).collect();
-    for client in &mut inside {
-        client.get("/", &[]).expect(200);
-    }
-    gateway.connect().expect_close();
-    assert_eq!(gateway.metric("ringway_connections_refused_total", &[]), 1.0);
-    drop(inside.pop());
-    eventually("room for one more", || {
-        let mut next = gateway.connect();
-        next.send_perhaps(request("GET", "/", &[], b""));
-        next.try_response("GET").is_ok_and(|response| response.status == 200)
-    });
-    for client in &mut inside {
-        assert_eq!(client.get("/", &[]).expect(200).text(), "in");
-    }
-}
-
-#[test]
 fn a_unix_socket_stops_in_silence_and_leaves_no_file() {
     for _ in 0..5 {
         let config = "[[listen]]\naddress = \"unix:@DIR@/gate.sock\"\n\n\

@@ -22,6 +22,7 @@ mod faults;
 mod framing;
 mod h1;
 mod hostile;
+mod idle;
 mod jwt;
 mod metrics;
 mod partial;

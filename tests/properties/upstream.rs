@@ -170,7 +170,7 @@ proptest! {
                 prop_assert!(now - taken.connection < upstream.rules.pool_idle_timeout.as_secs());
                 kept -= 1;
             }
-            let left = pools.sweep(at(now), |_| true);
+            let left = pools.sweep(at(now), |_, _| true);
             prop_assert!(left <= idle_max && left <= kept);
             kept = left;
         }

@@ -231,3 +231,79 @@ fn a_million_distinct_keys_leave_every_key_its_own_budget() {
     let passed: usize = (0..1_000_000).map(|_| granted(&cells, rng.bits(), at(1000), 2)).sum();
     assert!(passed >= 1_990_000, "{passed}");
 }
+
+#[test]
+fn places_are_bounded_for_all_and_for_each_client() {
+    let occupancy = Arc::new(Occupancy::new(7));
+    let client = |last: u8, max: u64| Some((IpAddr::from([10, 0, 0, last]), max));
+    let first = occupancy.admit(3, client(1, 2)).expect("room");
+    let _second = occupancy.admit(3, client(1, 2)).expect("room");
+    assert_eq!(occupancy.admit(3, client(1, 2)).err(), Some(Full::Client));
+    assert_eq!(occupancy.all(), 2, "a refusal counts nothing");
+    let _third = occupancy.admit(3, client(2, 2)).expect("another client");
+    assert_eq!(occupancy.admit(3, client(3, 2)).err(), Some(Full::Listener));
+    assert_eq!(occupancy.admit(3, None).err(), Some(Full::Listener));
+    drop(first);
+    let _again = occupancy.admit(3, client(1, 2)).expect("a place was given back");
+}
+
+#[test]
+fn an_ipv6_client_is_its_network() {
+    let occupancy = Arc::new(Occupancy::new(7));
+    let client = |text: &str| Some((text.parse::<IpAddr>().expect("an address"), 1));
+    let _one = occupancy.admit(9, client("2001:db8:0:1::1")).expect("room");
+    assert_eq!(occupancy.admit(9, client("2001:db8:0:1:ffff::2")).err(), Some(Full::Client));
+    let _other = occupancy.admit(9, client("2001:db8:0:2::1")).expect("another network");
+    let _mapped = occupancy.admit(9, client("::ffff:10.0.0.1")).expect("room");
+    assert_eq!(occupancy.admit(9, client("10.0.0.1")).err(), Some(Full::Client));
+}
+
+#[test]
+fn a_client_without_a_word_of_its_own_passes_uncounted() {
+    let occupancy = Arc::new(Occupancy::new(7));
+    let one_bucket = |key: u64| key << COUNT_BITS;
+    for key in 1..=COUNT_WAYS as u64 {
+        assert_eq!(occupancy.count(one_bucket(key), 1).map(|place| place.is_some()), Ok(true));
+    }
+    assert_eq!(occupancy.count(one_bucket(99), 1), Ok(None));
+    occupancy.discount(3);
+    assert_eq!(occupancy.count(one_bucket(99), 1).map(|place| place.is_some()), Ok(true));
+    assert_eq!(occupancy.count(one_bucket(99), 1), Err(Full::Client));
+}
+
+#[test]
+fn cores_that_race_for_places_never_admit_more_than_the_bounds() {
+    const CLIENT_MAX: u64 = 3;
+    let occupancy = Arc::new(Occupancy::new(7));
+    let now = [Word::new(0), Word::new(0)];
+    let most = Word::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut held = Vec::new();
+                for turn in 0..20_000_usize {
+                    let which = turn / 7 % 2;
+                    let client = IpAddr::from([10, 0, 0, which as u8]);
+                    if let Ok(admission) = occupancy.admit(5, Some((client, CLIENT_MAX))) {
+                        let open = now[which].next() + 1;
+                        while most.load() < open && !most.replace(most.load(), open) {}
+                        held.push((which, admission));
+                    }
+                    if turn % 3 == 0
+                        && let Some((which, admission)) = held.pop()
+                    {
+                        now[which].previous();
+                        drop(admission);
+                    }
+                }
+                for (which, _) in &held {
+                    now[*which].previous();
+                }
+            });
+        }
+    });
+    assert!(most.load() <= CLIENT_MAX, "{} of one client at once", most.load());
+    assert_eq!(occupancy.all(), 0);
+    let all_empty = |bucket: &CountBucket| bucket.0.iter().all(|word| word.load(SeqCst) == 0);
+    assert!(occupancy.clients.iter().all(all_empty), "every count was given back");
+}

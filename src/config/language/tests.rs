@@ -97,6 +97,8 @@ fn defaults_in_words_are_the_defaults_in_numbers() {
     assert_eq!(number(&LIMITS, "fields_max"), defaults::FIELDS_MAX as u64);
     assert_eq!(number(&LIMITS, "connections_max"), defaults::CONNECTIONS_MAX as u64);
     assert_eq!(bytes(&LIMITS, "body_rate_min"), defaults::BODY_RATE_MIN);
+    let per_client = number(&LIMITS, "connections_per_client_max");
+    assert_eq!(per_client, defaults::CONNECTIONS_PER_CLIENT_MAX as u64);
     assert_eq!(duration(&LISTEN_TIMEOUT, "head"), defaults::HEAD_TIMEOUT);
     assert_eq!(duration(&LISTEN_TIMEOUT, "body"), defaults::BODY_TIMEOUT);
     assert_eq!(duration(&LISTEN_TIMEOUT, "idle"), defaults::IDLE_TIMEOUT);

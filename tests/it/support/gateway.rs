@@ -251,6 +251,54 @@ impl Gateway {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// What the process has in memory now, shared pages by their share.
+    ///
+    /// Unit: KiB. Source: `Pss` of proc_pid_smaps(5).
+    pub fn memory_kib(&self) -> u64 {
+        let rollup = format!("/proc/{}/smaps_rollup", self.child.id());
+        let text = fs::read_to_string(rollup).unwrap();
+        let line = text.lines().find(|line| line.starts_with("Pss:")).expect("Pss");
+        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Lets the process open only so many files and sockets more (prlimit(2)). The admin listener and the
+    /// access log need some, too: what a test wants from them it must have asked before.
+    pub fn limit_descriptors(&self, more: u64) {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let number = |entry: std::io::Result<fs::DirEntry>| {
+            entry.unwrap().file_name().to_str().unwrap().parse::<u64>().unwrap()
+        };
+        // One that is just being closed (an answer of the admin listener) is waited for.
+        let mut seen = Vec::new();
+        eventually("the descriptors to stay the same", || {
+            let last = std::mem::take(&mut seen);
+            seen = fs::read_dir(&folder).unwrap().map(number).collect();
+            seen.sort_unstable();
+            seen == last
+        });
+        // The kernel gives the lowest number that is free, if it is below the limit.
+        let free =
+            (0..).filter(|number| !seen.contains(number)).nth(usize::try_from(more).unwrap());
+        self.set_descriptors(free.expect("numbers do not end"));
+    }
+
+    pub fn unlimit_descriptors(&self) {
+        self.set_descriptors(4096);
+    }
+
+    #[expect(unsafe_code, reason = "prlimit(2) has no wrapper in std")]
+    fn set_descriptors(&self, count: u64) {
+        let pid = libc::pid_t::try_from(self.child.id()).unwrap();
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the pointers are valid for the calls.
+        let done = unsafe {
+            libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit);
+            limit.rlim_cur = count.min(limit.rlim_max);
+            libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut())
+        };
+        assert_eq!(done, 0, "prlimit");
+    }
+
     /// The largest resident memory the process ever had.
     ///
     /// Unit: KiB. Source: `VmHWM` of proc_pid_status(5).

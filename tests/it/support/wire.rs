@@ -61,6 +61,11 @@ impl Wire {
         Some(Wire { stream, rest: Vec::new(), seen: Vec::new() })
     }
 
+    /// A connection that a test made itself.
+    pub fn of(stream: TcpStream) -> Wire {
+        Wire { stream, rest: Vec::new(), seen: Vec::new() }
+    }
+
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
