@@ -69,7 +69,7 @@ pub async fn busy<R: Runtime>(
             Next::Request(None) => {
                 let Some(_lingering) = core.linger() else { break After::Idle };
                 let until = core.runtime.now() + LINGER_BUSY;
-                match connection.idle(core, &down, until).await {
+                match connection.idle(core, down, until).await {
                     Waited::Readable => {}
                     Waited::InVain => break After::Idle,
                     Waited::Close => break After::Close,
