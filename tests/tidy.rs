@@ -56,6 +56,15 @@ const ATOMICS: &[(&str, &str)] = &[
     ("src/observe/metrics.rs", "one writer per core, summed on reading"),
 ];
 
+/// Limits that nobody outside can meet, and why: they are not in docs/limits.md.
+const INTERNAL_LIMITS: &[(&str, &str)] = &[
+    ("ATTEMPTS_RECORDED_MAX", "the product of two others"),
+    ("GIVE_UP_LOOKS_MAX", "work of one look for idle connections"),
+    ("GIVE_UP_BATCH_MAX", "as above"),
+    ("GCRA_SKEW_MAX", "how far the clocks of cores differ, not what anybody may do"),
+    ("GCRA_EVICTION_MARGIN", "as above"),
+];
+
 /// Lines of a file without its tests.
 const FILE_LINES_MAX: usize = 600;
 /// Lines of a function, signature and closing brace included.
@@ -427,6 +436,40 @@ fn every_limit_is_used_and_explained() {
         }
         if !lines[index.saturating_sub(1)].starts_with("///") {
             report.add(&format!("`{name}` without a reason"), &limits.path, index + 1, "say why");
+        }
+    }
+    report.finish();
+}
+
+#[test]
+fn every_limit_stands_in_the_page_of_limits() {
+    let mut report = Report::new();
+    let limits = read(&root().join("src/base/limits.rs"));
+    let page = fs::read_to_string(root().join("docs/limits.md")).unwrap();
+    for (index, line) in limits.text.lines().enumerate() {
+        let Some(rest) = line.strip_prefix("pub const ") else { continue };
+        let name = rest.split(':').next().unwrap_or_default();
+        let internal = INTERNAL_LIMITS.iter().any(|(known, _)| *known == name);
+        if page.contains(&format!("`{name}`")) == internal {
+            let what = format!("`{name}` is not in docs/limits.md, or is and is called internal");
+            report.add(
+                &what,
+                &limits.path,
+                index + 1,
+                "say its name, default, reason, and what is seen",
+            );
+        }
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let names: Vec<&str> = rows.filter_map(|row| row.split(" | ").next()).collect();
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            report.add(
+                &format!("{name} stands twice"),
+                "docs/limits.md",
+                1,
+                "one row for one limit",
+            );
         }
     }
     report.finish();

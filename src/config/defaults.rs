@@ -43,21 +43,18 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two requests. Unit: seconds. nginx's `keepalive_timeout`.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// To connect. Unit: seconds. Within a data centre a connect takes under 10 ms; one lost SYN is sent again
-/// after 1 s (RFC 6298 §2), and by then another endpoint is the better choice.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// To the first byte of an answer. Unit: seconds. Equal to the default total of a route.
-pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Each wait for progress of an origin's body. Unit: seconds. As for the client's side.
-pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long an unused upstream connection is kept. Unit: seconds. Under nginx's usual 75 s, so that we close
-/// first and no request meets a connection that the origin is closing (RFC 9112 §9.5).
-pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Idle connections that a core keeps to one endpoint. nginx examples use 32 for all; a busy core needs about
-/// as many as it has requests in flight to that endpoint.
-pub const POOL_IDLE_MAX: usize = 64;
-/// Further attempts. One: what Envoy, HAProxy and nginx users set; a second rarely helps and doubles a storm.
-pub const RETRIES: u32 = 1;
+/// To connect. Unit: seconds. See `base::limits`.
+pub const CONNECT_TIMEOUT: Duration = limits::CONNECT_TIMEOUT;
+/// To the first byte of an answer. Unit: seconds. See `base::limits`.
+pub const FIRST_BYTE_TIMEOUT: Duration = limits::FIRST_BYTE_TIMEOUT;
+/// Each wait for progress of an origin's body. Unit: seconds. See `base::limits`.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = limits::UPSTREAM_IDLE_TIMEOUT;
+/// How long an unused upstream connection is kept. Unit: seconds. See `base::limits`.
+pub const POOL_IDLE_TIMEOUT: Duration = limits::POOL_IDLE_TIMEOUT;
+/// Idle connections that a core keeps to one endpoint. See `base::limits`.
+pub const POOL_IDLE_MAX: usize = limits::POOL_IDLE_MAX;
+/// Further attempts. See `base::limits`.
+pub const RETRIES: u32 = limits::UPSTREAM_RETRIES;
 /// Most further attempts that may be asked for.
 pub const RETRIES_MAX: i64 = limits::ATTEMPTS_MAX as i64 - 1;
 /// Weight of an endpoint.
