@@ -108,6 +108,12 @@ impl Deadlines {
         }
     }
 
+    /// Ends every wait now, as if its deadline had passed: the end of a drain.
+    pub fn elapse_all(&self) {
+        let count = self.table.slots.borrow().due.len();
+        (0..count as u32).for_each(|index| self.elapse(index));
+    }
+
     /// Slots in use, for tests and metrics.
     pub fn in_use(&self) -> usize {
         let slots = self.table.slots.borrow();

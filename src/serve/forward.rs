@@ -4,6 +4,7 @@
 //! client.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
@@ -215,9 +216,11 @@ async fn read_final_head<R: Runtime>(
     loop {
         let down = leg.passage.down;
         let method = x.head.method;
-        let read = attempt::read_head(leg.lease, down, leg.until, method, buf, &mut scratch.head);
-        buf =
-            leg.passage.watch.over(read).await?.map_err(|fault| behind_interim(fault, interims))?;
+        let (watch, head) = (leg.passage.watch, &mut scratch.head);
+        buf = {
+            let read = pin!(attempt::read_head(leg.lease, down, leg.until, method, buf, head));
+            watch.over(read).await?.map_err(|fault| behind_interim(fault, interims))?
+        };
         let head = &scratch.head;
         if !head.status.is_interim() {
             return Ok(buf);
@@ -305,7 +308,7 @@ async fn pump<R: Runtime>(
     if ended {
         return Ok(());
     }
-    while let Some(piece) = watch.over(body.next()).await?? {
+    while let Some(piece) = watch.over(pin!(body.next())).await?? {
         outgoing.piece(piece).await?;
     }
     outgoing.end(body.trailers()).await

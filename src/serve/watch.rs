@@ -12,7 +12,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, pending};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use crate::base::limits::{CLIENT_LOOK_EVERY, CLIENT_WATCHED_AFTER};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
@@ -39,9 +39,9 @@ impl<'a, R: Runtime> Watch<'a, R> {
     /// Waits for what an origin does, as long as the client is there.
     ///
     /// # Errors
-    /// The client is gone; `wait` is dropped then.
-    pub async fn over<F: Future>(&self, wait: F) -> Result<F::Output, Fault> {
-        match first(pin!(wait), pin!(self.gone())).await {
+    /// The client is gone; `wait` is to be dropped then.
+    pub async fn over<F: Future>(&self, wait: Pin<&mut F>) -> Result<F::Output, Fault> {
+        match first(wait, pin!(self.gone())).await {
             First::A(output) => Ok(output),
             First::B(()) => {
                 let kind = FaultKind::ClientGone;

@@ -67,7 +67,7 @@ impl<R: Runtime> Worker<R> {
             core.runtime.sleep_until(core.runtime.now() + TICK).await;
             while let Some(order) = self.ear.next() {
                 if self.obey(order) == Then::End {
-                    return self.end();
+                    return self.cut().await;
                 }
             }
             self.tick();
@@ -96,6 +96,16 @@ impl<R: Runtime> Worker<R> {
             }
             Order::Stop => Then::End,
         }
+    }
+
+    /// Ends what is still in flight as if its time were over, so that it is answered or visibly cut, and
+    /// recorded; then ends. What does not end at once is dropped with the event loop.
+    async fn cut(&self) {
+        if self.core.busy() > 0 {
+            self.core.deadlines.elapse_all();
+            self.core.runtime.sleep_until(self.core.runtime.now() + TICK).await;
+        }
+        self.end();
     }
 
     fn end(&self) {

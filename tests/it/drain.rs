@@ -104,6 +104,28 @@ fn a_second_sigterm_ends_at_once() {
 }
 
 #[test]
+fn what_the_end_of_a_drain_cuts_off_is_answered_and_in_the_log() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::script(move |_| vec![Step::Wait(held.clone()), Step::Send(ok("late"))]);
+    let config = format!("drain_timeout = \"200ms\"\n{FORWARD}");
+    let mut gateway = gateway(&config).with("app", origin.address).start();
+    let mut client = gateway.connect();
+    client.send(request("GET", "/held", &[], b""));
+    origin.wait_for(1);
+    gateway.signal("TERM");
+    client.response().expect_problem(504);
+    gateway.wait_for_exit();
+    let line = &gateway.access_log(1)[0];
+    assert_eq!(
+        (line["path"].as_str(), line["status"].as_u64()),
+        (Some("/held"), Some(504)),
+        "{line}"
+    );
+    gate.open();
+}
+
+#[test]
 fn sigint_stops_it_too() {
     let origin = Origin::saying("x");
     let mut gateway = gateway(FORWARD).with("app", origin.address).start();

@@ -328,6 +328,7 @@ fn a_drain_leaves_a_stream_until_its_deadline_and_cuts_it_visibly() {
     let rest = client.until_close();
     assert!(!rest.ends_with(b"0\r\n\r\n"), "a cut stream looked whole");
     scene.gateway.wait_for_exit();
+    assert_eq!(scene.logged("/events")["fault"], "http_response_timeout");
 }
 
 #[test]
