@@ -15,6 +15,8 @@
 mod actions;
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/differential.rs"]
+mod differential;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/origin.rs"]
@@ -24,10 +26,11 @@ mod wire;
 #[path = "simulation/world.rs"]
 mod world;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use actions::Plan;
+use actions::{Dice, Plan};
 use world::{Summary, World};
 
 /// Seeds in a run unless `RINGWAY_SIM_SEEDS` says otherwise.
@@ -114,4 +117,49 @@ fn equal_seeds_give_equal_traces() {
         assert_eq!(holds(seed), holds(seed), "seed {seed}");
     }
     assert_ne!(holds(1).trace, holds(2).trace);
+}
+
+/// The inputs of one folder of the fuzz corpus.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
+    let entries = std::fs::read_dir(folder).expect("the corpus is there");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files.iter().map(|file| std::fs::read(file).expect("readable")).collect()
+}
+
+#[test]
+fn a_clients_bytes_give_the_same_wherever_they_are_cut() {
+    for data in corpus("connection") {
+        differential::client_bytes(&data, 1..data.len());
+    }
+}
+
+#[test]
+fn an_origins_bytes_give_the_same_wherever_they_are_cut() {
+    for data in corpus("origin") {
+        let (first, data) = data.split_first().expect("a mark whether the origin closes");
+        differential::origin_bytes(data, first % 2 == 1, 1..data.len());
+    }
+}
+
+/// Connections put together from good and bad pieces, cut at a few places that their seed chooses.
+#[test]
+fn connections_made_of_anything_give_the_same_wherever_they_are_cut() {
+    let pieces: Vec<Vec<u8>> = corpus("connection");
+    for seed in 0..150 {
+        let dice = &mut Dice::new(seed);
+        let mut data = Vec::new();
+        for _ in 0..dice.between(2, 4) {
+            let piece = &pieces[dice.below(pieces.len() as u32) as usize];
+            data.extend_from_slice(piece);
+            if dice.one_in(4) {
+                let at = dice.below(data.len() as u32) as usize;
+                data[at] = dice.pick(&[(1, b'\r'), (1, b'\n'), (1, 0), (1, b' '), (1, b'9')]);
+            }
+        }
+        let cuts: Vec<usize> = (0..8).map(|_| dice.below(data.len() as u32) as usize).collect();
+        differential::client_bytes(&data, cuts.into_iter());
+    }
 }

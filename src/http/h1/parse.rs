@@ -275,8 +275,9 @@ fn request_line(
         return Err(HeadError::Malformed(Why::RequestLine));
     }
     let span = Span::new(from, from + length);
-    let (target, authority) =
-        target::parse(raw, span, head.method).ok_or_else(|| bad_target(&raw[start..]))?;
+    let Some((target, authority)) = target::parse(raw, span, head.method) else {
+        return bad_target(&raw[start..]);
+    };
     head.target = target;
     let authority = authority.unwrap_or_default();
     (head.host, head.authority) = (authority.host, authority.whole);
@@ -313,29 +314,36 @@ fn version(rest: &[u8], end: &[u8]) -> Result<Option<Version>, HeadError> {
     if good && end.starts_with(closing) {
         return Ok((closing.len() == end.len()).then_some(version));
     }
-    Err(bad_version(rest))
+    bad_version(rest)
 }
 
-/// The preface of HTTP/2 (RFC 9113 §3.4) is another version, and no target of this one.
+/// The preface of HTTP/2 (RFC 9113 §3.4) is another version, and no target of this one; what may become it
+/// is waited for, so that the answer does not depend on how the bytes were cut.
 #[cold]
-fn bad_target(line: &[u8]) -> HeadError {
-    let preface = line.starts_with(b"PRI * HTTP/2.0");
-    if preface { HeadError::Version } else { HeadError::Malformed(Why::Target) }
-}
-
-/// Another version of HTTP (505), or no version at all (400).
-#[cold]
-fn bad_version(rest: &[u8]) -> HeadError {
-    match rest {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r' | b' ', ..]
-            if major.is_ascii_digit()
-                && minor.is_ascii_digit()
-                && !matches!((major, minor), (b'1', b'0' | b'1')) =>
-        {
-            HeadError::Version
-        }
-        _ => HeadError::Malformed(Why::RequestLine),
+fn bad_target(line: &[u8]) -> Result<Option<usize>, HeadError> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+    if line.starts_with(PREFACE) {
+        return Err(HeadError::Version);
     }
+    if PREFACE.starts_with(line) { Ok(None) } else { Err(HeadError::Malformed(Why::Target)) }
+}
+
+/// Another version of HTTP (505), no version at all (400), or what may still become another version.
+#[cold]
+fn bad_version(rest: &[u8]) -> Result<Option<Version>, HeadError> {
+    const NAME: &[u8] = b"HTTP/";
+    const SHAPE_BYTES: usize = NAME.len() + "2.0\r".len();
+    let shown = &rest[..rest.len().min(SHAPE_BYTES)];
+    let fits = |(at, byte): (usize, &u8)| match at {
+        0..=4 => NAME[at] == *byte,
+        6 => *byte == b'.',
+        8 => matches!(byte, b'\r' | b' '),
+        _ => byte.is_ascii_digit(),
+    };
+    if !shown.iter().enumerate().all(fits) || matches!(shown, [.., b'1', b'.', b'0' | b'1', _]) {
+        return Err(HeadError::Malformed(Why::RequestLine));
+    }
+    if shown.len() < SHAPE_BYTES { Ok(None) } else { Err(HeadError::Version) }
 }
 
 /// What the request as a whole says: host, body, persistence, expectation.
