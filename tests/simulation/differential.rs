@@ -467,7 +467,7 @@ fn same(data: &[u8], pieces: &[&[u8]], compared: Result<(), String>, one: &Outco
 }
 
 /// The splits that are tried: byte by byte, and in two at each of `cuts`.
-fn splits<'a>(data: &'a [u8], cuts: impl Iterator<Item = usize>) -> Vec<Vec<&'a [u8]>> {
+fn splits(data: &[u8], cuts: impl Iterator<Item = usize>) -> Vec<Vec<&[u8]>> {
     let mut splits = vec![data.chunks(1).collect::<Vec<_>>()];
     splits.extend(cuts.map(|cut| {
         let (one, two) = data.split_at(cut);
