@@ -129,6 +129,7 @@ async fn talk(host: &Simulated, wire: Wire, connection: &Connection, model: &Rc<
         requests: connection.requests.len(),
         last: reader.last,
         quiet_for: host.now().since(reader.quiet),
+        half_closed: connection.ending == Ending::HalfClose,
         stalled: matches!(connection.ending, Ending::Stall(_)),
     };
     let name = connection.requests.first().map_or("", |request| &request.id);

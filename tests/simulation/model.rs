@@ -44,6 +44,9 @@ pub struct Over {
     /// Since the last byte of an answer, or since the connection was made.
     pub quiet_for: Duration,
     pub stalled: bool,
+    /// The client has said that it sends no more: it counts as gone while an origin is silent
+    /// (`serve/watch.rs`).
+    pub half_closed: bool,
     /// The answer that is missing ends with its connection and its origin broke off: the gateway must
     /// reset, and a reset may overtake all that was sent.
     pub reset_by_rule: bool,
@@ -306,7 +309,13 @@ impl Model {
         let reset = gone == Gone::Reset && (self.resets || over.reset_by_rule);
         let aborted = self.aborts && over.answered == 0;
         let idle = over.quiet_for + Duration::from_millis(100) >= IDLE;
-        if reset || aborted || idle || over.stalled || over.second && self.second_goes {
+        if reset
+            || aborted
+            || idle
+            || over.stalled
+            || over.half_closed
+            || over.second && self.second_goes
+        {
             return;
         }
         let Over { answered, requests, .. } = over;

@@ -181,7 +181,7 @@ impl Control {
 
     fn drain(&self) {
         self.model.borrow_mut().draining = true;
-        for seat in &self.seats {
+        for seat in self.seats.iter().filter(|seat| !seat.ended) {
             assert!(seat.voice.tell(Order::Drain).is_ok(), "a mailbox has room");
         }
     }

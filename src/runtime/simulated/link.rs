@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use crate::base::buffer::Buf;
 use crate::runtime::simulated::World;
 use crate::runtime::simulated::pipe::{Ended, Operation, Parcel, Pipe};
 
@@ -150,9 +151,10 @@ impl Link {
                 pipe.writes.pop_front();
             }
             drop(pipe);
+            let count = bytes.len();
             self.send(side, Parcel::Bytes(bytes));
             if whole {
-                write.finish(Ok(0));
+                write.finish(Ok(count));
             }
             if world.chance(world.faults.resets) {
                 world.network.note(|disturbed| disturbed.resets += 1);
@@ -240,7 +242,11 @@ impl Link {
 fn take_in(world: &World, pipe: &mut Pipe, read: &Operation) -> usize {
     let mut in_flight = read.0.borrow_mut();
     let bytes_max = in_flight.bytes_max;
-    let Some(buf) = &mut in_flight.buf else { return 0 };
+    in_flight.buf.as_mut().map_or(0, |buf| fill(world, pipe, buf, bytes_max))
+}
+
+/// Moves arrived bytes into a buffer.
+pub(super) fn fill(world: &World, pipe: &mut Pipe, buf: &mut Buf, bytes_max: usize) -> usize {
     let mut count = pipe.arrived.len().min(bytes_max).min(buf.spare());
     if count > 1 && world.chance(world.faults.short_reads) {
         count = 1 + world.up_to(count as u64 - 1) as usize;
@@ -253,7 +259,7 @@ fn take_in(world: &World, pipe: &mut Pipe, read: &Operation) -> usize {
     count
 }
 
-/// Takes up to `room` bytes out of a write's buffer: the bytes, whether that was all, whether it was cut.
+/// Takes up to `room` bytes out of a write's buffer: the bytes, whether the write is done, whether it was cut.
 fn take_out(world: &World, write: &Operation, room: usize) -> (Box<[u8]>, bool, bool) {
     let mut in_flight = write.0.borrow_mut();
     let Some(buf) = &mut in_flight.buf else { return (Box::default(), true, false) };
@@ -264,5 +270,6 @@ fn take_out(world: &World, write: &Operation, room: usize) -> (Box<[u8]>, bool, 
     }
     let bytes = buf.data()[..count].into();
     buf.consume(count);
-    (bytes, buf.is_empty(), short)
+    let done = buf.is_empty() || in_flight.in_part;
+    (bytes, done, short)
 }

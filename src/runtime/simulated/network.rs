@@ -127,7 +127,7 @@ pub(super) fn connect(
     let port = world.network.port();
     let peer = to.tcp().map(|_| SocketAddr::new(from, port));
     let link = Link::new(world);
-    door.backlog.borrow_mut().push_back(SimulatedStream::new(link.clone(), 1, peer));
+    door.backlog.borrow_mut().push_back(SimulatedStream::new(link.clone(), 1, to.tcp(), peer));
     door.wake();
-    Ok(SimulatedStream::new(link, 0, to.tcp()))
+    Ok(SimulatedStream::new(link, 0, peer, to.tcp()))
 }

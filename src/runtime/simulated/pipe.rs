@@ -64,7 +64,12 @@ impl Pipe {
 
     /// Bytes that the writer may still send.
     pub(super) fn room(&self) -> usize {
-        self.bytes_max.saturating_sub(self.transit_bytes + self.arrived.len())
+        self.bytes_max.saturating_sub(self.unread())
+    }
+
+    /// Bytes that were written and not read.
+    pub(super) fn unread(&self) -> usize {
+        self.transit_bytes + self.arrived.len()
     }
 
     /// Whether a read would end at once.
@@ -106,13 +111,16 @@ pub(super) struct Operation(pub(super) RefCell<InFlight>);
 pub(super) struct InFlight {
     pub(super) buf: Option<Buf>,
     pub(super) bytes_max: usize,
+    /// A write that is done when some of it is.
+    pub(super) in_part: bool,
     pub(super) done: Option<io::Result<usize>>,
     pub(super) waker: Option<Waker>,
 }
 
 impl Operation {
-    pub(super) fn new(buf: Buf, bytes_max: usize) -> Rc<Self> {
-        let in_flight = InFlight { buf: Some(buf), bytes_max, done: None, waker: None };
+    pub(super) fn new(buf: Buf, bytes_max: usize, in_part: bool) -> Rc<Self> {
+        let buf = Some(buf);
+        let in_flight = InFlight { buf, bytes_max, in_part, done: None, waker: None };
         Rc::new(Self(RefCell::new(in_flight)))
     }
 

@@ -13,9 +13,9 @@ use std::task::{Context, Poll};
 
 use crate::base::buffer::Buf;
 use crate::runtime::simulated::World;
-use crate::runtime::simulated::link::Link;
+use crate::runtime::simulated::link::{Link, fill};
 use crate::runtime::simulated::network::Bound;
-use crate::runtime::simulated::pipe::Operation;
+use crate::runtime::simulated::pipe::{Ended, Operation};
 use crate::runtime::{Listener, Stream};
 
 /// One end of a connection. Dropping it closes it.
@@ -23,12 +23,18 @@ pub struct SimulatedStream {
     link: Rc<Link>,
     side: usize,
     peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
     abruptly: Cell<bool>,
 }
 
 impl SimulatedStream {
-    pub(super) fn new(link: Rc<Link>, side: usize, peer: Option<SocketAddr>) -> Self {
-        Self { link, side, peer, abruptly: Cell::new(false) }
+    pub(super) fn new(
+        link: Rc<Link>,
+        side: usize,
+        local: Option<SocketAddr>,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        Self { link, side, peer, local, abruptly: Cell::new(false) }
     }
 
     /// Makes closing a reset.
@@ -54,12 +60,43 @@ impl Stream for SimulatedStream {
         Operating::new(self, buf, bytes_max, Kind::Read).await
     }
 
+    fn try_read(&self, mut buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
+        let SimulatedStream { link, side, .. } = self;
+        let mut pipe = link.inward(*side).borrow_mut();
+        let result = match pipe.ended {
+            _ if !pipe.reads.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            _ if !pipe.arrived.is_empty() => Ok(fill(&link.world, &mut pipe, &mut buf, bytes_max)),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+            Some(Ended::Orderly) => Ok(0),
+            Some(Ended::Reset) => Err(io::ErrorKind::ConnectionReset.into()),
+        };
+        drop(pipe);
+        // There may be room again for what the peer writes.
+        link.pump_writes(1 - side);
+        (result, buf)
+    }
+
     async fn write_all(&self, buf: Buf) -> (io::Result<()>, Buf) {
         if buf.is_empty() {
             return (Ok(()), buf);
         }
         let (result, buf) = Operating::new(self, buf, usize::MAX, Kind::Write).await;
         (result.map(drop), buf)
+    }
+
+    async fn write(&self, buf: Buf) -> (io::Result<usize>, Buf) {
+        if buf.is_empty() {
+            return (Ok(0), buf);
+        }
+        Operating::new(self, buf, usize::MAX, Kind::WriteSome).await
+    }
+
+    fn unacknowledged(&self) -> usize {
+        self.link.outward(self.side).borrow().unread()
+    }
+
+    fn has_hung_up(&self) -> bool {
+        self.link.inward(self.side).borrow().ended.is_some()
     }
 
     async fn readable(&self) -> io::Result<()> {
@@ -98,12 +135,17 @@ impl Stream for SimulatedStream {
     fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
     Write,
+    WriteSome,
 }
 
 /// A read or write in flight.
@@ -117,7 +159,7 @@ struct Operating<'a> {
 
 impl<'a> Operating<'a> {
     fn new(stream: &'a SimulatedStream, buf: Buf, bytes_max: usize, kind: Kind) -> Self {
-        let operation = Operation::new(buf, bytes_max);
+        let operation = Operation::new(buf, bytes_max, kind == Kind::WriteSome);
         Self { stream, operation, kind, begun: false, taken: false }
     }
 
@@ -129,7 +171,7 @@ impl<'a> Operating<'a> {
                 link.inward(*side).borrow_mut().reads.push_back(self.operation.clone());
                 link.pump_reads(*side);
             }
-            Kind::Write => {
+            Kind::Write | Kind::WriteSome => {
                 link.outward(*side).borrow_mut().writes.push_back(self.operation.clone());
                 link.pump_writes(*side);
             }
