@@ -26,7 +26,7 @@ use ringway::route::pattern::{HostPattern, Pattern, Segment};
 use ringway::route::spelling::PathSpelling;
 use ringway::runtime::probe::{Driver, ring_flags};
 use ringway::upstream::{Balance, Endpoint, Rules, Upstream};
-use ringway::worker::boot::{Birth, start};
+use ringway::worker::boot::{Birth, Ended, start};
 use ringway::worker::mailbox::{NewListener, Order, Report};
 
 struct Counting;
@@ -218,7 +218,7 @@ fn a_warm_forwarded_request_allocates_nothing() {
         *made = ALLOCATIONS.load(Ordering::Relaxed) - before;
     }
     assert!(voice.tell(Order::Stop).is_ok());
-    thread.join().expect("a clean end");
+    assert_eq!(thread.join(), Ended::Returned);
     // Handing over a page of the access log at the core's tick is the only thing that may allocate.
     assert_eq!(made, [0; KINDS.len()], "allocations in 1000 warm exchanges of each kind");
 }

@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded, select};
@@ -29,7 +28,7 @@ use crate::observe::prometheus;
 use crate::observe::snapshot::Registry;
 use crate::runtime::probe::Driver;
 use crate::runtime::{clock, descriptors, pin};
-use crate::worker::boot::{self, Birth};
+use crate::worker::boot::{self, Birth, Ended, Thread};
 use crate::worker::mailbox::{NewListener, Order, Report, Voice};
 
 /// How often the control thread looks around when nothing happens.
@@ -65,11 +64,25 @@ pub struct Process {
 struct Seat {
     cpu: Option<usize>,
     voice: Voice,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
+    /// When it died in the last `DEATHS_WITHIN`.
+    deaths: Vec<Instant>,
     version: u64,
     started: bool,
     /// Whether it runs short of descriptors or memory.
     short: bool,
+}
+
+/// A worker that dies so often within that time is not started again: what kills it is still there.
+const DEATHS_MAX: usize = 10;
+const DEATHS_WITHIN: Duration = Duration::from_secs(60);
+
+impl Seat {
+    fn dies_too_often(&mut self, now: Instant) -> bool {
+        self.deaths.retain(|death| now.since(*death) < DEATHS_WITHIN);
+        self.deaths.push(now);
+        self.deaths.len() >= DEATHS_MAX
+    }
 }
 
 /// Why a process did not start.
@@ -173,6 +186,7 @@ impl Process {
                 version,
                 started: false,
                 short: false,
+                deaths: Vec::new(),
             });
         }
         let until = clock::now() + ACKNOWLEDGE_WITHIN;
@@ -197,7 +211,7 @@ impl Process {
         index: usize,
         cpu: Option<usize>,
         listeners: Vec<NewListener>,
-    ) -> Result<(Voice, JoinHandle<()>), String> {
+    ) -> Result<(Voice, Thread), String> {
         let birth = Birth {
             worker: WorkerId(index as u32),
             cpu,
@@ -281,6 +295,10 @@ impl Process {
     pub fn supervise(mut self) -> End {
         let signals = self.signals.clone();
         loop {
+            if self.replace_the_dead().is_err() {
+                self.end();
+                return End::Failed;
+            }
             let reports = self.reports.clone();
             select! {
                 recv(signals) -> asked => match asked {
@@ -293,7 +311,7 @@ impl Process {
                         self.take(report);
                     }
                 },
-                default(LOOK_AROUND) => self.replace_the_dead(),
+                default(LOOK_AROUND) => {}
             }
         }
     }
@@ -380,20 +398,27 @@ impl Process {
     }
 
     /// Starts workers anew whose threads have ended by themselves.
-    fn replace_the_dead(&mut self) {
+    ///
+    /// # Errors
+    /// That cannot help: the process is to end, so that its service manager starts it anew, rather than
+    /// go on with a part of its cores.
+    fn replace_the_dead(&mut self) -> Result<(), ()> {
         for index in 0..self.workers.len() {
-            let dead = self.workers[index].thread.as_ref().is_none_or(JoinHandle::is_finished);
-            if !dead {
+            if !self.workers[index].thread.as_ref().is_none_or(Thread::is_finished) {
                 continue;
             }
-            let why = match self.workers[index].thread.take().map(JoinHandle::join) {
-                Some(Err(_)) => "it panicked",
-                _ => "its event loop ended",
+            let (why, can_go_on) = match self.workers[index].thread.take().map(Thread::join) {
+                Some(Ended::Panicked) => ("it panicked", true),
+                Some(Ended::Vanished) => ("its thread is gone, with its sockets open", false),
+                _ => ("its event loop ended", true),
             };
             (self.workers[index].started, self.workers[index].short) = (false, false);
             self.count_running();
             self.shown.registry.cores[index].reset_gauges();
             self.tell.event(&Event::WorkerDied { worker: index, why });
+            if !can_go_on || self.workers[index].dies_too_often(clock::now()) {
+                return Err(());
+            }
             let listeners = self.sockets.again().map_err(|error| error.to_string());
             let cpu = self.workers[index].cpu;
             match listeners.and_then(|listeners| self.start_worker(index, cpu, listeners)) {
@@ -407,6 +432,7 @@ impl Process {
                 Err(what) => self.tell.event(&Event::WorkerTrouble { worker: index, what: &what }),
             }
         }
+        Ok(())
     }
 
     /// Takes nothing new, waits for what is here, ends; a second signal ends at once.

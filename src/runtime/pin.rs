@@ -38,3 +38,16 @@ pub fn pin_thread(cpu: usize) -> io::Result<()> {
     let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// The kernel's number of the calling thread.
+#[expect(unsafe_code, reason = "gettid(2) has no wrapper in std")]
+pub fn thread_id() -> u64 {
+    // SAFETY: it takes nothing and cannot fail.
+    let id = unsafe { libc::gettid() };
+    u64::from(id.unsigned_abs())
+}
+
+/// Whether a thread of this process with this number is still there.
+pub fn thread_exists(id: u64) -> bool {
+    std::path::Path::new("/proc/self/task").join(id.to_string()).exists()
+}

@@ -10,6 +10,7 @@ use crossbeam::channel::Sender;
 
 use crate::base::ids::WorkerId;
 use crate::base::random::Rng;
+use crate::base::shared::Word;
 use crate::gateway::Gateway;
 use crate::observe::access_log::{AccessLog, LogPage};
 use crate::observe::metrics::CoreMetrics;
@@ -44,14 +45,59 @@ pub struct Birth {
     pub reports: Sender<Report>,
 }
 
+/// A worker's thread.
+#[derive(Debug)]
+pub struct Thread {
+    handle: JoinHandle<()>,
+    /// The kernel's number of it; 0 until it runs.
+    id: Arc<Word>,
+}
+
+/// How a thread ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its work is over.
+    Returned,
+    /// A panic unwound it; all it held is given back.
+    Panicked,
+    /// It is gone without having given anything back: its sockets stay open and nobody answers on them.
+    Vanished,
+}
+
+impl Thread {
+    /// Whether it is over, however it ended.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished() || self.has_vanished()
+    }
+
+    fn has_vanished(&self) -> bool {
+        let id = self.id.load();
+        id != 0 && !pin::thread_exists(id) && !self.handle.is_finished()
+    }
+
+    /// Waits for its end.
+    pub fn join(self) -> Ended {
+        if self.has_vanished() {
+            return Ended::Vanished;
+        }
+        match self.handle.join() {
+            Ok(()) => Ended::Returned,
+            Err(_) => Ended::Panicked,
+        }
+    }
+}
+
 /// Starts a worker on its own thread.
 ///
 /// # Errors
 /// When the kernel gives no thread.
-pub fn start(birth: Birth) -> std::io::Result<(Voice, JoinHandle<()>)> {
+pub fn start(birth: Birth) -> std::io::Result<(Voice, Thread)> {
     let (voice, ear) = mailbox(birth.reports.clone());
     let name = format!("worker-{}", birth.worker.0);
-    let thread = thread::Builder::new().name(name).spawn(move || {
+    let id = Arc::new(Word::new(0));
+    let own_id = id.clone();
+    let handle = thread::Builder::new().name(name).spawn(move || {
+        own_id.store(pin::thread_id());
         let Birth { worker, cpu, driver, gateway, connections_max, metrics, .. } = birth;
         let Birth { listeners, pages, reports, .. } = birth;
         let trouble = |what| {
@@ -77,5 +123,5 @@ pub fn start(birth: Birth) -> std::io::Result<(Voice, JoinHandle<()>)> {
             trouble(format!("the event loop of worker {} cannot be made: {error}", worker.0));
         }
     })?;
-    Ok((voice, thread))
+    Ok((voice, Thread { handle, id }))
 }

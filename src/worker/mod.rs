@@ -126,6 +126,8 @@ impl<R: Runtime> Worker<R> {
             core.shrink();
         }
         self.tell(now);
+        #[cfg(debug_assertions)]
+        die_if_told();
     }
 
     /// Tells the control side what went wrong since the last tick, or is over.
@@ -179,5 +181,14 @@ impl<R: Runtime> Worker<R> {
             }
             keep
         });
+    }
+}
+
+/// Panics once when the file that a test names is there: how else would a worker die? Not in a release.
+#[cfg(debug_assertions)]
+fn die_if_told() {
+    let told = std::env::var_os("RINGWAY_TEST_WORKER_DIES");
+    if told.is_some_and(|file| std::fs::remove_file(file).is_ok()) {
+        panic!("a test wants this worker to die");
     }
 }

@@ -137,8 +137,10 @@ fn idle_connections_hold_no_buffer() {
         client.get("/", &[]).expect(200);
     }
     eventually("no buffer to be in use", || gateway.metric("ringway_buffers_in_use", &[]) == 0.0);
-    assert_eq!(gateway.metric("ringway_connections_open", &[]), 50.0);
-    assert!(gateway.metric("ringway_upstream_idle_connections", &[]) > 0.0);
+    // Metrics of the two are counted at a core's tick.
+    eventually("all to be open", || gateway.metric("ringway_connections_open", &[]) == 50.0);
+    let kept = || gateway.metric("ringway_upstream_idle_connections", &[]);
+    eventually("connections to the origin to be kept", || kept() > 0.0);
 }
 
 /// Opens connections, as many as the machine lets this test have, at most 10,000.

@@ -26,6 +26,7 @@ mod idle;
 mod jwt;
 mod metrics;
 mod partial;
+mod process;
 mod rate_limit;
 mod reload;
 mod retry;

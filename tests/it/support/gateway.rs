@@ -39,6 +39,7 @@ pub struct Setup {
     names: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     driver: Option<String>,
+    readerless: bool,
     files: Vec<(String, String)>,
 }
 
@@ -49,6 +50,7 @@ pub fn gateway(text: &str) -> Setup {
         names: Vec::new(),
         environment: Vec::new(),
         driver: None,
+        readerless: false,
         files: Vec::new(),
     }
 }
@@ -63,6 +65,12 @@ impl Setup {
     /// Passes `--driver`, whatever the environment says.
     pub fn driver(mut self, name: &str) -> Setup {
         self.driver = Some(name.to_string());
+        self
+    }
+
+    /// Nobody reads its standard output: writing there is EPIPE from the start.
+    pub fn without_reader(mut self) -> Setup {
+        self.readerless = true;
         self
     }
 
@@ -111,7 +119,11 @@ impl Setup {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the built binary can be started");
-        let (stdout, out_reader) = collect(child.stdout.take().expect("piped above"));
+        let pipe = child.stdout.take().expect("piped above");
+        let (stdout, out_reader) = match self.readerless {
+            true => collect(std::io::empty()),
+            false => collect(pipe),
+        };
         let (stderr, err_reader) = collect(child.stderr.take().expect("piped above"));
         Gateway {
             child,
@@ -231,6 +243,18 @@ impl Gateway {
         let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status"));
         let of = |text: String| (value(&text, "Name:"), value(&text, "Cpus_allowed_list:"));
         tasks.filter_map(|task| status(task.unwrap()).ok().map(of)).collect()
+    }
+
+    /// Ends one thread of the process by exit(2), which gives nothing back that it holds.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[track_caller]
+    pub fn end_thread(&self, name: &str) {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let named = |task: &fs::DirEntry| {
+            fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let task = tasks.map(|task| task.unwrap()).find(named).expect("a thread of that name");
+        make_thread_exit(task.file_name().to_str().unwrap().parse().unwrap());
     }
 
     /// Waits for the process to end by itself.
@@ -421,4 +445,35 @@ fn collect(pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<
         }
     });
     (text, reader)
+}
+
+/// Stops a thread that waits in a system call, and lets it make exit(2) instead of going on.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[expect(unsafe_code, reason = "ptrace(2) has no wrapper in std")]
+fn make_thread_exit(thread: libc::pid_t) {
+    const SYSCALL_BYTES: u64 = 2;
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: the thread belongs to a child of this process; `registers` is valid for both calls, and the
+    // instruction before the one where a waiting thread stands is its system call.
+    unsafe {
+        assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, thread, nothing, nothing), 0, "seize");
+        assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, thread, nothing, nothing), 0, "interrupt");
+        assert_eq!(libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL), thread, "waitpid");
+        let mut registers: libc::user_regs_struct = std::mem::zeroed();
+        assert_eq!(
+            libc::ptrace(libc::PTRACE_GETREGS, thread, nothing, &raw mut registers),
+            0,
+            "getregs"
+        );
+        registers.rip -= SYSCALL_BYTES;
+        registers.rax = libc::SYS_exit as u64;
+        registers.orig_rax = u64::MAX;
+        registers.rdi = 0;
+        assert_eq!(
+            libc::ptrace(libc::PTRACE_SETREGS, thread, nothing, &raw mut registers),
+            0,
+            "setregs"
+        );
+        assert_eq!(libc::ptrace(libc::PTRACE_DETACH, thread, nothing, nothing), 0, "detach");
+    }
 }
