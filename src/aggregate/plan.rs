@@ -27,6 +27,8 @@ pub struct Plan {
     pub parts: Box<[Part]>,
     /// What of the client's request goes to every part.
     pub pass: Pass,
+    /// Whether answers get an entity tag, and conditions on it are honoured.
+    pub etag: bool,
     /// The parts that wait for others.
     waiting: PartSet,
     /// The parts that others refer to.
@@ -117,8 +119,13 @@ impl Plan {
     /// A plan of these parts; at most `PARTS_MAX`, which the reader of the configuration sees to.
     pub fn new(parts: Vec<Part>, pass: Pass) -> Self {
         debug_assert!(parts.len() <= PARTS_MAX);
-        let mut plan =
-            Self { parts: parts.into(), pass, waiting: PartSet::EMPTY, referred: PartSet::EMPTY };
+        let mut plan = Self {
+            parts: parts.into(),
+            pass,
+            etag: false,
+            waiting: PartSet::EMPTY,
+            referred: PartSet::EMPTY,
+        };
         for (index, part) in plan.parts.iter_mut().enumerate() {
             let mut key = vec![b','];
             key.extend_from_slice(Value::from(part.name.as_str()).to_string().as_bytes());

@@ -100,6 +100,9 @@ pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
 
 // ---- http ----------------------------------------------------------------------------------------
 
+/// Entity tags of If-None-Match that are compared; a head has room for more. What comes later counts as no match,
+/// which costs the client a whole answer and nothing else.
+pub const ETAGS_MATCHED_MAX: usize = 64;
 /// What one step of decoding a content coding uses or makes. Unit: bytes. About half a millisecond, after which
 /// others have their turn. A block of zstd is at most as long (RFC 8878 §3.1.1.2.4).
 pub const CODING_STEP_BYTES: usize = 128 * 1024;

@@ -46,7 +46,12 @@ pub fn compile(
     }
     let names = |list: &[Text]| list.iter().map(|name| name.value.as_str().into()).collect();
     let pass = Pass { headers: names(&route.pass.headers), query: names(&route.pass.query) };
-    made.map(|parts| Plan::new(parts, pass))
+    let etag = route.etag;
+    made.map(|parts| {
+        let mut plan = Plan::new(parts, pass);
+        plan.etag = etag;
+        plan
+    })
 }
 
 fn one(
@@ -94,8 +99,39 @@ fn one(
     made.otherwise =
         part.fallback.as_ref().map(|value| value.value.to_string().into_bytes().into());
     (made.client_body, made.problem_passed) = (part.client_body, part.problem_passed);
+    part.headers.iter().for_each(|name| check_kept(name, scope.route().etag, report));
     made.reply_headers = part.headers.iter().map(|name| name.value.as_str().into()).collect();
     Some(made)
+}
+
+/// Fields of an answer that tell of the part's own bytes, or of its connection (RFC 9110 §7.6.1): kept, they
+/// would tell the client something wrong of the whole, or how to misread it.
+const NEVER_KEPT: [&str; 16] = [
+    "accept-ranges",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "gateway-partial",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
+
+fn check_kept(name: &Text, etag: bool, report: &Report) {
+    let own_etag = etag && name.value == "etag";
+    if own_etag || NEVER_KEPT.contains(&name.value.as_str()) {
+        let message =
+            format!("`{}` of a part cannot go to the client: the gateway decides it", name.value);
+        report.error(codes::RESERVED_FIELD, name.span, message);
+    }
 }
 
 fn check_reserved(name: &Text, how: &str, report: &Report) {

@@ -444,6 +444,8 @@ pub static ROUTE: Section = Section {
             Shape::Either(&[Shape::Integer(0, RETRIES_MAX), Shape::Choice(&["none"])]),
             "Further attempts; the upstream's own word if absent.",
         ),
+        Key::new("etag", Shape::Boolean, "Gives the answers of a `merge` an entity tag, and answers `if-none-match` with 304.")
+            .or("`false`"),
         Key::new("pass", Shape::Table(&PASS), "What of the client's request goes to the parts of a `merge`."),
         Key::new("view", Shape::Named(&Shape::Table(&VIEW)), "What kinds of clients get of a `merge`. The first that fits holds, in the order of the file; without one the whole answer."),
         Key::new("on_partial", Shape::Choice(ON_PARTIAL), "What a failed optional part of a `merge` does: `answer` puts its `else` in its place and names it in `gateway-partial`, `fail` makes the answer a 502.")

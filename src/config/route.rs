@@ -31,6 +31,8 @@ pub struct Route {
     pub policies: Policies,
     /// What goes to the parts of a merge.
     pub pass: Pass,
+    /// Whether a merged answer has an entity tag. Default: no.
+    pub etag: bool,
     /// What kinds of clients get of a merge, in the order of the file.
     pub views: Vec<View>,
     /// What a failed optional part of a merge does: `answer` or `fail`. Default: `answer`.
@@ -103,6 +105,7 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
         view::read(entries, entry.key.span, log)
     });
     let on_partial = reader.choice("on_partial");
+    let etag = reader.boolean("etag");
     if target.as_ref().is_some_and(|target| !matches!(target, Target::Merge(_))) {
         refuse_merge_keys(&reader);
     }
@@ -121,6 +124,7 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
         name: name.unwrap_or_else(|| matches.text.clone()),
         when: when.unwrap_or_default(),
         pass: pass.unwrap_or_default(),
+        etag: etag.is_some_and(|etag| etag.value),
         views: views.unwrap_or_default(),
         on_partial: on_partial.map_or(defaults::ON_PARTIAL, |word| word.value),
         span: node.span,
@@ -132,7 +136,9 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
 
 /// Keys that mean something beside `merge` only.
 fn refuse_merge_keys(reader: &Reader<'_>) {
-    for entry in ["pass", "view", "on_partial"].into_iter().filter_map(|key| reader.entry(key)) {
+    for entry in
+        ["pass", "view", "on_partial", "etag"].into_iter().filter_map(|key| reader.entry(key))
+    {
         let key = entry.key.value.as_str();
         let message = match key {
             "pass" => "`pass` means nothing here: it is for the parts of a `merge`".to_owned(),

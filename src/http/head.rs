@@ -156,6 +156,13 @@ impl<'a> Request<'a> {
         self.head.fields.find(id, self.raw)
     }
 
+    /// Every value of a known field, in the order received.
+    pub fn all(&self, id: FieldName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let raw = self.raw;
+        let fields = self.head.fields.iter().filter(move |field| field.id == id);
+        fields.map(move |field| field.value.of(raw))
+    }
+
     /// The first value of a field by name, compared without case; none of what is not to be believed.
     pub fn field_named(&self, name: &[u8]) -> Option<&'a [u8]> {
         let fields = self.head.fields.iter().filter(|field| field.id != FieldName::LookAlike);

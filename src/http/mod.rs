@@ -6,6 +6,7 @@
 pub mod chars;
 pub mod coding;
 pub mod date;
+pub mod etag;
 pub mod forward;
 pub mod framing;
 pub mod h1;

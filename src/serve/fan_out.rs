@@ -8,11 +8,13 @@
 use std::pin::Pin;
 
 use crate::aggregate::reference::{PartSet, Values};
-use crate::aggregate::{Members, PartOutcome, Taken, merge, partial};
+use crate::aggregate::{Members, Merged, PartOutcome, Taken, merge, partial};
 use crate::exchange::Exchange;
 use crate::exchange::fault::Fault;
 use crate::exchange::template::{PartValues, RenderError};
-use crate::http::Status;
+use crate::http::etag::Etag;
+use crate::http::names::FieldName;
+use crate::http::{Method, Status};
 use crate::runtime::Runtime;
 use crate::serve::answer::{self, Local};
 use crate::serve::join::{self, Then};
@@ -59,7 +61,8 @@ pub async fn run<R: Runtime>(
         return Ok(());
     }
     let mut fields = vary.to_vec();
-    if partial::is_partial(&outcomes) {
+    let is_partial = partial::is_partial(&outcomes);
+    if is_partial {
         fields.extend_from_slice(b"gateway-partial: ");
         let fits = partial::write(plan, &outcomes, &mut fields);
         debug_assert!(fits, "a vector grows");
@@ -71,8 +74,26 @@ pub async fn run<R: Runtime>(
     view.show(&mut outcomes);
     let members = core.shard(|shard| Members::of(plan, &outcomes, &mut shard.tokens));
     let document = merge(plan, &outcomes, &members);
-    let local = Local { status: Status(200), fields: &fields, kind: "application/json", body: &[] };
+    let known = plan.etag && !is_partial && tagged(x, &document, &mut fields);
+    let status = if known { Status(304) } else { Status(200) };
+    // A 304 says nothing of a content that it does not have (RFC 9110 §15.4.5).
+    let kind = if known { "" } else { "application/json" };
+    let local = Local { status, fields: &fields, kind, body: &[] };
     answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
+}
+
+/// Appends the document's entity tag; says whether the client has this document already. Only GET and HEAD are
+/// asked so (RFC 9110 §13.1.2).
+fn tagged(x: &Exchange, document: &Merged<'_>, fields: &mut Vec<u8>) -> bool {
+    let request = x.request();
+    if !matches!(request.head.method, Method::Get | Method::Head) {
+        return false;
+    }
+    let etag = Etag::of(document.pieces());
+    for piece in [b"etag: ", etag.as_bytes(), b"\r\n"] {
+        fields.extend_from_slice(piece);
+    }
+    etag.is_among(request.all(FieldName::IfNoneMatch))
 }
 
 /// How a part ended, for the pure rooms. One without an end was cancelled because a required part failed,

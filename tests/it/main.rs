@@ -17,6 +17,7 @@ mod codings;
 mod demo;
 mod drain;
 mod edge;
+mod etag;
 mod exchanges;
 mod faults;
 mod framing;
