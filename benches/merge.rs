@@ -3,16 +3,20 @@
 //! It never measures the network; `loadtest/` does. `serde_json` and `simd-json` stand beside our own
 //! check as the yardsticks of `docs/decisions/0010-json.md`.
 
+#[path = "candidates/json.rs"]
+mod candidates;
+
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringway::aggregate::json::Tokens;
-use ringway::aggregate::{Members, Part, PartOutcome, Pass, Plan, Taken, json, merge};
+use ringway::aggregate::json::{Path, Tokens};
+use ringway::aggregate::{Lists, Members, Part, PartOutcome, Pass, Plan, Taken, json, merge};
 use ringway::base::ids::UpstreamId;
 use ringway::base::name::Name;
 use ringway::exchange::template::{Template, TemplateKind};
 use ringway::http::Status;
+use ringway::http::etag::Etag;
 use serde::de::IgnoredAny;
 
 /// Order records of about this many bytes: numbers, short strings, some escapes and UTF-8.
@@ -84,6 +88,16 @@ fn checks(c: &mut Criterion) {
         group.bench_function("serde_json", |b| {
             b.iter(|| serde_json::from_slice::<IgnoredAny>(black_box(&body)).is_ok());
         });
+        group.bench_function("one byte after the other", |b| {
+            b.iter(|| candidates::scalar(black_box(&body)));
+        });
+        #[cfg(target_arch = "x86_64")]
+        {
+            let mut starts = Vec::new();
+            group.bench_function("a grammar over an index", |b| {
+                b.iter(|| candidates::indexed(black_box(&body), &mut starts));
+            });
+        }
         let (mut copy, mut buffers) = (body.clone(), simd_json::Buffers::new(2 * body.len()));
         group.bench_function("simd-json tape", |b| {
             b.iter(|| {
@@ -95,5 +109,36 @@ fn checks(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, merges, checks);
+/// Looking into a part: the check with its index, and what is done over that.
+fn shapes(c: &mut Criterion) {
+    let body = orders(8 << 10);
+    let mut group = c.benchmark_group("shape 8 KiB");
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    let (mut tokens, mut out) = (Tokens::default(), Vec::new());
+    group.bench_function("index", |b| {
+        b.iter(|| json::index(black_box(&body), &mut tokens).is_ok());
+    });
+    let path = |text| Path::parse(text).expect("a path");
+    let (mut keep, mut drop) = (Lists::default(), Lists::default());
+    for kept in ["[*].id", "[*].price", "[*].status"] {
+        keep.keep(&path(kept)).expect("a list");
+    }
+    drop.leave(&path("[*].note")).expect("a list");
+    for (name, lists) in [("keep", keep), ("drop", drop)] {
+        let selection = lists.compile().expect("a selection");
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let document = json::index(black_box(&body), &mut tokens).expect("JSON");
+                out.clear();
+                selection.apply(&document, 0, &mut out);
+            });
+        });
+    }
+    group.bench_function("entity tag", |b| {
+        b.iter(|| Etag::of(std::iter::once(black_box(&body[..]))));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, merges, checks, shapes);
 criterion_main!(benches);
