@@ -53,6 +53,8 @@ pub enum PartFault {
     Dependency,
     /// A value of another part cannot stand where the request needs it.
     Unfit,
+    /// There are more elements to call it for than it may be called for.
+    TooMany,
     /// It is optional, failed, and `on_partial` does not excuse it.
     NotExcused,
     /// Our own mistake.
@@ -80,6 +82,7 @@ impl PartFault {
             Self::Reference => "reference",
             Self::Dependency => "dependency",
             Self::Unfit => "unfit",
+            Self::TooMany => "too_many",
             Self::NotExcused => "not_excused",
             Self::Internal => "internal",
         }
@@ -173,31 +176,40 @@ pub fn verdict(
 
 /// Whether some part failed: the answer then carries `gateway-partial` and is not to be stored.
 pub fn is_partial(outcomes: &[PartOutcome<'_>]) -> bool {
-    outcomes.iter().any(|outcome| matches!(outcome, PartOutcome::Failed(_)))
+    outcomes.iter().any(|outcome| failure(outcome).is_some())
 }
 
 /// The parts that failed, for log and metrics, in plan order.
 pub fn failures<'a>(outcomes: &'a [PartOutcome<'_>]) -> impl Iterator<Item = PartFailure> + 'a {
-    outcomes.iter().enumerate().filter_map(|(index, outcome)| match outcome {
-        PartOutcome::Failed(fault) => {
-            Some(PartFailure { part: index as u16, reason: fault.word() })
-        }
-        _ => None,
+    outcomes.iter().enumerate().filter_map(|(index, outcome)| {
+        let (fault, _) = failure(outcome)?;
+        Some(PartFailure { part: index as u16, reason: fault.word() })
     })
+}
+
+/// Why a part failed, and for how many of its elements if it is called for several.
+fn failure(outcome: &PartOutcome<'_>) -> Option<(PartFault, Option<u32>)> {
+    match outcome {
+        PartOutcome::Failed(fault) => Some((*fault, None)),
+        PartOutcome::Several(_, failures) => Some((failures.first?, Some(failures.count))),
+        _ => None,
+    }
 }
 
 /// Appends the value of `gateway-partial`, in plan order; nothing when no part failed. `false` when the
 /// sink is full.
 #[must_use]
 pub fn write<S: Sink>(plan: &Plan, outcomes: &[PartOutcome<'_>], out: &mut S) -> bool {
-    let failed = plan.parts.iter().zip(outcomes).filter_map(|(part, outcome)| match outcome {
-        PartOutcome::Failed(fault) => Some((part, fault)),
-        _ => None,
-    });
-    failed.enumerate().all(|(count, (part, fault))| {
-        let comma: &[u8] = if count == 0 { b"" } else { b", " };
+    let parts = plan.parts.iter().zip(outcomes);
+    let failed = parts.filter_map(|(part, outcome)| Some((part, failure(outcome)?)));
+    failed.enumerate().all(|(number, (part, (fault, count)))| {
+        let comma: &[u8] = if number == 0 { b"" } else { b", " };
         let reason = fault.word().as_bytes();
-        [comma, &part.label, b";", reason].iter().all(|piece| out.put(piece))
+        let named = [comma, &part.label, b";", reason].iter().all(|piece| out.put(piece));
+        named
+            && count.is_none_or(|count| {
+                out.put(b";failed=") && out.put(itoa::Buffer::new().format(count).as_bytes())
+            })
     })
 }
 
@@ -288,6 +300,7 @@ mod tests {
             PartFault::Reference,
             PartFault::Dependency,
             PartFault::Unfit,
+            PartFault::TooMany,
             PartFault::NotExcused,
             PartFault::Internal,
         ];

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::aggregate::each::{Each, Failures};
 use crate::aggregate::json::{self, Path, Tokens};
 use crate::aggregate::partial::{self, PartFault};
 use crate::aggregate::reference::{PartSet, Reference};
@@ -59,6 +60,8 @@ pub struct Part {
     pub headers: Box<[(Box<str>, Template)]>,
     /// The JSON sent with it.
     pub body: Option<Template>,
+    /// Whether it is called once for each element of another part.
+    pub each: Option<Each>,
     /// Whether the client's body is sent with it, as it came; `body` is `None` then.
     pub client_body: bool,
     /// Whether a problem document (RFC 9457) with a 4xx is the answer's, if the part is required.
@@ -100,6 +103,8 @@ pub enum PartOutcome<'a> {
     Empty,
     /// It failed.
     Failed(PartFault),
+    /// One call for each element, some of which failed.
+    Several(&'a [u8], Failures),
     /// It is no part of this answer.
     Absent,
 }
@@ -134,6 +139,9 @@ impl Plan {
             part.label = partial::label(part.name.as_str());
             part.constant_fields = request::constant_fields(part, &plan.pass);
             part.needs = part.references.iter().map(|reference| reference.part).collect();
+            if let Some(each) = &part.each {
+                part.needs.insert(each.of.part);
+            }
             if !part.needs.is_empty() {
                 plan.waiting.insert(index);
                 plan.referred = plan.referred.and(part.needs);
@@ -173,6 +181,7 @@ impl Part {
             target,
             headers: Box::default(),
             body: None,
+            each: None,
             client_body: false,
             problem_passed: false,
             references: Box::default(),
@@ -189,6 +198,11 @@ impl Part {
             constant_fields: Box::default(),
             needs: PartSet::EMPTY,
         }
+    }
+
+    /// What stands in for an answer: `else`, or `null`.
+    pub fn stand_in(&self) -> &[u8] {
+        self.otherwise.as_deref().unwrap_or(if self.flatten { b"{}" } else { b"null" })
     }
 
     /// The parts that have to end before it can be asked.
@@ -277,9 +291,15 @@ impl Part {
     /// The bytes that stand for the part in the document, and for others that refer to it.
     pub(super) fn text<'a>(&'a self, outcome: PartOutcome<'a>) -> &'a [u8] {
         match outcome {
-            PartOutcome::Value(text) => text,
+            PartOutcome::Value(text) | PartOutcome::Several(text, _) => text,
             PartOutcome::Empty | PartOutcome::Failed(_) | PartOutcome::Absent => {
-                self.otherwise.as_deref().unwrap_or(if self.flatten { b"{}" } else { b"null" })
+                // What stands in for an element stands in for no object of them.
+                let otherwise = self.otherwise.as_deref().filter(|_| self.each.is_none());
+                otherwise.unwrap_or(if self.flatten || self.each.is_some() {
+                    b"{}"
+                } else {
+                    b"null"
+                })
             }
         }
     }

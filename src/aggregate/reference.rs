@@ -6,6 +6,7 @@
 //! decoded here: the template that takes one knows where it will stand (CONFIG.md rule 6). A plan never
 //! has a cycle: `compile` refuses it.
 
+use crate::aggregate::each;
 use crate::aggregate::json::{self, Path, Tokens};
 use crate::aggregate::partial::PartFault;
 use crate::aggregate::plan::{PartOutcome, Plan};
@@ -100,6 +101,11 @@ pub struct Values {
     slots: Vec<Option<Span>>,
     /// Whether a value is missing from a part that failed.
     behind_failure: bool,
+    /// The element that a call is for.
+    each: Option<Span>,
+    /// The elements that calls are to be made for.
+    elements: Vec<Span>,
+    elements_fault: Option<PartFault>,
 }
 
 impl Values {
@@ -132,15 +138,54 @@ impl Values {
                 Span::new(start, values.text.len())
             }));
         }
-        if !references.is_empty() {
+        if let Some(each) = &plan.parts[index].each {
+            let outcome = outcome(each.of.part);
+            let text = plan.parts[each.of.part].text(outcome);
+            // The text was checked before, so that it has an index.
+            let found = json::index(text, tokens).map_err(PartFault::from);
+            match found.and_then(|document| each::elements(each, &document)) {
+                Ok(found) => {
+                    for element in found {
+                        let start = values.text.len();
+                        values.text.extend_from_slice(element);
+                        values.elements.push(Span::new(start, values.text.len()));
+                    }
+                }
+                Err(fault) => values.elements_fault = Some(fault),
+            }
+        }
+        if !values.text.is_empty() {
             tokens.trim();
         }
         values
     }
 
+    /// How many calls are to be made.
+    ///
+    /// # Errors
+    /// There are no elements that calls could be made for.
+    pub fn elements(&self) -> Result<usize, PartFault> {
+        self.elements_fault.map_or(Ok(self.elements.len()), Err)
+    }
+
+    /// One element, as JSON.
+    pub fn element(&self, index: usize) -> &[u8] {
+        self.elements.get(index).map_or(&[], |span| span.of(&self.text))
+    }
+
+    /// The values of the call that is made for one element.
+    pub fn of_element(&self, index: usize) -> Self {
+        let own = self.elements.first().map_or(self.text.len(), |first| first.start as usize);
+        let mut text = self.text[..own].to_vec();
+        text.extend_from_slice(self.element(index));
+        let each = Some(Span::new(own, text.len()));
+        let (slots, behind_failure) = (self.slots.clone(), self.behind_failure);
+        Self { text, slots, behind_failure, each, ..Self::default() }
+    }
+
     /// As templates take them.
     pub fn view(&self) -> PartValues<'_> {
-        PartValues::Known { text: &self.text, slots: &self.slots }
+        PartValues::Known { text: &self.text, slots: &self.slots, each: self.each }
     }
 
     /// Why a part whose request cannot be written with these values fails.

@@ -36,6 +36,8 @@ struct Cut {
     selection: Selection,
     /// The same of its `else`, or of `null`.
     otherwise: Box<[u8]>,
+    /// Whether that stands in for one element of several.
+    of_element: bool,
 }
 
 impl View {
@@ -66,10 +68,10 @@ impl View {
                 }
             }
             cuts.push(lists.compile().map(|selection| {
-                let whole = part.text(PartOutcome::Empty);
+                let whole = part.stand_in();
                 let mut otherwise = Vec::new();
                 cut(whole, &selection, &mut Tokens::default(), &mut otherwise);
-                Cut { selection, otherwise: otherwise.into() }
+                Cut { selection, otherwise: otherwise.into(), of_element: part.each.is_some() }
             }));
         }
         Ok(Self { shown, asked: behind(plan, shown), cuts: cuts.into(), on_partial })
@@ -95,6 +97,12 @@ impl View {
         self.cuts.get(index)?.as_ref().map(|cut| &cut.selection)
     }
 
+    /// What stands in for one element of a part that is called for several.
+    pub fn stand_in<'a>(&'a self, plan: &'a Plan, index: usize) -> &'a [u8] {
+        let cut = self.cuts.get(index).and_then(Option::as_ref);
+        cut.map_or(plan.parts[index].stand_in(), |cut| &cut.otherwise)
+    }
+
     /// The outcomes as the document shows them: parts that are not shown are absent, and what stands in for
     /// a part is cut like the part.
     pub fn show<'a>(&'a self, outcomes: &mut [PartOutcome<'a>]) {
@@ -102,7 +110,7 @@ impl View {
             let cut = self.cuts.get(index).and_then(Option::as_ref);
             *outcome = match (*outcome, cut) {
                 _ if !self.shown.contains(index) => PartOutcome::Absent,
-                (PartOutcome::Empty | PartOutcome::Failed(_), Some(cut)) => {
+                (PartOutcome::Empty | PartOutcome::Failed(_), Some(cut)) if !cut.of_element => {
                     PartOutcome::Value(&cut.otherwise)
                 }
                 (other, _) => other,

@@ -86,6 +86,14 @@ pub const ATTEMPTS_MAX: u32 = 3;
 pub const PARTS_MAX: usize = 32;
 /// Views of one merge; they are tried in order, each by a few comparisons.
 pub const VIEWS_MAX: usize = 32;
+/// Distinct elements that a part with `each` is called for. Default of `each.max`: a page of a list.
+pub const EACH_ELEMENTS: usize = 100;
+/// The hard ceiling of `each.max`.
+pub const EACH_ELEMENTS_MAX: usize = 1000;
+/// Calls of a part with `each` in flight at once. Default of `each.at_once`.
+pub const EACH_AT_ONCE: usize = 8;
+/// The hard ceiling of `each.at_once`; a request holds as many buffers.
+pub const EACH_AT_ONCE_MAX: usize = 64;
 /// Problem document of a part that is passed on. Unit: bytes. RFC 9457 documents have a few lines.
 pub const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 /// Time that a part must have left of its exchange's deadline to be asked at all. Deadlines are met within

@@ -32,10 +32,15 @@ pub fn compile(
     let made = parts.iter().enumerate().map(|(index, part)| {
         let mut linker = Linker::of(parts, index, report);
         let made = one(part, scope, upstream, timeout, &mut linker, report);
+        let each = part.each.as_ref().map(|each| linker.each(each));
         links.append(&mut linker.links);
-        made.map(|mut made| {
+        made.and_then(|mut made| {
             made.references = linker.references.into();
-            made
+            made.each = match each {
+                Some(each) => Some(each?),
+                None => None,
+            };
+            Some(made)
         })
     });
     let made: Vec<Option<Part>> = made.collect();

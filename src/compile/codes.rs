@@ -27,6 +27,8 @@ pub const BAD_LIMIT: &str = "E0209";
 pub const CYCLE: &str = "E0210";
 /// A flattened part whose names cannot stand in the answer.
 pub const BAD_FLATTEN: &str = "E0215";
+/// `each` without elements, or an element without `each`.
+pub const BAD_EACH: &str = "E0214";
 /// A table that nothing names.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.

@@ -3,13 +3,14 @@
 //! A plan whose parts wait for each other would wait for ever, so that a cycle is never compiled: the error
 //! spells it out and points at each reference of it.
 
-use crate::aggregate::json::Path;
+use crate::aggregate::each::Each;
+use crate::aggregate::json::{Path, PathError};
 use crate::aggregate::reference::Reference;
 use crate::compile::codes;
 use crate::compile::report::Report;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Span, Text, suggest};
-use crate::exchange::template::Template;
+use crate::exchange::template::{Reference as Placeholder, Template};
 
 /// A reference as it was written: who refers to whom, and where.
 pub struct Link {
@@ -39,6 +40,14 @@ impl<'a> Linker<'a> {
     /// Gives the references of `template`, written as `text`, their slots. `None` after an error.
     pub fn bind(&mut self, mut template: Template, text: &Text) -> Option<Template> {
         self.failed = false;
+        let asks = template.references().any(|reference| reference == Placeholder::Each);
+        if asks && self.parts[self.from].each.is_none() {
+            let message = "`{each}` has no value: this part is called once";
+            let diagnostic = Diagnostic::error(codes::BAD_EACH, text.span, message);
+            let help = "name elements: `each = \"{part.orders[*].user_id}\"`";
+            self.report.push(diagnostic.help(help));
+            return None;
+        }
         template.bind(|path, place| {
             let at = place.start as usize;
             self.slot(path, text, at..place.end as usize).unwrap_or_else(|| {
@@ -49,8 +58,35 @@ impl<'a> Linker<'a> {
         (!self.failed).then_some(template)
     }
 
+    /// The elements that the part is called for.
+    pub fn each(&mut self, each: &config::Each) -> Option<Each> {
+        let text = &each.of;
+        let inner = text.value.strip_prefix("{part.").and_then(|rest| rest.strip_suffix('}'));
+        let Some(inner) = inner.filter(|inner| inner.contains("[*]")) else {
+            let message = "this names no elements of another part";
+            let diagnostic = Diagnostic::error(codes::BAD_EACH, text.span, message);
+            self.report.push(diagnostic.help("write `each = \"{part.orders[*].user_id}\"`"));
+            return None;
+        };
+        let place = 0..text.value.len();
+        let of = self.reference(inner, text, place, Path::parse)?;
+        Some(Each { of, elements_max: each.elements_max, at_once: each.at_once })
+    }
+
     fn slot(&mut self, path: &str, text: &Text, place: std::ops::Range<usize>) -> Option<usize> {
-        let span = self.report.inside(text, place.clone());
+        let reference = self.reference(path, text, place, Path::parse_one)?;
+        self.references.push(reference);
+        Some(self.references.len() - 1)
+    }
+
+    fn reference(
+        &mut self,
+        path: &str,
+        text: &Text,
+        place: std::ops::Range<usize>,
+        parse: impl Fn(&str) -> Result<Path, PathError>,
+    ) -> Option<Reference> {
+        let span = self.report.inside(text, place);
         let (name, inner) = path.split_at(path.find(['.', '[']).unwrap_or(path.len()));
         let to = self.parts.iter().position(|part| part.name.value == name);
         let Some(to) = to else {
@@ -59,7 +95,7 @@ impl<'a> Linker<'a> {
         };
         let path = match inner.strip_prefix('.').unwrap_or(inner) {
             "" if inner.is_empty() => None,
-            inner => match Path::parse_one(inner) {
+            inner => match parse(inner) {
                 Ok(path) => Some(path),
                 Err(error) => {
                     let message = format!("this is not a path in JSON: {error}");
@@ -71,9 +107,14 @@ impl<'a> Linker<'a> {
                 }
             },
         };
+        if let Some(each) = self.parts[to].each.as_ref().filter(|_| to != self.from) {
+            let message = format!("the part `{name}` has many answers: none of them is meant");
+            let diagnostic = Diagnostic::error(codes::BAD_EACH, span, message);
+            self.report.push(diagnostic.also(each.of.span, "it is called for each of these"));
+            return None;
+        }
         self.links.push(Link { from: self.from, to, span });
-        self.references.push(Reference { part: to, path });
-        Some(self.references.len() - 1)
+        Some(Reference { part: to, path })
     }
 }
 

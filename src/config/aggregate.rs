@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::base::limits::PARTS_MAX;
+use crate::base::limits::{EACH_AT_ONCE, EACH_ELEMENTS, PARTS_MAX};
 use crate::config::codes;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::fields;
 use crate::config::json::to_json;
-use crate::config::language::PART;
-use crate::config::reader::{Reader, wrong_type};
+use crate::config::language::{EACH, PART};
+use crate::config::reader::{Reader, text_of, wrong_type};
 use crate::config::shaping::{self, Shaping};
 use crate::config::span::{Span, Spanned, Text};
 use crate::config::suggest::nearest;
@@ -43,10 +43,23 @@ pub struct Part {
     pub request_headers: Vec<(Text, Text)>,
     /// The JSON sent with it; its texts are templates.
     pub body: Option<Spanned<Value>>,
+    /// What it is called for, time and again.
+    pub each: Option<Each>,
     /// Whether the client's body is sent with it; `body` is `None` then.
     pub client_body: bool,
     /// Whether its problem document goes to the client.
     pub problem_passed: bool,
+}
+
+/// The elements that a part is called for.
+#[derive(Clone, Debug)]
+pub struct Each {
+    /// A reference to another part, with a `[*]`.
+    pub of: Text,
+    /// Distinct elements at most. Default: `EACH_ELEMENTS`.
+    pub elements_max: usize,
+    /// Calls at once. Default: `EACH_AT_ONCE`.
+    pub at_once: usize,
 }
 
 /// Methods of a part.
@@ -109,6 +122,7 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
         let diagnostic = Diagnostic::error(codes::BAD_PART, body.span, message);
         log.push(diagnostic.help("use `post`, `put` or `patch`"));
     }
+    let each = reader.node("each").and_then(|node| read_each(node, log));
     let problem = reader.choice("problem");
     if let (Some(problem), Some(fallback)) = (&problem, &fallback) {
         let message = "the problem of an optional part is never the answer's";
@@ -129,9 +143,26 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
         headers,
         request_headers,
         body: body.filter(|body| !is_clients(body)),
+        each,
         client_body,
         problem_passed: problem.is_some_and(|word| word.value == "pass"),
     })
+}
+
+/// Reads `each`, a text or a table.
+fn read_each(node: &Node, log: &Log) -> Option<Each> {
+    let (elements_max, at_once) = (EACH_ELEMENTS, EACH_AT_ONCE);
+    if !matches!(node.kind, Kind::Table(_)) {
+        let of = text_of(node, log, "a text or a table")?;
+        return Some(Each { of, elements_max, at_once });
+    }
+    let reader = Reader::open(&EACH, node, log)?;
+    if reader.node("of").is_none() {
+        reader.missing("of", "write `of = \"{part.orders[*].user_id}\"`");
+    }
+    let number = |key, usual| reader.integer(key).map_or(usual, |number| number.value as usize);
+    let (elements_max, at_once) = (number("max", elements_max), number("at_once", at_once));
+    Some(Each { of: reader.text("of")?, elements_max, at_once })
 }
 
 /// The body that is the client's.

@@ -13,7 +13,7 @@ use crate::config::schema::{Key, Section, Shape};
 
 mod merge;
 
-pub use crate::config::language::merge::{ON_PARTIAL, PASS, VIEW, VIEW_WHEN};
+pub use crate::config::language::merge::{EACH, ON_PARTIAL, PASS, VIEW, VIEW_WHEN};
 
 /// The whole file.
 pub static ROOT: Section = Section {
@@ -578,7 +578,11 @@ pub static PART: Section = Section {
             "Whether a problem document (RFC 9457) that a required part answers with a 4xx goes to the client.",
         )
         .or("`\"hide\"`"),
-        Key::later("each"),
+        Key::new(
+            "each",
+            Shape::Either(&[Shape::Text, Shape::Table(&EACH)]),
+            "Calls the part once for each distinct element of another part, `{each}`: `\"{part.orders[*].user_id}\"`. Its value is an object of the answers by element; `else` stands for one of them.",
+        ),
         Key::later("by"),
         Key::later("cache"),
         Key::later("retry"),

@@ -101,6 +101,7 @@ impl Placeholder {
             Source::ClientAddress => Reference::ClientAddress,
             Source::ClientNetwork => Reference::ClientNetwork,
             Source::Part { path, .. } => Reference::Part(path),
+            Source::Each => Reference::Each,
         }
     }
 }
@@ -115,6 +116,8 @@ enum Source {
     Query(Box<str>),
     Header(Box<str>),
     ClientAddress,
+    /// The element that a call is made for.
+    Each,
     /// A value of another part, as written behind `part.`; `slot` is given by [`Template::bind`].
     Part {
         path: Box<str>,
@@ -147,6 +150,8 @@ pub enum Reference<'a> {
     ClientAddress,
     /// A value of another part, as written behind `part.`.
     Part(&'a str),
+    /// The element that a call is made for.
+    Each,
     /// The network that the client has to itself.
     ClientNetwork,
 }
@@ -181,15 +186,23 @@ pub enum PartValues<'a> {
         text: &'a [u8],
         /// Where each slot's value lies.
         slots: &'a [Option<Span>],
+        /// Where the element lies that a call is made for, if it is.
+        each: Option<Span>,
     },
 }
 
 impl<'a> PartValues<'a> {
     /// The JSON of a slot; a `null` is no value.
     fn value(self, slot: usize) -> Option<&'a [u8]> {
-        let Self::Known { text, slots } = self else { return None };
+        let Self::Known { text, slots, .. } = self else { return None };
         let value = (*slots.get(slot)?)?.of(text);
         Some(value).filter(|value| *value != b"null")
+    }
+
+    /// The element that a call is made for.
+    fn element(self) -> Option<&'a [u8]> {
+        let Self::Known { text, each, .. } = self else { return None };
+        each.map(|span| span.of(text))
     }
 }
 
@@ -341,7 +354,9 @@ impl Template {
     /// Where the first `{part.…}` stands in the text, if there is one.
     pub fn first_part(&self) -> Option<Span> {
         self.pieces.iter().find_map(|piece| match piece {
-            Piece::Value(Placeholder { source: Source::Part { .. }, place, .. }) => Some(*place),
+            Piece::Value(Placeholder {
+                source: Source::Part { .. } | Source::Each, place, ..
+            }) => Some(*place),
             _ => None,
         })
     }
@@ -412,7 +427,10 @@ impl Placeholder {
         out: &mut S,
     ) -> Result<(), RenderError> {
         match (&self.source, from.parts) {
-            (Source::Part { .. }, PartValues::Unknown) => return Ok(()),
+            (Source::Part { .. } | Source::Each, PartValues::Unknown) => return Ok(()),
+            (Source::Each, PartValues::Named) => {
+                return if out.put(b"{each}") { Ok(()) } else { Err(RenderError::Full) };
+            }
             (Source::Part { path, .. }, PartValues::Named) => {
                 let pieces = [b"{part.", path.as_bytes(), b"}"];
                 let written = pieces.iter().all(|piece| out.put(piece));
@@ -445,7 +463,7 @@ impl Placeholder {
 
     fn fill_absent<S: Sink>(&self, dots: &mut Dots, out: &mut S) -> Result<(), RenderError> {
         let text: &[u8] = match (&self.absent, self.position) {
-            (Absent::Refuse, _) if matches!(self.source, Source::Part { .. }) => {
+            (Absent::Refuse, _) if matches!(self.source, Source::Part { .. } | Source::Each) => {
                 return Err(RenderError::PartMissing);
             }
             (Absent::Refuse, _) => {
@@ -492,6 +510,7 @@ impl Source {
                 let claim = from.identity.and_then(|identity| identity.claim(path));
                 return Ok(claim.filter(|value| !value.is_null()).map(Found::Claim));
             }
+            Self::Each => return Ok(from.parts.element().map(Found::Json)),
             Self::Part { slot, .. } => return Ok(from.parts.value(*slot).map(Found::Json)),
             Self::Param { index, .. } => {
                 let raw = from.params.value(*index, from.request.path());

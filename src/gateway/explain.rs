@@ -303,6 +303,12 @@ impl Told<'_> {
         if !needs.is_empty() {
             self.line(format_args!("    waits for {}", needs.join(" and ")));
         }
+        if let Some(each) = &part.each {
+            self.line(format_args!(
+                "    called once for each distinct element of `{}`, at most {}, {} at once",
+                plan.parts[each.of.part].name, each.elements_max, each.at_once
+            ));
+        }
         let upstream = self.gateway.upstream(part.upstream);
         self.upstream(upstream, route);
         self.line(format_args!("    timeout {}", shown(part.timeout)));

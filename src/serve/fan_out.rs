@@ -20,7 +20,7 @@ use crate::serve::answer::{self, Local};
 use crate::serve::join::{self, Then};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::part::{self, Answer, End, Failure, Merging, Order};
-use crate::serve::{Core, Installed};
+use crate::serve::{Core, Installed, each};
 
 /// Asks all parts and sends the merged answer.
 ///
@@ -101,6 +101,9 @@ fn tagged(x: &Exchange, document: &Merged<'_>, fields: &mut Vec<u8>) -> bool {
 fn outcome(end: Option<&End>) -> PartOutcome<'_> {
     match end.map(|end| &end.result) {
         Some(Ok(answer)) => match answer.taken {
+            Taken::Value(span) if answer.failures.count > 0 => {
+                PartOutcome::Several(span.of(answer.body.bytes()), answer.failures)
+            }
             Taken::Value(span) => PartOutcome::Value(span.of(answer.body.bytes())),
             Taken::Shaped(_) => PartOutcome::Value(&answer.shaped),
             Taken::Empty => PartOutcome::Empty,
@@ -144,7 +147,7 @@ async fn ask_all<R: Runtime>(
     ends.resize_with(plan.parts.len(), || None);
     let (mut ended, mut waiting) = (PartSet::EMPTY, plan.waiting().within(view.asked()));
     let part = |index, values| {
-        Some(Box::pin(part::ask(core, installed, Order { merging, index, values }, x)))
+        Some(Box::pin(each::ask(core, installed, Order { merging, index, values, by: None }, x)))
     };
     let first = |index| match view.asked().contains(index) && !waiting.contains(index) {
         true => part(index, Values::default()),

@@ -11,6 +11,7 @@ pub mod clients;
 pub mod connection;
 pub mod decode;
 pub mod duplex;
+pub mod each;
 pub mod exchange;
 pub mod fan_out;
 pub mod forward;

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use crate::aggregate::each::Failures;
 use crate::aggregate::json::{self, Tokens};
 use crate::aggregate::reference::Values;
 use crate::aggregate::{Part, PartFault, Plan, Taken, View, request, view};
@@ -59,6 +60,8 @@ pub struct Answer {
     pub taken: Taken,
     /// Field lines of its answer that go to the client.
     pub lines: Vec<u8>,
+    /// Of calls for several elements, those that failed.
+    pub failures: Failures,
 }
 
 /// Why a part has no answer.
@@ -119,6 +122,8 @@ pub struct Order<'a> {
     pub index: usize,
     /// What its request takes from other parts' answers.
     pub values: Values,
+    /// Until when, if it is one of several that share a timeout.
+    pub by: Option<Instant>,
 }
 
 /// Asks one part, again where the standard allows it.
@@ -128,7 +133,7 @@ pub async fn ask<R: Runtime>(
     order: Order<'_>,
     x: &Exchange,
 ) -> End {
-    let Order { merging, index, values } = order;
+    let Order { merging, index, values, by } = order;
     let plan = merging.plan;
     let part = &plan.parts[index];
     let begun = core.runtime.now();
@@ -136,7 +141,8 @@ pub async fn ask<R: Runtime>(
         return End { result: Err(Failure::Part(fault)), attempts: Vec::new() };
     }
     let slot = core.deadlines.slot();
-    let mut asked = Asked::of(part.upstream, x.deadline.min(begun + part.timeout), &x.client);
+    let deadline = by.unwrap_or_else(|| x.deadline.min(begun + part.timeout));
+    let mut asked = Asked::of(part.upstream, deadline, &x.client);
     asked.part = Some(index as u16);
     let upstream = installed.gateway.upstream(part.upstream);
     let origins = installed.origins(part.upstream);
@@ -175,7 +181,7 @@ fn may_begin(
     values: &Values,
     now: Instant,
 ) -> Result<(), PartFault> {
-    if !part.references.is_empty() {
+    if !part.needs().is_empty() {
         try_to_write(plan, part, x, values.view()).map_err(|error| values.fault(error))?;
     }
     if x.deadline.since(now) < PART_TIME_MIN { Err(PartFault::Timeout) } else { Ok(()) }
@@ -219,7 +225,7 @@ async fn once<R: Runtime>(
         client_body_bytes: body.len(),
     };
     let written = request::write(plan, part, x, &envelope, &mut buf);
-    written.map_err(|error| match part.references.is_empty() {
+    written.map_err(|error| match part.needs().is_empty() {
         true => Failure::from(error),
         false => Failure::Part(values.fault(error)),
     })?;
@@ -369,7 +375,7 @@ fn value<R: Runtime>(
     // What is not shown and not referred to either need not be kept.
     let needless = matches!(taken, Taken::Shaped(_)) && !plan.referred().contains(index);
     let body = if needless { Body::Empty } else { body };
-    Ok(Answer { body, shaped, taken, lines })
+    Ok(Answer { body, shaped, taken, lines, failures: Failures::default() })
 }
 
 /// Whether an answer is a 4xx with a problem document (RFC 9457).

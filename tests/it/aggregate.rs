@@ -457,3 +457,28 @@ fn a_body_that_is_too_large_asks_nobody() {
     gateway.connect().call("POST", "/checkout", &[], &body).expect_problem(413);
     assert!(user.requests().is_empty() && order.requests().is_empty());
 }
+
+#[test]
+fn calls_for_each_element_run_at_once_and_their_order_does_not_show() {
+    let ids: Vec<String> = (0..40).map(|id| format!("{{\"user\":{}}}", id % 20)).collect();
+    let order = Origin::saying(&format!("[{}]", ids.join(",")));
+    // Four answer only together, so that fewer calls at once would never end.
+    let barrier = std::sync::Arc::new(std::sync::Barrier::new(4));
+    let user = Origin::script(move |request| {
+        barrier.wait();
+        vec![Step::Send(ok(&format!("\"{}\"", request.target)))]
+    });
+    let route = r#"
+[[route]]
+match = "GET /dashboard"
+
+[route.merge]
+users  = { get = "user /u/{each}", each = { of = "{part.orders[*].user}", at_once = 4 } }
+orders = { get = "order /orders", keep = ["[0]"] }
+"#;
+    let gateway = merging(route, &user, &order, &Origin::silent());
+    let users: Vec<String> = (0..20).map(|id| format!("\"{id}\":\"/u/{id}\"")).collect();
+    let expected = format!(r#"{{"users":{{{}}},"orders":[{{"user":0}}]}}"#, users.join(","));
+    assert_eq!(gateway.get("/dashboard").expect(200).text(), expected);
+    assert_eq!(user.requests().len(), 20);
+}

@@ -2,6 +2,7 @@
 //!
 //! Like the rest of the language a key never stands anywhere else.
 
+use crate::base::limits::{EACH_AT_ONCE_MAX, EACH_ELEMENTS_MAX};
 use crate::config::schema::{Key, Section, Shape};
 
 /// What a failed optional part does.
@@ -59,5 +60,22 @@ pub static PASS: Section = Section {
     keys: &[
         Key::new("headers", Shape::Texts, "Header fields."),
         Key::new("query", Shape::Texts, "Query parameters."),
+    ],
+};
+
+/// `each` as a table.
+pub static EACH: Section = Section {
+    title: "part.each",
+    here: "this list of elements",
+    doc: "Which elements a part is called for.",
+    keys: &[
+        Key::new("of", Shape::Text, "The elements: `\"{part.orders[*].user_id}\"`.").required(),
+        Key::new(
+            "max",
+            Shape::Integer(1, EACH_ELEMENTS_MAX as i64),
+            "Distinct elements at most; with more the part fails with `too_many`.",
+        )
+        .or("`100`"),
+        Key::new("at_once", Shape::Integer(1, EACH_AT_ONCE_MAX as i64), "Calls at once.").or("`8`"),
     ],
 };

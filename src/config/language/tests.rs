@@ -31,6 +31,7 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&REDIRECT, "[[route]]\n[route.redirect]\n", ""),
     (&RESPOND, "[[route]]\n[route.respond]\n", ""),
     (&PART, "[[route]]\n[route.merge.a]\n", ""),
+    (&EACH, "[[route]]\n[route.merge.a.each]\n", ""),
     (&VIEW, "[[route]]\n[route.view.a]\n", ""),
     (&VIEW_WHEN, "[[route]]\n[route.view.a.when]\n", ""),
     (&ADMIN, "[admin]\n", ""),

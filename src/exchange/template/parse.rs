@@ -313,7 +313,7 @@ impl Parser<'_> {
         let source = source(name, self.params).map_err(fail)?;
         let parts =
             matches!(self.kind, TemplateKind::Target | TemplateKind::Field | TemplateKind::Json);
-        if matches!(source, Source::Part { .. }) && !parts {
+        if matches!(source, Source::Part { .. } | Source::Each) && !parts {
             return Err(fail(TemplateErrorKind::PartOutside));
         }
         self.end_literal();
@@ -333,6 +333,9 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
         return Err(TemplateErrorKind::NameMalformed { name: name.to_owned() });
     }
     let Some((first, behind)) = name.split_once('.') else {
+        if name == "each" && !names_param(name, params) {
+            return Ok(Source::Each);
+        }
         return match SOURCES.iter().find(|source| **source == name) {
             Some(source) if !names_param(name, params) => {
                 Err(TemplateErrorKind::NameMissing { source })
