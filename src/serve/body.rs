@@ -209,6 +209,10 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             };
             // Room for the end of a frame is left behind the data.
             let wanted = wanted.min(buf.spare() - FRAME_END_BYTES);
+            if self.ends_soon() {
+                let read = self.slot.within(until, self.stream.read(buf, wanted)).await;
+                return read.map_err(|_| self.fault_of_pause());
+            }
             let (result, buf) = self.stream.try_read(buf, wanted);
             match result {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && woken => {
@@ -220,6 +224,13 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
                 result => return Ok((result, buf)),
             }
         }
+    }
+
+    /// Whether one more piece is the rest of an origin's body: it comes at once as a rule, and one read that
+    /// waits is cheaper than a look, a wait and a read.
+    fn ends_soon(&self) -> bool {
+        let little = matches!(self.left, Left::Exact(left) if left <= BUFFER_BYTES as u64);
+        self.side == Side::Upstream && little
     }
 
     /// What is read into: a bulk buffer where much is to come and nothing can lie behind it.

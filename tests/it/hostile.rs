@@ -407,7 +407,9 @@ fn an_endless_trailer_section_of_an_origin_is_cut_off() {
     let gateway = attacked(&origin, "");
     let mut client = gateway.connect();
     client.send(request("GET", "/endless", &[], b""));
-    client.try_response("GET").expect_err("it never looks whole");
+    // Where the flood came together with the head nothing was sent yet: then the answer is a 502.
+    let answer = client.try_response("GET");
+    assert!(answer.is_err() || answer.is_ok_and(|r| r.status == 502), "it never looks whole");
     closed.wait();
     honest(&gateway);
 }
