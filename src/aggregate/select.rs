@@ -24,6 +24,9 @@ pub struct Selection {
     root: Node,
 }
 
+/// Up to so many names are compared one after the other: most differ in length already.
+const MEMBERS_SCANNED_MAX: usize = 16;
+
 /// What the lists say of one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Node {
@@ -237,12 +240,15 @@ impl Node {
     }
 
     /// The member that a name, as written between its quotes, spells.
-    fn member(&self, written: &[u8]) -> Option<usize> {
-        if memchr::memchr(b'\\', written).is_some() {
+    fn member(&self, document: &Document<'_>, written: &[u8]) -> Option<usize> {
+        if document.has_escapes() && memchr::memchr(b'\\', written).is_some() {
             return self.members.iter().position(|(name, _)| key::is(written, name));
         }
-        let found = self.members.binary_search_by(|(name, _)| name.as_bytes().cmp(written));
-        found.ok()
+        if self.members.len() > MEMBERS_SCANNED_MAX {
+            let found = self.members.binary_search_by(|(name, _)| name.as_bytes().cmp(written));
+            return found.ok();
+        }
+        self.members.iter().position(|(name, _)| name.as_bytes() == written)
     }
 
     fn element(&self, index: u32) -> Option<&Node> {
@@ -370,7 +376,7 @@ impl Walk<'_, '_> {
         let (mut at, mut count) = (open + 1, 0);
         while self.document.byte(at) == b'"' {
             let (name, value) = (self.document.key(at), at + 2);
-            let number = node.member(name);
+            let number = node.member(self.document, name);
             let child = number.map(|number| &node.members[number].1);
             let renamed = child.and_then(|child| child.renamed.as_deref());
             let mut fate = fate(child, kept, self.document.byte(value));
@@ -438,7 +444,7 @@ impl Walk<'_, '_> {
             return 0;
         }
         let bit = |(written, value): (&[u8], usize)| {
-            let number = node.member(written)?;
+            let number = node.member(self.document, written)?;
             let fate = fate(Some(&node.members[number].1), kept, self.document.byte(value));
             let at = node.renames.iter().position(|(known, _)| *known == number)?;
             (fate != Fate::Left).then_some(1u64 << at)

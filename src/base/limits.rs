@@ -295,8 +295,8 @@ pub const RENAMES_PER_OBJECT_MAX: usize = 64;
 /// Nodes of one compiled `Selection`. Only lists that mix `[0]` and `[*]` on many levels have more nodes
 /// than steps; the bound keeps them from doubling with each level.
 pub const SHAPE_NODES_MAX: usize = 4096;
-/// Places of tokens for which a core keeps room between two answers. Unit: 4 bytes each, 256 KiB in all; an
-/// answer of 4 MiB may need 16 MiB for the moment of its check.
+/// Places of tokens for which a core keeps room between two answers. Unit: 8 bytes each, 512 KiB in all; an
+/// answer of 4 MiB may need 32 MiB for the moment of its check.
 pub const JSON_TOKENS_KEPT_MAX: usize = 64 * 1024;
 
 // ---- upstream ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 //! into vector code as far as they can. NEON has no way of its own yet.
 
 use crate::aggregate::json::JsonFault;
+use crate::aggregate::json::index::{Open, Tokens};
 use crate::aggregate::json::scan::{BLOCK_BYTES, Classes, scan};
 
 /// Reads all of `input` in the fastest way that this processor knows.
@@ -14,8 +15,9 @@ pub(super) fn check(input: &[u8]) -> Result<(), JsonFault> {
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("pclmulqdq")
             && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("popcnt")
         {
-            // SAFETY: the three features were detected.
+            // SAFETY: the four features were detected.
             return unsafe { x86::check_avx2(input) };
         }
         x86::check_sse2(input)
@@ -25,20 +27,21 @@ pub(super) fn check(input: &[u8]) -> Result<(), JsonFault> {
 }
 
 /// As `check`, and appends the place of every token to `starts`.
-pub(super) fn index(input: &[u8], starts: &mut Vec<u32>) -> Result<(), JsonFault> {
+pub(super) fn index(input: &[u8], room: &mut Tokens) -> Result<(), JsonFault> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("pclmulqdq")
             && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("popcnt")
         {
-            // SAFETY: the three features were detected.
-            return unsafe { x86::index_avx2(input, starts) };
+            // SAFETY: the four features were detected.
+            return unsafe { x86::index_avx2(input, room) };
         }
-        x86::index_sse2(input, starts)
+        x86::index_sse2(input, room)
     }
     #[cfg(not(target_arch = "x86_64"))]
-    index_portable(input, starts)
+    index_portable(input, room)
 }
 
 /// As `check`, in plain Rust.
@@ -49,31 +52,14 @@ pub(super) fn check_portable(input: &[u8]) -> Result<(), JsonFault> {
 
 /// As `index`, in plain Rust.
 #[cfg(any(test, not(target_arch = "x86_64")))]
-pub(super) fn index_portable(input: &[u8], starts: &mut Vec<u32>) -> Result<(), JsonFault> {
-    scan(input, portable, prefix_xor, |base, tokens| note(starts, base, tokens))
+pub(super) fn index_portable(input: &[u8], room: &mut Tokens) -> Result<(), JsonFault> {
+    let mut open = Open::default();
+    scan(input, portable, prefix_xor, |base, tokens| room.note(base, tokens, &mut open))
 }
 
 /// As `check` and `index`, with SSE2 only.
 #[cfg(all(test, target_arch = "x86_64"))]
 pub(super) use x86::{check_sse2, index_sse2};
-
-/// Appends the places of a block's tokens. Eight are written whether they are there or not: a guess that
-/// fails costs more than a store.
-#[inline(always)]
-fn note(starts: &mut Vec<u32>, base: usize, mut tokens: u64) {
-    let count = tokens.count_ones() as usize;
-    let mut places = [0u32; BLOCK_BYTES];
-    for eight in places.chunks_exact_mut(8) {
-        for place in eight {
-            *place = base as u32 + tokens.trailing_zeros();
-            tokens &= tokens.wrapping_sub(1);
-        }
-        if tokens == 0 {
-            break;
-        }
-    }
-    starts.extend_from_slice(&places[..count]);
-}
 
 /// Bit `i` of the result is the XOR of bits `0..=i`.
 fn prefix_xor(mut bits: u64) -> u64 {
@@ -111,19 +97,20 @@ fn portable(block: &[u8; BLOCK_BYTES]) -> Classes {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK_BYTES, Classes, JsonFault, note, prefix_xor, scan};
+    use super::{BLOCK_BYTES, Classes, JsonFault, Open, Tokens, prefix_xor, scan};
 
-    #[target_feature(enable = "avx2,pclmulqdq,bmi1")]
+    #[target_feature(enable = "avx2,pclmulqdq,bmi1,popcnt")]
     pub(in crate::aggregate::json) fn check_avx2(input: &[u8]) -> Result<(), JsonFault> {
         scan(input, |block| classify_avx2(block), |bits| prefix_xor_carryless(bits), |_, _| {})
     }
 
-    #[target_feature(enable = "avx2,pclmulqdq,bmi1")]
+    #[target_feature(enable = "avx2,pclmulqdq,bmi1,popcnt")]
     pub(in crate::aggregate::json) fn index_avx2(
         input: &[u8],
-        starts: &mut Vec<u32>,
+        room: &mut Tokens,
     ) -> Result<(), JsonFault> {
-        let note = |base, tokens| note(starts, base, tokens);
+        let mut open = Open::default();
+        let note = |base, tokens| room.note(base, tokens, &mut open);
         scan(input, |block| classify_avx2(block), |bits| prefix_xor_carryless(bits), note)
     }
 
@@ -138,27 +125,28 @@ mod x86 {
 
     pub(in crate::aggregate::json) fn index_sse2(
         input: &[u8],
-        starts: &mut Vec<u32>,
+        room: &mut Tokens,
     ) -> Result<(), JsonFault> {
         #[target_feature(enable = "sse2")]
-        fn index(input: &[u8], starts: &mut Vec<u32>) -> Result<(), JsonFault> {
-            let note = |base, tokens| note(starts, base, tokens);
+        fn index(input: &[u8], room: &mut Tokens) -> Result<(), JsonFault> {
+            let mut open = Open::default();
+            let note = |base, tokens| room.note(base, tokens, &mut open);
             scan(input, |block| classify_sse2(block), prefix_xor, note)
         }
         // SAFETY: SSE2 belongs to every x86-64.
-        unsafe { index(input, starts) }
+        unsafe { index(input, room) }
     }
 
     /// A carry-less product with all ones is the prefix XOR.
     #[inline]
-    #[target_feature(enable = "avx2,pclmulqdq,bmi1")]
+    #[target_feature(enable = "avx2,pclmulqdq,bmi1,popcnt")]
     fn prefix_xor_carryless(bits: u64) -> u64 {
         let product = _mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits as i64), _mm_set1_epi8(-1));
         _mm_cvtsi128_si64(product) as u64
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,pclmulqdq,bmi1")]
+    #[target_feature(enable = "avx2,pclmulqdq,bmi1,popcnt")]
     fn classify_avx2(block: &[u8; BLOCK_BYTES]) -> Classes {
         let (halves, _) = block.as_chunks::<32>();
         // SAFETY: both chunks are 32 readable bytes, and the loads ask for no alignment.

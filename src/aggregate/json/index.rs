@@ -2,26 +2,82 @@
 //!
 //! The check finds every token anyway, as bits; noting their places makes an index (Langdale and Lemire 2019,
 //! stage one) in the same pass over the bytes. Whatever looks into a part walks this list and never the bytes
-//! in between: a container is passed by counting brackets. A [`Document`] exists only of a text that was
+//! in between: what closes a container is noted with what opens it. A [`Document`] exists only of a text that was
 //! found well-formed (RFC 8259), so no walk has to report a fault, and none recurses. The choice refused is
 //! a tape of typed values, as `simd-json` builds: it decodes what a merge copies.
 
-use crate::aggregate::json::{JsonFault, classify, is_white};
-use crate::base::limits::JSON_TOKENS_KEPT_MAX;
+use crate::aggregate::json::scan::BLOCK_BYTES;
+use crate::aggregate::json::{JsonFault, classify, is_white, key};
+use crate::base::limits::{JSON_DEPTH_MAX, JSON_TOKENS_KEPT_MAX};
 use crate::base::span::Span;
 
 /// Room for an index, used again for one text after the other.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
     starts: Vec<u32>,
+    /// By the number of an opening bracket: the token behind the closing one.
+    ends: Vec<u32>,
+}
+
+/// The brackets that are open, by the numbers of their tokens.
+pub(super) struct Open {
+    tokens: [u32; JSON_DEPTH_MAX],
+    depth: usize,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self { tokens: [0; JSON_DEPTH_MAX], depth: 0 }
+    }
 }
 
 impl Tokens {
+    /// Appends the places of a block's tokens, and what each closing bracket closes. Eight places are written whether
+    /// they are there or not: a guess that fails costs more than a store. What is malformed here is found
+    /// so by the check, and nobody looks at the index then.
+    #[inline(always)]
+    pub(super) fn note(&mut self, base: usize, [tokens, open, close]: [u64; 3], stack: &mut Open) {
+        let before = self.starts.len();
+        let count = tokens.count_ones() as usize;
+        let (mut places, mut left) = ([0u32; BLOCK_BYTES], tokens);
+        for eight in places.chunks_exact_mut(8) {
+            for place in eight {
+                *place = base as u32 + left.trailing_zeros();
+                left &= left.wrapping_sub(1);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        self.starts.extend_from_slice(&places[..count]);
+        self.ends.resize(before + count, 0);
+        let mut brackets = open | close;
+        while brackets != 0 {
+            let bit = brackets & brackets.wrapping_neg();
+            brackets ^= bit;
+            let token = before + (tokens & (bit - 1)).count_ones() as usize;
+            if open & bit != 0 {
+                if let Some(place) = stack.tokens.get_mut(stack.depth) {
+                    *place = token as u32;
+                    stack.depth += 1;
+                }
+            } else if stack.depth > 0 {
+                stack.depth -= 1;
+                let opened = stack.tokens[stack.depth] as usize;
+                if let Some(end) = self.ends.get_mut(opened) {
+                    *end = token as u32 + 1;
+                }
+            }
+        }
+    }
+
     /// Gives back what one large text made it grow by.
     pub fn trim(&mut self) {
         if self.starts.capacity() > JSON_TOKENS_KEPT_MAX {
             self.starts.clear();
             self.starts.shrink_to(JSON_TOKENS_KEPT_MAX);
+            self.ends.clear();
+            self.ends.shrink_to(JSON_TOKENS_KEPT_MAX);
         }
     }
 }
@@ -32,6 +88,9 @@ impl Tokens {
 pub struct Document<'a> {
     text: &'a [u8],
     starts: &'a [u32],
+    ends: &'a [u32],
+    /// Whether there is a backslash anywhere.
+    escapes: bool,
 }
 
 /// Checks `text` as [`check`](crate::aggregate::json::check) does, and notes where its tokens stand.
@@ -40,9 +99,13 @@ pub struct Document<'a> {
 /// It is not one JSON value that we pass on.
 pub fn index<'a>(text: &'a [u8], room: &'a mut Tokens) -> Result<Document<'a>, JsonFault> {
     room.starts.clear();
-    classify::index(text, &mut room.starts)?;
+    room.ends.clear();
+    classify::index(text, room)?;
     match simdutf8::basic::from_utf8(text) {
-        Ok(_) => Ok(Document { text, starts: &room.starts }),
+        Ok(_) => {
+            let escapes = memchr::memchr(b'\\', text).is_some();
+            Ok(Document { text, starts: &room.starts, ends: &room.ends, escapes })
+        }
         Err(_) => Err(JsonFault::NotUtf8),
     }
 }
@@ -65,23 +128,20 @@ impl<'a> Document<'a> {
 
     /// The token behind the value at `at`.
     pub(in crate::aggregate) fn past(&self, at: usize) -> usize {
-        if !matches!(self.byte(at), b'{' | b'[') {
-            return at + 1;
+        match self.byte(at) {
+            b'{' | b'[' => self.ends.get(at).map_or(self.starts.len(), |end| *end as usize),
+            _ => at + 1,
         }
-        let mut depth = 0usize;
-        for (count, start) in self.starts.get(at..).unwrap_or(&[]).iter().enumerate() {
-            match self.text.get(*start as usize) {
-                Some(b'{' | b'[') => depth += 1,
-                Some(b'}' | b']') => {
-                    depth -= 1;
-                    if depth == 0 {
-                        return at + count + 1;
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.starts.len()
+    }
+
+    /// Whether a name, as written between its quotes in this text, spells `name`.
+    pub(in crate::aggregate) fn spells(&self, written: &[u8], name: &str) -> bool {
+        if self.escapes { key::is(written, name) } else { written == name.as_bytes() }
+    }
+
+    /// Whether the text may spell a name in another way than with its own letters.
+    pub(in crate::aggregate) fn has_escapes(&self) -> bool {
+        self.escapes
     }
 
     /// Where the value from token `at` to before token `past` lies in the text.

@@ -175,7 +175,7 @@ impl Walk<'_> {
             at = match next {
                 Step::Member(name) => {
                     let members = self.document.members(at);
-                    let named = members.filter(|(written, _)| key::is(written, name));
+                    let named = members.filter(|(written, _)| self.document.spells(written, name));
                     named.last()?.1
                 }
                 Step::Element(index) => self.document.elements(at).nth(*index as usize)?,

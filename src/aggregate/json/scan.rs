@@ -55,13 +55,13 @@ pub(super) struct Classes {
 }
 
 /// Reads all of `input` with the given way to classify a block and to XOR prefixes. `note` is told the tokens
-/// of each block: where it begins, and a bit for each.
+/// of each block: where it begins, and a bit for each, for each that opens and each that closes.
 #[inline(always)]
 pub(super) fn scan(
     input: &[u8],
     classify: impl Fn(&[u8; BLOCK_BYTES]) -> Classes,
     prefix_xor: impl Fn(u64) -> u64,
-    mut note: impl FnMut(usize, u64),
+    mut note: impl FnMut(usize, [u64; 3]),
 ) -> Result<(), JsonFault> {
     let mut state = State::default();
     let (blocks, tail) = input.as_chunks::<BLOCK_BYTES>();
@@ -126,7 +126,7 @@ impl Default for State {
 }
 
 impl State {
-    /// Reads one block; returns where its tokens begin.
+    /// Reads one block; returns where its tokens begin, which of them open and which close.
     #[inline(always)]
     fn block(
         &mut self,
@@ -134,7 +134,7 @@ impl State {
         input: &[u8],
         base: usize,
         prefix_xor: impl Fn(u64) -> u64,
-    ) -> u64 {
+    ) -> [u64; 3] {
         // Strings: from the opening quote to the byte before the closing one.
         let escaped = self.escaped(classes.backslash);
         let quotes = classes.quote & !escaped;
@@ -169,7 +169,7 @@ impl State {
         let kinds =
             Tokens { tokens, comma, colon, open, close, string, scalar: starts, curly, object };
         self.wrong |= self.follow.check(&kinds);
-        tokens
+        [tokens, open, close]
     }
 
     /// Which bytes stand behind a backslash that is not itself escaped. Runs of backslashes are told

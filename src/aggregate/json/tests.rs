@@ -43,13 +43,13 @@ fn check_every_way(text: &[u8]) -> Result<Span, JsonFault> {
     assert_eq!(classify::check_portable(text), shape, "{:?}", String::from_utf8_lossy(text));
     #[cfg(target_arch = "x86_64")]
     assert_eq!(classify::check_sse2(text), shape, "{:?}", String::from_utf8_lossy(text));
-    let (mut starts, mut portable) = (Vec::new(), Vec::new());
+    let (mut starts, mut portable) = (Tokens::default(), Tokens::default());
     assert_eq!(classify::index(text, &mut starts), shape);
     assert_eq!(classify::index_portable(text, &mut portable), shape);
     assert_eq!(starts, portable, "{:?}", String::from_utf8_lossy(text));
     #[cfg(target_arch = "x86_64")]
     {
-        let mut sse2 = Vec::new();
+        let mut sse2 = Tokens::default();
         assert_eq!(classify::index_sse2(text, &mut sse2), shape);
         assert_eq!(starts, sse2, "{:?}", String::from_utf8_lossy(text));
     }
