@@ -131,6 +131,8 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         retries: None,
         body_bytes_max: u64::MAX,
         buffer_request_bytes: 0,
+        upgrades: Box::default(),
+        tunnel_idle_timeout: Duration::from_secs(1),
     };
     let names = [RouteNames { name: Name::new("all"), parts: Vec::new(), views: Vec::new() }];
     Gateway {

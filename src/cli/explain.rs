@@ -89,7 +89,9 @@ fn head_text(request: &str, headers: &[String]) -> Result<String, String> {
         return Err("the request has no host: it needs `http://host/…`".into());
     }
     let lead = if target.starts_with('/') { "" } else { "/" };
-    let mut text = format!("{method} {lead}{target} HTTP/1.1\r\n");
+    // CONNECT asks for an authority and has no path (RFC 9112 §3.2.3).
+    let line = if method == "CONNECT" { host.to_owned() } else { format!("{lead}{target}") };
+    let mut text = format!("{method} {line} HTTP/1.1\r\n");
     let own_host = headers.iter().any(|line| names_host(line));
     if !own_host {
         text.push_str(&format!("host: {host}\r\n"));

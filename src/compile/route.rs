@@ -71,6 +71,8 @@ fn one(
         buffer_request_bytes: route.policies.buffer_request_bytes,
         body_bytes_max: route.policies.body_bytes_max.value,
         retries: route.policies.retries.as_ref().map(|retries| retries.value),
+        upgrades: route.policies.upgrades.iter().map(|word| Name::new(&word.value)).collect(),
+        tunnel_idle_timeout: route.policies.tunnel_idle.value,
     })
 }
 

@@ -85,6 +85,12 @@ pub const LIMIT_RATE_CEILING: u64 = 1_000_000_000;
 
 /// A whole request. Unit: seconds. Envoy's default for a route.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Silence of a tunnel in both directions, and a receiver that takes nothing in one. Unit: seconds. HAProxy's
+/// manual advises an hour for `timeout tunnel`; nginx's 60 s cuts every WebSocket whose ends do not ping, and
+/// that is the first thing its users change. An idle tunnel holds two sockets and no buffer here.
+pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The protocols that a route may be left for: what browsers ask for, and nothing else.
+pub const UPGRADES: [&str; 1] = ["websocket"];
 /// Longest request body. Unit: bytes. nginx has 1 MB, which most API operators raise; 10 MiB is KrakenD's and AWS
 /// API Gateway's ceiling.
 pub const BODY_BYTES_MAX: u64 = 10 * 1024 * 1024;

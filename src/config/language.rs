@@ -377,6 +377,12 @@ pub static DEFAULT: Section = Section {
             Shape::Either(&[Shape::Integer(0, RETRIES_MAX), Shape::Choice(&["none"])]),
             "Further attempts; the upstream's own word if absent.",
         ),
+        Key::new(
+            "upgrade",
+            Shape::Texts,
+            "Protocols that clients may leave HTTP for (`Upgrade`, RFC 9110 §7.8): `\"websocket\"`, `\"tcp\"`, `\"SPDY/3.1\"` …; `\"none\"` for none. Others are ignored, `h2c` always.",
+        )
+        .or("`\"websocket\"`"),
         Key::later("api_key"),
         Key::later("basic"),
         Key::later("auth_request"),
@@ -409,7 +415,12 @@ pub static ROUTE_TIMEOUT: Section = Section {
             Shape::Duration,
             "Each wait for progress of a body, instead of the listener's and the upstream's.",
         ),
-        Key::later("tunnel_idle"),
+        Key::new(
+            "tunnel_idle",
+            Shape::Duration,
+            "Of an upgraded connection: silence in both directions, or a receiver that takes nothing. `total` and `idle` do not hold there.",
+        )
+        .or("`\"1h\"`"),
     ],
 };
 
@@ -446,6 +457,12 @@ pub static ROUTE: Section = Section {
         ),
         Key::new("etag", Shape::Boolean, "Gives the answers of a `merge` an entity tag, and answers `if-none-match` with 304.")
             .or("`false`"),
+        Key::new(
+            "upgrade",
+            Shape::Texts,
+            "Of a `forward`: protocols that clients may leave HTTP for; `\"none\"` for none.",
+        )
+        .or("`[default]`"),
         Key::new("pass", Shape::Table(&PASS), "What of the client's request goes to the parts of a `merge`."),
         Key::new("view", Shape::Named(&Shape::Table(&VIEW)), "What kinds of clients get of a `merge`. The first that fits holds, in the order of the file; without one the whole answer."),
         Key::new("on_partial", Shape::Choice(ON_PARTIAL), "What a failed optional part of a `merge` does: `answer` puts its `else` in its place and names it in `gateway-partial`, `fail` makes the answer a 502.")

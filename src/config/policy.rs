@@ -14,6 +14,7 @@ use crate::config::language::ROUTE_TIMEOUT;
 use crate::config::reader::{Reader, duration_of};
 use crate::config::span::{Spanned, Text};
 use crate::config::tree::Kind;
+use crate::config::upgrade;
 use crate::config::upstream::read_retries;
 
 /// The policies that hold for one route, defaults filled in.
@@ -33,6 +34,10 @@ pub struct Policies {
     pub buffer_request_bytes: u64,
     /// Further attempts; `None`: the upstream's.
     pub retries: Option<Spanned<u32>>,
+    /// Silence of a tunnel. Default: 1 h.
+    pub tunnel_idle: Spanned<Duration>,
+    /// Protocols that HTTP may be left for. Default: `websocket`.
+    pub upgrades: Vec<Text>,
 }
 
 /// What one table says about policies; absent means "as above".
@@ -45,18 +50,22 @@ pub(super) struct Stated {
     body_bytes_max: Option<Spanned<u64>>,
     buffer_request_bytes: Option<Spanned<u64>>,
     retries: Option<Spanned<u32>>,
+    tunnel_idle: Option<Spanned<Duration>>,
+    upgrades: Option<Vec<Text>>,
 }
 
 impl Stated {
     /// Reads the policies of a route or of `[default]`.
     pub(super) fn read(reader: &Reader<'_>) -> Self {
         let jwt = reader.text("jwt").map(|name| Some(name).filter(|name| name.value != "none"));
-        let (timeout, idle) = read_timeout(reader);
+        let Timeouts { total, idle, tunnel_idle } = read_timeout(reader);
         Self {
             jwt,
             limits: read_limits(reader),
-            timeout,
+            timeout: total,
             idle,
+            tunnel_idle,
+            upgrades: upgrade::read(reader),
             body_bytes_max: reader.bytes("body_max", 0, u64::MAX),
             buffer_request_bytes: reader.bytes(
                 "buffer_request",
@@ -72,6 +81,8 @@ impl Stated {
         let other = other.clone();
         let total = || Spanned::built_in(defaults::TOTAL_TIMEOUT);
         let body = || Spanned::built_in(defaults::BODY_BYTES_MAX);
+        let tunnel = || Spanned::built_in(defaults::TUNNEL_IDLE_TIMEOUT);
+        let upgrades = || defaults::UPGRADES.map(|word| Spanned::built_in(word.to_owned())).into();
         Policies {
             jwt: self.jwt.or(other.jwt).flatten(),
             limits: self.limits.or(other.limits).unwrap_or_default(),
@@ -83,6 +94,8 @@ impl Stated {
                 .or(other.buffer_request_bytes)
                 .map_or(defaults::BUFFER_REQUEST, |bytes| bytes.value),
             retries: self.retries.or(other.retries),
+            tunnel_idle: self.tunnel_idle.or(other.tunnel_idle).unwrap_or_else(tunnel),
+            upgrades: self.upgrades.or(other.upgrades).unwrap_or_else(upgrades),
         }
     }
 }
@@ -112,14 +125,26 @@ fn read_limits(reader: &Reader<'_>) -> Option<Vec<Text>> {
     Some(names)
 }
 
-type Timeouts = (Option<Spanned<Duration>>, Option<Spanned<Duration>>);
+/// What a `timeout` says.
+#[derive(Default)]
+struct Timeouts {
+    total: Option<Spanned<Duration>>,
+    idle: Option<Spanned<Duration>>,
+    tunnel_idle: Option<Spanned<Duration>>,
+}
 
 fn read_timeout(reader: &Reader<'_>) -> Timeouts {
-    let Some(node) = reader.node("timeout") else { return (None, None) };
+    let Some(node) = reader.node("timeout") else { return Timeouts::default() };
     if matches!(node.kind, Kind::Table(_)) {
-        let table = reader.table("timeout", &ROUTE_TIMEOUT);
-        return table
-            .map_or((None, None), |table| (table.duration("total"), table.duration("idle")));
+        let Some(table) = reader.table("timeout", &ROUTE_TIMEOUT) else {
+            return Timeouts::default();
+        };
+        return Timeouts {
+            total: table.duration("total"),
+            idle: table.duration("idle"),
+            tunnel_idle: table.duration("tunnel_idle"),
+        };
     }
-    (duration_of(node, Duration::from_millis(1), defaults::DURATION_MAX, reader.log), None)
+    let total = duration_of(node, Duration::from_millis(1), defaults::DURATION_MAX, reader.log);
+    Timeouts { total, ..Timeouts::default() }
 }

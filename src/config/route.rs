@@ -4,6 +4,7 @@
 
 use crate::config::aggregate::{self, Call, Part};
 use crate::config::codes;
+use crate::config::connect;
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::fields;
@@ -116,8 +117,18 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
         let diagnostic = Diagnostic::error(codes::WRONG_TARGET, entry.key.span, message);
         log.push(diagnostic.help("it is for routes that `forward`"));
     }
+    if let (Some(entry), Some(target)) = (reader.entry("upgrade"), &target)
+        && !matches!(target, Target::Forward(_))
+    {
+        let message = "`upgrade` means nothing here: only a `forward` can leave HTTP";
+        let diagnostic = Diagnostic::error(codes::WRONG_TARGET, entry.key.span, message);
+        log.push(diagnostic.help("remove it: every other answer is made in HTTP"));
+    }
     if let Some(Target::Merge(parts)) = &target {
         check_timeouts(parts, &policies, log);
+    }
+    if let (Some(matches), Some(target)) = (&matches, &target) {
+        connect::check(&reader, matches, target);
     }
     let (matches, target) = (matches?, target?);
     Some(Route {

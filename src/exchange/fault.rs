@@ -113,6 +113,10 @@ kinds! {
     ProxyInternalError "proxy_internal_error" 500;
     /// A transfer coding or method that we do not implement.
     NotImplemented "not_implemented" 501;
+    /// A tunnel was silent, or its receiver took nothing, for too long; appears in the log only.
+    TunnelIdle "tunnel_idle" 504;
+    /// The process ended at its drain deadline; appears in the log only.
+    GatewayStopping "gateway_stopping" 503;
     /// The connection was refused (RFC 9209 §2.3.8).
     ConnectionRefused "connection_refused" 502;
     /// The connection was closed before the response was whole (RFC 9209 §2.3.9).

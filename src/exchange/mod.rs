@@ -16,10 +16,11 @@ pub mod timeline;
 use crate::base::buffer::Buf;
 use crate::base::ids::RouteId;
 use crate::base::limits::ATTEMPTS_RECORDED_MAX;
+use crate::base::name::Name;
 use crate::base::time::{Instant, Wall};
 use crate::exchange::attempt::Attempt;
 use crate::exchange::client::Client;
-use crate::exchange::fault::Fault;
+use crate::exchange::fault::{Fault, Side};
 use crate::exchange::identity::Identity;
 use crate::exchange::params::Params;
 use crate::exchange::part::PartFailure;
@@ -40,6 +41,8 @@ pub struct Exchange {
     pub head: RequestHead,
     /// The head's bytes, and behind them what of the body arrived with it.
     pub bytes: Option<Buf>,
+    /// The head's bytes by themselves, once the buffer is needed elsewhere (see `keep_head`).
+    pub kept_head: Box<[u8]>,
     /// The route, once found.
     pub route: Option<RouteId>,
     /// Which view of a merge the client gets, by index in its route; `None`: the whole answer.
@@ -60,6 +63,8 @@ pub struct Exchange {
     pub fault: Option<Fault>,
     /// Why a policy refused, in one word of its closed set, for the log; empty when none did.
     pub reason: &'static str,
+    /// What the connection became, if HTTP was left.
+    pub tunnel: Option<Tunnel>,
     /// Every attempt at an origin, in order of beginning; at most `ATTEMPTS_RECORDED_MAX`.
     pub attempts: Vec<Attempt>,
     /// Parts of a merge that failed, in plan order; at most `PARTS_MAX`.
@@ -80,6 +85,7 @@ impl Default for Exchange {
             client: Client::default(),
             head: RequestHead::default(),
             bytes: None,
+            kept_head: Box::default(),
             route: None,
             view: None,
             params: Params::default(),
@@ -90,6 +96,7 @@ impl Default for Exchange {
             began: Wall::default(),
             fault: None,
             reason: "",
+            tunnel: None,
             attempts: Vec::with_capacity(4),
             parts_failed: Vec::new(),
             status: None,
@@ -117,6 +124,8 @@ impl Exchange {
         self.began = Wall::default();
         self.fault = None;
         self.reason = "";
+        self.tunnel = None;
+        self.kept_head = Box::default();
         self.attempts.clear();
         self.parts_failed.clear();
         self.status = None;
@@ -131,11 +140,29 @@ impl Exchange {
         }
     }
 
+    /// Copies the head's bytes out of their buffer and gives the buffer away: an exchange that goes on for
+    /// hours keeps what the log will say of it, and no more.
+    pub fn keep_head(&mut self) -> Option<Buf> {
+        let bytes = self.bytes.take()?;
+        let length = (self.head.bytes as usize).min(bytes.len());
+        self.kept_head = bytes.data()[..length].into();
+        Some(bytes)
+    }
+
     /// The request: its head and bytes.
     pub fn request(&self) -> Request<'_> {
-        let raw = self.bytes.as_ref().map_or(&[][..], Buf::data);
+        let raw = self.bytes.as_ref().map_or(&*self.kept_head, Buf::data);
         Request { head: &self.head, raw }
     }
+}
+
+/// What a connection became after HTTP was left, for the log.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    /// The protocol that was switched to; `None` after CONNECT.
+    pub protocol: Option<Name>,
+    /// Who ended it.
+    pub closed_by: Side,
 }
 
 /// A request id in place: at most 64 printable ASCII bytes.

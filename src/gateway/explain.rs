@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::aggregate::{OnPartial, Part, Plan, request};
 use crate::base::buffer::BufferPool;
+use crate::base::name::Name;
 use crate::exchange::Exchange;
 use crate::exchange::client::{AddressText, Client};
 use crate::exchange::reply::Reply;
@@ -19,6 +20,7 @@ use crate::gateway::route::{Forward, Redirect, Route, Target};
 use crate::gateway::view::Merge;
 use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
 use crate::http::names::FieldName;
+use crate::http::{Method, upgrade};
 use crate::policy::Policy;
 use crate::policy::jwt::Jwt;
 use crate::policy::rate_limit::RateLimit;
@@ -59,6 +61,10 @@ pub fn explain(
             told.policies(route, x);
             told.target(route, x);
             told.in_force(route, listener);
+        }
+        Found::MethodRefused(_) | Found::Missing if x.head.method == Method::Connect => {
+            told.line(format_args!("no route is for CONNECT to this host: 501"));
+            told.losers(&considered);
         }
         Found::MethodRefused(allow) => {
             let allow = String::from_utf8_lossy(allow.as_bytes()).into_owned();
@@ -201,6 +207,16 @@ impl Told<'_> {
         let upstream = self.gateway.upstream(to.upstream);
         self.line(format_args!("\nforwards to one upstream"));
         self.upstream(upstream, route);
+        if x.head.method == Method::Connect {
+            let name = &upstream.name;
+            self.line(format_args!("    CONNECT becomes a tunnel to an endpoint of `{name}`, whatever authority is asked for"));
+            return;
+        }
+        let upgrade = upgrade::asked(x.request(), &route.upgrades);
+        let Ok(upgrade) = upgrade else {
+            self.line(format_args!("    a WebSocket handshake has no content: 400"));
+            return;
+        };
         let mut target = Vec::new();
         if let Some(template) = &to.target
             && let Err(error) = template.render(x, &mut target)
@@ -224,6 +240,7 @@ impl Told<'_> {
             target: to.target.as_ref().map(|_| target.as_slice()),
             client,
             body: x.head.body,
+            upgrade: upgrade.map(Name::as_str),
             drop: &[FieldName::Traceparent, FieldName::XRequestId, FieldName::Expect],
             ..RequestForward::default()
         };
@@ -403,6 +420,18 @@ impl Told<'_> {
         }
     }
 
+    fn upgrades(&mut self, route: &Route) {
+        let names: Vec<&str> = route.upgrades.iter().map(Name::as_str).collect();
+        match names.as_slice() {
+            [] => self.line(format_args!("  upgrades none")),
+            names => self.line(format_args!(
+                "  upgrades {}, silent at most {}",
+                names.join(", "),
+                shown(route.tunnel_idle_timeout)
+            )),
+        }
+    }
+
     fn in_force(&mut self, route: &Route, listener: &Listener) {
         self.line(format_args!("\nin force, defaults included"));
         let limits = &listener.head_limits;
@@ -412,6 +441,9 @@ impl Told<'_> {
             Some(idle) => self.line(format_args!("  pause in a body {}", shown(idle))),
             None if calls => self.line(format_args!("  pause in a body as the upstream says")),
             None => {}
+        }
+        if matches!(route.target, Target::Forward(_)) {
+            self.upgrades(route);
         }
         self.line(format_args!("  request body at most {}", size(route.body_bytes_max)));
         if route.buffer_request_bytes > 0 {

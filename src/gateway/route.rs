@@ -30,6 +30,10 @@ pub struct Route {
     pub body_bytes_max: u64,
     /// How much of a request's body is waited for before an origin is asked; zero for none. Unit: bytes.
     pub buffer_request_bytes: u64,
+    /// Protocols that HTTP may be left for, as they stand in Upgrade.
+    pub upgrades: Box<[Name]>,
+    /// How long a tunnel may be silent, and a receiver in it may take nothing.
+    pub tunnel_idle_timeout: Duration,
 }
 
 /// What a route leads to.

@@ -13,6 +13,8 @@
 //! - Requests get a Via with the pseudonym `ringway` (RFC 9110 §7.6.3 demands one inwards). Responses get
 //!   no Via and no Server of ours, and lose the origin's Via: the outside learns nothing of the inside.
 //! - `TE: trailers` passes, every other transfer coding preference is ours to state (none).
+//! - Upgrade stays behind, too. Where a protocol may change (`upgrade.rs`) the gateway asks, and answers, in
+//!   its own name, with exactly that protocol.
 
 use crate::base::buffer::Buf;
 use crate::base::limits::CONNECTION_OPTIONS_MAX;
@@ -61,6 +63,8 @@ pub struct RequestForward<'a> {
     pub client: ForwardedClient<'a>,
     /// How the body is sent; never `UntilClose`.
     pub body: BodyLength,
+    /// The protocol that the origin is asked to switch to, in the gateway's own name.
+    pub upgrade: Option<&'a str>,
     /// Known fields to leave out.
     pub drop: &'a [FieldName],
     /// Other fields to leave out, by name, compared without case.
@@ -75,6 +79,7 @@ impl Default for RequestForward<'_> {
             added: b"",
             client: ForwardedClient::default(),
             body: BodyLength::None,
+            upgrade: None,
             drop: &[],
             drop_named: &[],
         }
@@ -92,6 +97,8 @@ pub struct ResponseForward<'a> {
     pub body: BodyLength,
     /// Complete field lines to add, each with its CRLF.
     pub added: &'a [u8],
+    /// The protocol that this response switches to (101) or offers (426).
+    pub upgrade: Option<&'a str>,
     /// Known fields to leave out.
     pub drop: &'a [FieldName],
     /// Other fields to leave out, by name, compared without case.
@@ -104,6 +111,7 @@ impl Default for ResponseForward<'_> {
             version: Version::Http11,
             keep_alive: true,
             body: BodyLength::None,
+            upgrade: None,
             added: b"",
             drop: &[],
             drop_named: &[],
@@ -173,8 +181,10 @@ pub fn request_head(
         put_kept(sink, &head.fields, raw, first, head.bytes, stripped, how.drop_named);
         put_forwarding(sink, request, &how.client);
         put_length(sink, how.body, keep_length);
-        if wants_trailers(request) {
-            sink.put(b"te: trailers\r\nconnection: te\r\n");
+        match how.upgrade {
+            Some(protocol) => put_upgrade(sink, protocol, b""),
+            None if wants_trailers(request) => sink.put(b"te: trailers\r\nconnection: te\r\n"),
+            None => {}
         }
         sink.put(how.added);
         sink.put(b"\r\n");
@@ -212,16 +222,33 @@ pub fn response_head(
         if !bodiless {
             put_length(sink, how.body, keep_length);
         }
-        if !head.status.is_interim() {
-            match (how.keep_alive, how.version) {
-                (false, _) => sink.put(b"connection: close\r\n"),
-                (true, Version::Http10) => sink.put(b"connection: keep-alive\r\n"),
-                (true, _) => {}
-            }
+        if head.status.is_interim() {
+            how.upgrade.into_iter().for_each(|protocol| put_upgrade(sink, protocol, b""));
+        } else {
+            put_connection(sink, how);
         }
         sink.put(how.added);
         sink.put(b"\r\n");
     })
+}
+
+/// Upgrade and the option that must go with it (RFC 9110 §7.8), behind what else Connection says. Spelt as
+/// clients spell them: some origins compare the option with its case.
+fn put_upgrade(sink: &mut Sink<'_>, protocol: &str, options: &[u8]) {
+    for piece in [b"connection: ", options, b"Upgrade\r\nupgrade: ", protocol.as_bytes(), b"\r\n"] {
+        sink.put(piece);
+    }
+}
+
+/// Whether the client's connection persists, and what it may be used for instead.
+fn put_connection(sink: &mut Sink<'_>, how: &ResponseForward<'_>) {
+    match (how.upgrade, how.keep_alive, how.version) {
+        (Some(protocol), true, _) => put_upgrade(sink, protocol, b""),
+        (Some(protocol), false, _) => put_upgrade(sink, protocol, b"close, "),
+        (None, false, _) => sink.put(b"connection: close\r\n"),
+        (None, true, Version::Http10) => sink.put(b"connection: keep-alive\r\n"),
+        (None, true, _) => {}
+    }
 }
 
 /// `SP HTTP/1.1 CRLF`. Unit: bytes.

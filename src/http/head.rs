@@ -130,10 +130,12 @@ impl<'a> Request<'a> {
         self.head.target.whole.of(self.raw)
     }
 
-    /// The raw path; `/` for an absolute target without one (RFC 9112 §3.2.1).
+    /// The raw path; `/` for an absolute target without one (RFC 9112 §3.2.1), and for that of CONNECT, so
+    /// that a route can be named for it.
     pub fn path(&self) -> &'a [u8] {
         let path = self.head.target.path.of(self.raw);
-        if path.is_empty() && self.head.target.form == TargetForm::Absolute { b"/" } else { path }
+        let bare = matches!(self.head.target.form, TargetForm::Absolute | TargetForm::Authority);
+        if path.is_empty() && bare { b"/" } else { path }
     }
 
     /// The raw query, without `?`.

@@ -14,6 +14,7 @@ pub mod head;
 pub mod headers;
 pub mod names;
 pub mod target;
+pub mod upgrade;
 pub mod writer;
 
 use crate::base::span::Span;

@@ -198,6 +198,13 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
     if !x.reason.is_empty() {
         line.plain(field::REASON, x.reason.as_bytes());
     }
+    if let Some(tunnel) = &x.tunnel {
+        if let Some(protocol) = &tunnel.protocol {
+            // A token (RFC 9110 §5.6.2) from the configuration holds nothing that JSON escapes.
+            line.plain(field::UPGRADE, protocol.as_str().as_bytes());
+        }
+        line.plain(field::CLOSED_BY, tunnel.closed_by.name().as_bytes());
+    }
     let failed = x.parts_failed.len() as u64;
     if failed > 0 && outcome(x).is_some_and(|status| (200..300).contains(&status.0)) {
         line.number(field::PARTIAL, failed);

@@ -46,6 +46,14 @@ pub struct CoreMetrics {
     pub(crate) bytes_out: Counter,
     /// Requests being served now; raised when a head is complete, lowered when it is recorded.
     pub active_requests: Gauge,
+    /// Tunnels opened.
+    pub tunnels: Counter,
+    /// Tunnels open now.
+    pub tunnels_open: Gauge,
+    /// Bytes carried from clients in tunnels, counted as they pass.
+    pub tunnel_bytes_in: Counter,
+    /// Bytes carried to clients in tunnels, counted as they pass.
+    pub tunnel_bytes_out: Counter,
     /// Client connections accepted.
     pub connections_accepted: Counter,
     /// Client connections closed at once because a bound was reached.
@@ -85,6 +93,10 @@ impl Default for CoreMetrics {
             bytes_in: Counter::new(),
             bytes_out: Counter::new(),
             active_requests: Gauge::default(),
+            tunnels: Counter::new(),
+            tunnels_open: Gauge::default(),
+            tunnel_bytes_in: Counter::new(),
+            tunnel_bytes_out: Counter::new(),
             connections_accepted: Counter::new(),
             connections_refused: Counter::new(),
             headers_refused: [const { Counter::new() }; HeaderRefusal::ALL.len()],
@@ -139,6 +151,7 @@ impl CoreMetrics {
     pub fn reset_gauges(&self) {
         self.active_requests.set(0);
         self.connections_open.set(0);
+        self.tunnels_open.set(0);
         self.pool_idle.set(0);
         self.buffers_in_use.set(0);
     }

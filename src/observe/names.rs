@@ -80,6 +80,12 @@ metrics! {
         "Idle client connections closed to make room for others.";
     CONNECTIONS_OPEN Gauge "ringway_connections_open"
         "Client connections open now, by worker.";
+    TUNNELS Counter "ringway_tunnels_total"
+        "Connections that left HTTP: WebSockets, other upgrades, CONNECT.";
+    TUNNELS_OPEN Gauge "ringway_tunnels_open"
+        "Tunnels open now; each is an active request, too.";
+    TUNNEL_BYTES Counter "ringway_tunnel_bytes_total"
+        "Bytes carried in tunnels, counted as they pass, by the client's direction.";
     UPSTREAM_ATTEMPTS Counter "ringway_upstream_attempts_total"
         "Attempts at an upstream, retries included.";
     UPSTREAM_RETRIES Counter "ringway_upstream_retries_total"
@@ -228,6 +234,10 @@ pub mod field {
     pub const FAULT_SIDE: &str = "fault_side";
     /// Why a policy refused, in one word.
     pub const REASON: &str = "reason";
+    /// The protocol that HTTP was left for.
+    pub const UPGRADE: &str = "upgrade";
+    /// Which side ended a tunnel.
+    pub const CLOSED_BY: &str = "closed_by";
     /// How many parts of a merge failed although the answer was sent.
     pub const PARTIAL: &str = "partial";
     /// Why parts of a merge failed, by their names.

@@ -110,6 +110,13 @@ impl Page {
         let refused = HeaderRefusal::ALL.map(refused);
         self.by_word(metric::PROXY_HEADERS_REFUSED, label::REASON, refused);
         self.one(metric::CONNECTIONS_GIVEN_UP, snapshot.connections_given_up);
+        self.one(metric::TUNNELS, snapshot.tunnels);
+        self.one(metric::TUNNELS_OPEN, snapshot.tunnels_open);
+        self.by_word(
+            metric::TUNNEL_BYTES,
+            label::DIRECTION,
+            [(value::IN, snapshot.tunnel_bytes_in), (value::OUT, snapshot.tunnel_bytes_out)],
+        );
     }
 
     fn upstreams(&mut self, snapshot: &Snapshot) {

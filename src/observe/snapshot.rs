@@ -92,6 +92,10 @@ pub struct Snapshot {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) active_requests: u64,
+    pub(crate) tunnels: u64,
+    pub(crate) tunnels_open: u64,
+    pub(crate) tunnel_bytes_in: u64,
+    pub(crate) tunnel_bytes_out: u64,
     pub(crate) connections_refused: u64,
     pub(crate) headers_refused: [u64; HeaderRefusal::ALL.len()],
     pub(crate) connections_given_up: u64,
@@ -152,6 +156,10 @@ impl Snapshot {
         self.bytes_in += core.bytes_in.read();
         self.bytes_out += core.bytes_out.read();
         self.active_requests += core.active_requests.read();
+        self.tunnels += core.tunnels.read();
+        self.tunnels_open += core.tunnels_open.read();
+        self.tunnel_bytes_in += core.tunnel_bytes_in.read();
+        self.tunnel_bytes_out += core.tunnel_bytes_out.read();
         self.connections_refused += core.connections_refused.read();
         for how in HeaderRefusal::ALL {
             self.headers_refused[how as usize] += core.headers_refused(how);

@@ -5,6 +5,7 @@
 
 use crate::base::ids::RouteId;
 use crate::exchange::params::Params;
+use crate::http::Method;
 use crate::http::head::Request;
 use crate::route::pattern::{HostPattern, Pattern, Segment};
 use crate::route::spelling::{PathScratch, PathSpelling};
@@ -76,7 +77,8 @@ fn lost(pattern: &Pattern, request: Request<'_>, scratch: &PathScratch) -> Outco
     let (method, text) = (request.head.method, request.method_text());
     let named =
         |names: &[super::pattern::MethodName]| names.iter().any(|m| m.accepts(method, text));
-    if !pattern.methods.is_empty() && !named(&pattern.methods) {
+    let any = pattern.methods.is_empty() && method != Method::Connect;
+    if !any && !named(&pattern.methods) {
         return Outcome::OtherMethod;
     }
     match pattern.conditions.iter().position(|condition| !condition.holds(request)) {

@@ -11,7 +11,7 @@ use crate::route::matcher::Condition;
 pub struct Pattern {
     /// The route it leads to.
     pub route: RouteId,
-    /// The methods; empty for any. GET stands for HEAD, too (RFC 9110 §9.3.2).
+    /// The methods; empty for any but CONNECT. GET stands for HEAD, too (RFC 9110 §9.3.2).
     pub methods: Vec<MethodName>,
     /// The host.
     pub host: HostPattern,

@@ -69,7 +69,8 @@ fn covers(first: &Pattern, second: &Pattern) -> bool {
             .iter()
             .any(|own| own.accepts(Method::of(name.0.as_bytes()), name.0.as_bytes()))
     };
-    let methods = first.methods.is_empty()
+    let connects = second.methods.iter().any(|name| &*name.0 == "CONNECT");
+    let methods = first.methods.is_empty() && !connects
         || (!second.methods.is_empty() && second.methods.iter().all(takes));
     let implied =
         |condition: &Condition| second.conditions.iter().any(|own| own.implies(condition));

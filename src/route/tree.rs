@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use crate::base::ids::RouteId;
 use crate::base::span::Span;
 use crate::exchange::params::Params;
+use crate::http::Method;
 use crate::http::head::Request;
 use crate::route::Allow;
 use crate::route::matcher::Condition;
@@ -148,7 +149,8 @@ fn choose(ends: &[End], search: &mut Search<'_>) -> Option<RouteId> {
             continue;
         }
         let (method, text) = (search.request.head.method, search.request.method_text());
-        let any = end.methods.is_empty();
+        // A tunnel is opened where it was asked for by name, and never by "any method".
+        let any = end.methods.is_empty() && method != Method::Connect;
         if any || end.methods.iter().any(|name| name.accepts(method, text)) {
             return Some(end.route);
         }

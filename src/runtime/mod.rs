@@ -102,6 +102,12 @@ pub trait Stream: 'static {
     /// then. Does not wait.
     fn is_quiet(&self) -> bool;
 
+    /// Whether the connection is over in both directions: what is written now reaches nobody. Does not wait.
+    /// A stream that cannot tell says no; then the next write does.
+    fn is_broken(&self) -> bool {
+        false
+    }
+
     /// Sends what was written and then the end of the stream; reading goes on.
     fn shutdown_write(&self);
 

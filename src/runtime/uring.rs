@@ -268,6 +268,15 @@ impl Stream for Socket {
         got < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 
+    #[expect(unsafe_code, reason = "poll(2) that does not wait, on a descriptor we own")]
+    fn is_broken(&self) -> bool {
+        // Errors and hang-ups are told without being asked for (poll(2)).
+        let mut asked = libc::pollfd { fd: self.fd, events: 0, revents: 0 };
+        // SAFETY: the descriptor is open as long as `self`, and the pointer is to one `pollfd`.
+        let told = unsafe { libc::poll(&raw mut asked, 1, 0) };
+        told > 0 && asked.revents & (libc::POLLERR | libc::POLLHUP) != 0
+    }
+
     #[expect(unsafe_code, reason = "shutdown(2) on a descriptor we own")]
     fn shutdown_write(&self) {
         // SAFETY: the descriptor is open as long as `self`. The result does not matter: a socket that

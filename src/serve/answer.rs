@@ -254,6 +254,8 @@ fn detail(kind: FaultKind) -> &'static str {
         FaultKind::DestinationUnavailable
         | FaultKind::KeysUnavailable
         | FaultKind::ConnectionLimitReached => "The service is not available at the moment.",
+        FaultKind::TunnelIdle => "The connection was idle for too long.",
+        FaultKind::GatewayStopping => "The gateway is being stopped.",
         FaultKind::ConnectionTimeout | FaultKind::HttpResponseTimeout => {
             "The service did not answer in time."
         }

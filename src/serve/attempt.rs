@@ -287,7 +287,7 @@ pub async fn read_head<R: Runtime>(
 /// Counts interim responses.
 ///
 /// # Errors
-/// The origin sent more than `INTERIM_RESPONSES_MAX`, or switched protocols without having been asked.
+/// The origin sent more than `INTERIM_RESPONSES_MAX`, or switched to a protocol that it was not asked for.
 pub fn count_interim(head: &ResponseHead, count: &mut u32) -> Result<(), Fault> {
     *count += 1;
     if *count > INTERIM_RESPONSES_MAX || head.status.0 == 101 {

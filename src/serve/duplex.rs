@@ -18,7 +18,7 @@ use crate::runtime::Runtime;
 use crate::serve::Core;
 use crate::serve::attempt::Lease;
 use crate::serve::body::BodyReader;
-use crate::serve::forward::{self, Leg, Passage};
+use crate::serve::forward::{self, Leg, Passage, Relayed};
 use crate::serve::gather;
 use crate::serve::join::{First, first};
 use crate::serve::outgoing::Outgoing;
@@ -31,8 +31,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Sends the rest of the body while the response is awaited and passed on; says whether the connection
-/// may be used again.
+/// Sends the rest of the body while the response is awaited and passed on; says what becomes of the
+/// connection.
 ///
 /// # Errors
 /// As `forward::run`; a client that broke off has the first word.
@@ -47,7 +47,7 @@ pub async fn run<R: Runtime>(
     more: &[Buf],
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
-) -> Result<bool, Fault> {
+) -> Result<Relayed, Fault> {
     let core = passage.core;
     if incoming.is_untouched() {
         invite(core, x, outgoing).await?;

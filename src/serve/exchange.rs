@@ -12,18 +12,19 @@ use crate::exchange::template::RenderError;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::{Redirect, Route, Target};
 use crate::http::framing::BodyLength;
-use crate::http::{Status, TargetForm};
+use crate::http::{Method, Status, TargetForm, upgrade};
 use crate::policy::{Env, Policy, Verdict};
 use crate::route::Found;
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
+use crate::serve::attempt::Lease;
 use crate::serve::body::BodyReader;
 use crate::serve::forward::{self, Passage};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::part::{self, Body, Merging};
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answer, fan_out};
+use crate::serve::{Core, Installed, answer, connect, fan_out};
 
 /// A policy that waits is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -53,18 +54,22 @@ pub struct Way<'a, R: Runtime> {
     pub watch: &'a Watch<'a, R>,
 }
 
-/// Carries one request through the house and its response to the client.
+/// Carries one request through the house and its response to the client. Returns the connection to the
+/// origin if HTTP was left on both.
 pub async fn run<R: Runtime>(
     way: &Way<'_, R>,
     x: &mut Exchange,
     scratch: &mut ResponseScratch,
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
-) {
-    let walked = walk(way, x, scratch, incoming, outgoing).await;
-    if let Err(fault) = walked {
-        settle(incoming, outgoing);
-        answer::fault(way.core, x, fault, outgoing).await;
+) -> Option<Lease<R>> {
+    match walk(way, x, scratch, incoming, outgoing).await {
+        Ok(switched) => switched,
+        Err(fault) => {
+            settle(incoming, outgoing);
+            answer::fault(way.core, x, fault, outgoing).await;
+            None
+        }
     }
 }
 
@@ -74,13 +79,13 @@ async fn walk<R: Runtime>(
     scratch: &mut ResponseScratch,
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
-) -> Result<(), Fault> {
+) -> Result<Option<Lease<R>>, Fault> {
     let Way { core, installed, listener, .. } = *way;
     if x.head.target.form == TargetForm::Asterisk {
         settle(incoming, outgoing);
         // `OPTIONS *` asks about the server, and that is this gateway (RFC 9110 §9.3.7).
         answer::reply(core, x, &NO_CONTENT, outgoing).await;
-        return Ok(());
+        return Ok(None);
     }
     let route = find_route(core, installed, listener, x)?;
     x.deadline = x.timeline.begun + route.timeout;
@@ -92,8 +97,15 @@ async fn walk<R: Runtime>(
     match &route.target {
         Target::Forward(to) => {
             let Way { up, down, watch, .. } = *way;
-            let passage = Passage { core, installed, route, to, up, down, watch };
-            forward::run(&passage, x, scratch, incoming, outgoing).await
+            let upgrade = upgrade::asked(x.request(), &route.upgrades);
+            let upgrade = upgrade.map_err(|_| refusal(FaultKind::HttpRequestError))?;
+            // Who asks for a tunnel may have said all that it has to say: half a connection is not gone.
+            watch.read_elsewhere.set(upgrade.is_some() || watch.read_elsewhere.get());
+            let passage = Passage { core, installed, route, to, upgrade, up, down, watch };
+            if x.head.method == Method::Connect {
+                return connect::run(&passage, x, outgoing).await.map(Some);
+            }
+            return forward::run(&passage, x, scratch, incoming, outgoing).await;
         }
         Target::Aggregate(merge) => {
             let chosen = merge.choose(x);
@@ -105,20 +117,19 @@ async fn walk<R: Runtime>(
             };
             settle(incoming, outgoing);
             let merging = Merging { plan, view, vary, body: &body };
-            fan_out::run(core, installed, merging, x, outgoing).await
+            fan_out::run(core, installed, merging, x, outgoing).await?;
         }
         Target::Redirect(to) => {
             settle(incoming, outgoing);
             let reply = redirection(to, x)?;
             answer::reply(core, x, &reply, outgoing).await;
-            Ok(())
         }
         Target::Respond(fixed) => {
             settle(incoming, outgoing);
             answer::reply(core, x, fixed, outgoing).await;
-            Ok(())
         }
     }
+    Ok(None)
 }
 
 /// Nobody reads the request's body any more: what is here of it is dropped, and if more is to come the
@@ -149,6 +160,8 @@ fn find_route<'i, R: Runtime>(
             x.route = Some(id);
             return Ok(installed.gateway.route(id));
         }
+        // Nobody tunnels by accident: a route must name CONNECT, and then it does nothing else.
+        _ if x.head.method == Method::Connect => FaultKind::NotImplemented,
         Found::MethodRefused(allow) => {
             x.reply_fields.add("allow", allow.as_bytes());
             FaultKind::MethodRefused

@@ -8,16 +8,17 @@ use std::pin::pin;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
-use crate::exchange::Exchange;
+use crate::base::name::Name;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::exchange::{Exchange, Tunnel};
 use crate::gateway::route::{Forward, Route};
 use crate::http::forward::{self as heads, ResponseForward};
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::head::Response;
 use crate::http::names::FieldName;
-use crate::http::{Status, date};
+use crate::http::{Status, date, upgrade};
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
@@ -41,6 +42,8 @@ pub struct Passage<'a, R: Runtime> {
     pub route: &'a Route,
     /// Where the route leads.
     pub to: &'a Forward,
+    /// The protocol that the client asks for and the route allows.
+    pub upgrade: Option<&'a Name>,
     /// Deadlines of the strand that carries the request.
     pub up: &'a Slot,
     /// Deadlines of the strand that carries the response.
@@ -61,12 +64,13 @@ impl<R: Runtime> Passage<'_, R> {
     }
 
     /// Further attempts after the first.
-    fn retries(&self) -> u32 {
+    pub fn retries(&self) -> u32 {
         self.route.retries.unwrap_or(self.upstream().rules.retries)
     }
 }
 
-/// Sends the request to its upstream and the response to the client.
+/// Sends the request to its upstream and the response to the client. Returns the connection if the origin
+/// switched to another protocol on it, and the client was told.
 ///
 /// # Errors
 /// What went wrong; when `outgoing.begun`, no answer can be given any more.
@@ -76,7 +80,7 @@ pub async fn run<R: Runtime>(
     scratch: &mut ResponseScratch,
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
-) -> Result<(), Fault> {
+) -> Result<Option<Lease<R>>, Fault> {
     let Passage { core, installed, to, .. } = *passage;
     let origins = installed.origins(to.upstream);
     origins.state.borrow_mut().request_begun();
@@ -110,7 +114,10 @@ pub async fn run<R: Runtime>(
             once(passage, x, scratch, &body, &mut asked, &mut record, incoming, outgoing).await;
         record.fault = tried.as_ref().err().map(|fault| fault.kind);
         x.record(record);
-        let Err(fault) = tried else { return Ok(()) };
+        let fault = match tried {
+            Ok(switched) => return Ok(switched),
+            Err(fault) => fault,
+        };
         let repeatable = whole || fault.again == Again::Always;
         let again = repeatable
             && !outgoing.begun
@@ -136,11 +143,11 @@ async fn once<R: Runtime>(
     record: &mut Attempt,
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
-) -> Result<(), Fault> {
+) -> Result<Option<Lease<R>>, Fault> {
     let Passage { core, installed, up, .. } = *passage;
     let lease = attempt::connect(core, installed, asked, up, record).await?;
     let mut head = core.buffer()?;
-    request_head::write(core, x, passage.to, &mut head)?;
+    request_head::write(core, x, passage.to, passage.upgrade, &mut head)?;
     let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
     let piece = body.first.as_ref().map_or(&[][..], Buf::data);
     let mut buf = if head.put(piece) {
@@ -152,7 +159,7 @@ async fn once<R: Runtime>(
         attempt::send(&lease, up, sent_by, buf).await?
     };
     attempt::ready_for_response(&mut buf);
-    let clean = if incoming.is_done() && body.more.is_empty() {
+    let relayed = if incoming.is_done() && body.more.is_empty() {
         let now = core.runtime.now();
         let until = Cell::new(x.deadline.min(now + passage.upstream().rules.first_byte_timeout));
         let leg = Leg { passage, lease: &lease, until: &until, uploading: &Cell::new(false) };
@@ -163,10 +170,23 @@ async fn once<R: Runtime>(
     };
     let now = core.runtime.now();
     record.done = Some(now);
-    if clean {
-        lease.give_back(now);
+    match relayed {
+        Relayed::Switched => return Ok(Some(lease)),
+        Relayed::Reusable => lease.give_back(now),
+        Relayed::Spent => drop(lease),
     }
-    Ok(())
+    Ok(None)
+}
+
+/// What becomes of a connection to an origin after its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relayed {
+    /// It may carry another request.
+    Reusable,
+    /// It is closed.
+    Spent,
+    /// It speaks another protocol now.
+    Switched,
 }
 
 /// One leg of a passage: a connection, and how long its answer may take.
@@ -181,7 +201,18 @@ pub struct Leg<'a, R: Runtime> {
     pub uploading: &'a Cell<bool>,
 }
 
-/// Reads the response and sends it to the client; says whether the connection may be used again.
+impl<R: Runtime> Leg<'_, R> {
+    /// Whether the origin switches to the protocol that it was asked for. Before the request is whole it may
+    /// not: what is left of it would be bytes of the new protocol.
+    fn is_granted(&self, response: Response<'_>) -> bool {
+        let grants = |protocol: &Name| upgrade::granted(response, protocol);
+        response.head.status == upgrade::SWITCHING
+            && !self.uploading.get()
+            && self.passage.upgrade.is_some_and(grants)
+    }
+}
+
+/// Reads the response and sends it to the client; says what becomes of the connection.
 ///
 /// # Errors
 /// As `run`.
@@ -192,7 +223,7 @@ pub async fn download<R: Runtime>(
     record: &mut Attempt,
     buf: Buf,
     outgoing: &mut Outgoing<'_, R>,
-) -> Result<bool, Fault> {
+) -> Result<Relayed, Fault> {
     let buf = read_final_head(leg, x, scratch, buf, outgoing).await?;
     let now = leg.passage.core.runtime.now();
     record.answered = Some(now);
@@ -200,10 +231,42 @@ pub async fn download<R: Runtime>(
     record.bytes = u64::from(scratch.head.bytes);
     x.timeline.connected = record.connected;
     x.timeline.answered = Some(now);
+    if scratch.head.status == upgrade::SWITCHING {
+        return switch(leg, x, scratch, record, buf, outgoing).await;
+    }
     relay(leg, x, scratch, record, buf, outgoing).await
 }
 
-/// Reads heads until the final one; interim ones are passed on as they come (RFC 9110 §15.2).
+/// Tells the client that HTTP ends here; what the origin sent behind its head goes along.
+async fn switch<R: Runtime>(
+    leg: &Leg<'_, R>,
+    x: &mut Exchange,
+    scratch: &ResponseScratch,
+    record: &mut Attempt,
+    mut buf: Buf,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<Relayed, Fault> {
+    let protocol = leg.passage.upgrade;
+    let how = ResponseForward {
+        version: outgoing.version,
+        added: x.reply_fields.as_bytes(),
+        upgrade: protocol.map(Name::as_str),
+        drop: &[FieldName::XRequestId],
+        ..ResponseForward::default()
+    };
+    let mut out = leg.passage.core.buffer()?;
+    let response = Response { head: &scratch.head, raw: buf.data() };
+    heads::response_head(&mut out, response, &how).map_err(|_| head_too_large())?;
+    x.status = Some(scratch.head.status);
+    x.tunnel = Some(Tunnel { protocol: protocol.cloned(), closed_by: Side::Gateway });
+    buf.consume(scratch.head.bytes as usize);
+    record.bytes += buf.len() as u64;
+    outgoing.switch(out, Some(buf)).await?;
+    Ok(Relayed::Switched)
+}
+
+/// Reads heads until the final one, or the one that grants the upgrade asked for; interim ones are passed on
+/// as they come (RFC 9110 §15.2).
 async fn read_final_head<R: Runtime>(
     leg: &Leg<'_, R>,
     x: &Exchange,
@@ -222,7 +285,7 @@ async fn read_final_head<R: Runtime>(
             watch.over(read).await?.map_err(|fault| behind_interim(fault, interims))?
         };
         let head = &scratch.head;
-        if !head.status.is_interim() {
+        if !head.status.is_interim() || leg.is_granted(Response { head, raw: buf.data() }) {
             return Ok(buf);
         }
         attempt::count_interim(head, &mut interims)?;
@@ -246,7 +309,7 @@ async fn relay<R: Runtime>(
     record: &mut Attempt,
     mut buf: Buf,
     outgoing: &mut Outgoing<'_, R>,
-) -> Result<bool, Fault> {
+) -> Result<Relayed, Fault> {
     let core = leg.passage.core;
     let head = &scratch.head;
     if leg.uploading.get() {
@@ -265,6 +328,8 @@ async fn relay<R: Runtime>(
         version: outgoing.version,
         keep_alive: outgoing.keep_alive,
         body: framing,
+        // Who wants another version of the protocol says which (RFC 9110 §15.5.22, RFC 6455 §4.4).
+        upgrade: leg.passage.upgrade.map(Name::as_str).filter(|_| head.status == Status(426)),
         added: x.reply_fields.as_bytes(),
         drop: &[FieldName::XRequestId],
         ..ResponseForward::default()
@@ -291,7 +356,8 @@ async fn relay<R: Runtime>(
         x.reply_fields.cut(fields);
     }
     pumped?;
-    Ok(reusable && body.ended_cleanly() && !leg.uploading.get())
+    let clean = reusable && body.ended_cleanly() && !leg.uploading.get();
+    Ok(if clean { Relayed::Reusable } else { Relayed::Spent })
 }
 
 /// Moves a body from an origin to the client, the head in front.

@@ -10,7 +10,6 @@ use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::listener::Listener;
-use crate::http::Method;
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, Parsed};
@@ -19,10 +18,12 @@ use crate::observe::trace;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::arriving::{Arrived, Begun};
+use crate::serve::attempt::Lease;
 use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::connection::{Downstream, Waited};
 use crate::serve::exchange::{self, Way};
 use crate::serve::outgoing::Outgoing;
+use crate::serve::tunnel::{self, Ends};
 use crate::serve::watch::Watch;
 use crate::serve::work::Work;
 use crate::serve::{Core, answer, proxy_header, record};
@@ -127,9 +128,7 @@ async fn serve_one<R: Runtime>(
     };
     x.bytes = Some(bytes);
     begin(core, listener, x);
-    outgoing.version = x.head.version;
-    outgoing.head_only = x.head.method == Method::Head;
-    outgoing.keep_alive = x.head.keep_alive;
+    outgoing.answers(&x.head);
     let rules =
         BodyRules { side: Side::Downstream, pause_max: listener.body_timeout, bytes_max: u64::MAX };
     let length = x.head.body;
@@ -139,11 +138,16 @@ async fn serve_one<R: Runtime>(
     let in_flight = core.exchange();
     let watch = &Watch::new(core, &connection.stream, aside);
     let way = Way { core, installed: &installed, listener, up, down, watch };
-    exchange::run(&way, x, response, &mut incoming, &mut outgoing).await;
-    drop(in_flight);
+    let switched = exchange::run(&way, x, response, &mut incoming, &mut outgoing).await;
     let body_bytes = incoming.wire_bytes();
     let whole = incoming.is_done();
     let behind_body = incoming.into_rest();
+    if let Some(lease) = switched {
+        let moved = (body_bytes, outgoing.bytes);
+        tunnel(&way, connection, x, lease, behind_body, moved).await;
+        return Next::Close;
+    }
+    drop(in_flight);
     record::finish(core, &installed, x, body_bytes, outgoing.bytes);
     if x.fault.is_some() && outgoing.ends_with_connection() {
         connection.stream.reset_on_close();
@@ -230,6 +234,47 @@ fn split_body<R: Runtime>(
     debug_assert!(fits, "what lay behind a head fits a buffer less the frame's room");
     buf.truncate(head_bytes);
     Ok((Some(arrived), buf))
+}
+
+/// Carries bytes both ways until the tunnel is over, and records how it ended. Its connections are never
+/// used for HTTP again. `moved` are the bytes of the body read, and those written, before it began.
+async fn tunnel<R: Runtime>(
+    way: &Way<'_, R>,
+    connection: &Downstream<R>,
+    x: &mut Exchange,
+    lease: Lease<R>,
+    behind_body: Option<Buf>,
+    moved: (u64, u64),
+) {
+    let Way { core, installed, up, down, .. } = *way;
+    let route = x.route.map(|id| installed.gateway.route(id));
+    let idle_timeout = route.map_or(Duration::ZERO, |route| route.tunnel_idle_timeout);
+    let behind_head = behind_kept_head(x);
+    let (client, origin) = (&connection.stream, lease.stream());
+    let ends = Ends { core, client, origin, up, down, idle_timeout };
+    let carried = tunnel::run(&ends, behind_body.or(behind_head)).await;
+    drop(lease);
+    if let Some(tunnel) = &mut x.tunnel {
+        tunnel.closed_by = carried.closed_by;
+    }
+    x.fault = carried.fault;
+    if let Some(attempt) = x.attempts.last_mut() {
+        attempt.bytes += carried.down_bytes;
+        attempt.done = Some(core.runtime.now());
+    }
+    let (read_bytes, sent_bytes) = moved;
+    let (read_bytes, sent_bytes) = (read_bytes + carried.up_bytes, sent_bytes + carried.down_bytes);
+    record::finish(core, installed, x, read_bytes, sent_bytes);
+    if carried.lingers {
+        linger(core, connection, down).await;
+    }
+}
+
+/// What lies behind a head that is kept for the log while its buffer is not.
+fn behind_kept_head(x: &mut Exchange) -> Option<Buf> {
+    let mut buf = x.keep_head()?;
+    buf.consume((x.head.bytes as usize).min(buf.len()));
+    if buf.is_empty() { None } else { Some(buf) }
 }
 
 /// What lies behind a head without a body: the next request of a pipelining client.

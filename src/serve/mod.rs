@@ -8,6 +8,7 @@ pub mod arriving;
 pub mod attempt;
 pub mod body;
 pub mod clients;
+pub mod connect;
 pub mod connection;
 pub mod decode;
 pub mod duplex;
@@ -26,6 +27,7 @@ pub mod record;
 pub mod request_head;
 pub mod shard;
 pub mod shortage;
+pub mod tunnel;
 pub mod watch;
 pub mod work;
 pub mod writing;
@@ -75,6 +77,8 @@ pub struct Core<R: Runtime> {
     pub shortage: Shortage,
     /// Whether the process drains: every response closes its connection.
     pub draining: Cell<bool>,
+    /// Whether the process ends: what is still open is closed and recorded.
+    pub stopping: Cell<bool>,
     installed: RefCell<Rc<Installed<R>>>,
     shard: RefCell<Shard>,
     spare_work: Spare<Work>,
@@ -144,6 +148,7 @@ impl<R: Runtime> Core<R> {
             clients: Clients::default(),
             shortage: Shortage::default(),
             draining: Cell::new(false),
+            stopping: Cell::new(false),
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),
             spare_work: Spare::default(),

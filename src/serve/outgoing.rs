@@ -10,7 +10,8 @@ use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::listener::Listener;
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
-use crate::http::{Status, Version};
+use crate::http::head::RequestHead;
+use crate::http::{Method, Status, Version};
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::Core;
@@ -64,6 +65,13 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         }
     }
 
+    /// Takes note of the request that is answered.
+    pub fn answers(&mut self, head: &RequestHead) {
+        self.version = head.version;
+        self.head_only = head.method == Method::Head;
+        self.keep_alive = head.keep_alive;
+    }
+
     /// How a body of `length` with `status` is delimited towards this client (RFC 9112 §6.3), and
     /// whether the connection survives it. To be called before the head is written.
     pub fn frame(&mut self, status: Status, length: BodyLength) -> BodyLength {
@@ -94,6 +102,22 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// The client is gone.
     pub async fn interim(&mut self, head: Buf) -> Result<(), Fault> {
         if self.version == Version::Http10 { Ok(()) } else { self.write(head).await }
+    }
+
+    /// Sends the head of the answer that ends HTTP on this connection, and what the origin sent behind it.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn switch(&mut self, mut head: Buf, behind: Option<Buf>) -> Result<(), Fault> {
+        self.begun = true;
+        self.keep_alive = false;
+        match behind {
+            Some(behind) if !head.put(behind.data()) => {
+                self.write(head).await?;
+                self.write(behind).await
+            }
+            _ => self.write(head).await,
+        }
     }
 
     /// Sends the head in `head`, and with it the first piece of the body if there is one. `last` says

@@ -4,6 +4,7 @@
 //! request it is, and in which trace.
 
 use crate::base::buffer::Buf;
+use crate::base::name::Name;
 use crate::exchange::Exchange;
 use crate::exchange::client::AddressText;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
@@ -18,7 +19,7 @@ use crate::serve::Core;
 /// Fields that are replaced by our own lines.
 const REPLACED: &[FieldName] = &[FieldName::Traceparent, FieldName::XRequestId, FieldName::Expect];
 
-/// Writes the head for the exchange's upstream into `out`.
+/// Writes the head for the exchange's upstream into `out`; it asks for `upgrade` if there is one.
 ///
 /// # Errors
 /// A template's value is missing, or the head has become too large.
@@ -26,6 +27,7 @@ pub fn write<R: Runtime>(
     core: &Core<R>,
     x: &Exchange,
     to: &Forward,
+    upgrade: Option<&Name>,
     out: &mut Buf,
 ) -> Result<(), Fault> {
     let rewritten = match &to.target {
@@ -51,6 +53,7 @@ pub fn write<R: Runtime>(
         added: added.as_bytes(),
         client,
         body: x.head.body,
+        upgrade: upgrade.map(Name::as_str),
         drop: REPLACED,
         ..RequestForward::default()
     };

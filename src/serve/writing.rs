@@ -57,7 +57,10 @@ impl<R: Runtime> Writing<'_, R> {
     }
 
     /// Writes as much as the peer takes, at least one byte.
-    async fn some(&self, buf: Buf, pace: &mut Pace) -> Result<Buf, Unwritten> {
+    ///
+    /// # Errors
+    /// As `all`.
+    pub async fn some(&self, buf: Buf, pace: &mut Pace) -> Result<Buf, Unwritten> {
         let begun = self.core.runtime.now();
         let mut write = pin!(self.stream.write(buf));
         let mut stall = Stall { looked_at: begun, moved_at: begun, queued: None };
@@ -83,7 +86,8 @@ impl<R: Runtime> Writing<'_, R> {
         pace.note(now.since(stall.looked_at), moved as u64);
         (stall.looked_at, stall.queued) = (now, Some(queued));
         let stands_still = now.since(stall.moved_at) >= self.pause_max;
-        if stands_still || pace.patience(self.pause_max).is_zero() {
+        // A process that ends gives up every wait.
+        if stands_still || self.core.stopping.get() || pace.patience(self.pause_max).is_zero() {
             return Err(Unwritten::Stalled);
         }
         Ok(())

@@ -28,6 +28,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// What a burst needed is given back a part at a time, once in so many ticks: once a second.
 const TICKS_PER_SHRINK: u32 = 20;
 
+/// How long what is still open at the end may take to be closed and recorded: well below the second that the
+/// control side waits for a worker.
+const CUT_SHORT_WITHIN: Duration = Duration::from_millis(250);
+
 /// A worker on its own thread.
 pub struct Worker<R: Runtime> {
     core: Rc<Core<R>>,
@@ -101,9 +105,12 @@ impl<R: Runtime> Worker<R> {
     /// Ends what is still in flight as if its time were over, so that it is answered or visibly cut, and
     /// recorded; then ends. What does not end at once is dropped with the event loop.
     async fn cut(&self) {
-        if self.core.busy() > 0 {
-            self.core.deadlines.elapse_all();
-            self.core.runtime.sleep_until(self.core.runtime.now() + TICK).await;
+        let core = &self.core;
+        core.stopping.set(true);
+        let until = core.runtime.now() + CUT_SHORT_WITHIN;
+        while core.busy() > 0 && core.runtime.now() < until {
+            core.deadlines.elapse_all();
+            core.runtime.sleep_until(core.runtime.now() + TICK).await;
         }
         self.end();
     }

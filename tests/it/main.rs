@@ -37,5 +37,6 @@ mod slow;
 mod smuggling;
 mod spelling;
 mod timeouts;
+mod tunnel;
 mod views;
 mod workers;

@@ -116,6 +116,8 @@ fn defaults_in_words_are_the_defaults_in_numbers() {
     assert_eq!(duration(&DEFAULT, "timeout"), defaults::TOTAL_TIMEOUT);
     assert_eq!(duration(&ROUTE_TIMEOUT, "total"), defaults::TOTAL_TIMEOUT);
     assert_eq!(bytes(&DEFAULT, "buffer_request"), defaults::BUFFER_REQUEST);
+    assert_eq!(duration(&ROUTE_TIMEOUT, "tunnel_idle"), defaults::TUNNEL_IDLE_TIMEOUT);
+    assert_eq!([word(&DEFAULT, "upgrade").as_str()], defaults::UPGRADES);
     assert_eq!(bytes(&DEFAULT, "body_max"), defaults::BODY_BYTES_MAX);
     assert_eq!(number(&REDIRECT, "status"), u64::from(defaults::REDIRECT_STATUS));
     assert_eq!(number(&RESPOND, "status"), u64::from(defaults::RESPOND_STATUS));

@@ -240,3 +240,30 @@ fn a_head_that_does_not_fit_is_not_written_at_all() {
     assert_eq!(request_head(&mut out, Request { head: &head, raw }, &how), Err(TooLarge));
     assert_eq!(out.spare(), 60);
 }
+
+#[test]
+fn an_upgrade_is_asked_for_and_granted_in_our_own_name() {
+    let raw = "GET /chat HTTP/1.1\r\nHost: ex.test\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade, X-Foo\r\n\
+        X-Foo: 1\r\nTE: trailers\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let how = RequestForward {
+        client: UNTRUSTED,
+        upgrade: Some("websocket"),
+        ..RequestForward::default()
+    };
+    let kept = "GET /chat HTTP/1.1\r\nHost: ex.test\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n";
+    let asked = "connection: Upgrade\r\nupgrade: websocket\r\n";
+    assert_eq!(forwarded(raw, &how), format!("{kept}{MADE}{asked}\r\n"));
+
+    let how = ResponseForward { upgrade: Some("websocket"), ..ResponseForward::default() };
+    let raw = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: b\r\n\
+        Keep-Alive: timeout=5\r\nConnection: Upgrade, Keep-Alive\r\nContent-Length: 5\r\n\r\n";
+    let kept = "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: b\r\n";
+    assert_eq!(answered(raw, Method::Get, &how), format!("{kept}{asked}\r\n"));
+
+    let how = ResponseForward { keep_alive: false, body: BodyLength::Exact(0), ..how };
+    let raw =
+        "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\nUpgrade: h2c, websocket\r\n\r\n";
+    let kept = "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n";
+    let offered = "connection: close, Upgrade\r\nupgrade: websocket\r\n";
+    assert_eq!(answered(raw, Method::Get, &how), format!("{kept}{offered}\r\n"));
+}
