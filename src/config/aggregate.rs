@@ -116,14 +116,14 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
     let codings = read_codings(&reader);
     let headers = fields::names(reader.texts("headers"), log);
     let request_headers = fields::to_send(reader.fields("request_headers"), log);
+    let problem = reader.choice("problem");
+    let each = reader.node("each").and_then(|node| read_each(node, log));
     let (method, call) = read_method(&reader, entry)?;
     if let Some(body) = body.as_ref().filter(|_| method == PartMethod::Get) {
         let message = "a `get` has no body (RFC 9110 §9.3.1)";
         let diagnostic = Diagnostic::error(codes::BAD_PART, body.span, message);
         log.push(diagnostic.help("use `post`, `put` or `patch`"));
     }
-    let each = reader.node("each").and_then(|node| read_each(node, log));
-    let problem = reader.choice("problem");
     if let (Some(problem), Some(fallback)) = (&problem, &fallback) {
         let message = "the problem of an optional part is never the answer's";
         let diagnostic = Diagnostic::error(codes::BAD_PART, problem.span, message);
