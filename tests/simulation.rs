@@ -8,6 +8,27 @@
 //! RINGWAY_SIM_SEEDS=100000 cargo test --test simulation           more of them
 //! ```
 //!
+//! That it can fail was tried by planting mistakes in the program; found within the first seeds, of 3000:
+//!
+//! ```text
+//! the quiet check of a kept connection is skipped                         20
+//! every connection goes back to its pool, whatever its answer said       417
+//! every failed request is tried again, whatever its method                10
+//! an exchange whose origin failed is counted twice                         4
+//! an exchange whose client is gone is not recorded                         4
+//! a buffer is not given back when a client breaks off                      4
+//! a body that was cut off passes for whole                                 6
+//! a reset passes for the end of a body that ends with its connection      60
+//! what a client pipelined behind a head is dropped                         2
+//! an attempt in flight is not taken back                                   0
+//! a reload is confirmed and not installed                                  5
+//! ```
+//!
+//! Not found, because nothing comes of them: keeping a connection on which bytes lie behind the answer (they
+//! are dropped with the buffer that holds them), and answering on after a body that nobody read (the head
+//! has said `close` already). Not found either: a draining core that does not say `close`; nothing here
+//! demands it.
+//!
 //! What a failing seed has shown is kept below as a test with a name. A test here never waits for real
 //! time and never touches a socket.
 
@@ -35,9 +56,9 @@ use world::{Summary, World};
 
 /// Seeds in a run unless `RINGWAY_SIM_SEEDS` says otherwise.
 ///
-/// About 10 ms of a core each in the dev profile: half a minute on two cores, and on a busy machine less than
-/// the two minutes that they may take.
-const SEEDS: u64 = 6000;
+/// About 10 ms of a core each in the dev profile: half a minute at most on two cores, and on a busy machine
+/// less than the two minutes that they may take.
+const SEEDS: u64 = 3000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))

@@ -307,7 +307,9 @@ impl Model {
         }
         let Some(gone) = over.gone else { return };
         let reset = gone == Gone::Reset && (self.resets || over.reset_by_rule);
-        let aborted = self.aborts && over.answered == 0;
+        // Out of descriptors, the gateway lets the connections go that are idle longest (`serve/shortage.rs`);
+        // a request may be on its way.
+        let aborted = self.aborts && (over.answered == 0 || gone == Gone::End);
         let idle = over.quiet_for + Duration::from_millis(100) >= IDLE;
         if reset
             || aborted
