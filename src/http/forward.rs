@@ -19,7 +19,7 @@
 use crate::base::buffer::Buf;
 use crate::base::limits::CONNECTION_OPTIONS_MAX;
 use crate::base::span::Span;
-use crate::http::framing::BodyLength;
+use crate::http::framing::{BodyLength, content_length};
 use crate::http::head::{Request, Response};
 use crate::http::headers::{Field, Fields};
 use crate::http::names::{FieldName, FieldSet};
@@ -164,6 +164,8 @@ pub fn request_head(
     stripped = stripped.with_if(!keep_length, FieldName::ContentLength);
     stripped = stripped.with_if(how.body != BodyLength::Chunked, FieldName::Trailer);
     stripped = stripped.with_if(head.version < Version::Http11, FieldName::Expect);
+    let forwards = max_forwards(request);
+    stripped = stripped.with_if(forwards.is_some(), FieldName::MaxForwards);
 
     Sink::fill(out, |sink| {
         // A request line that passes unchanged is part of the first run; a new Host goes right behind it.
@@ -181,6 +183,11 @@ pub fn request_head(
         put_kept(sink, &head.fields, raw, first, head.bytes, stripped, how.drop_named);
         put_forwarding(sink, request, &how.client);
         put_length(sink, how.body, keep_length);
+        if let Some(forwards) = forwards {
+            sink.put(b"max-forwards: ");
+            sink.number(forwards.saturating_sub(1));
+            sink.put(b"\r\n");
+        }
         match how.upgrade {
             Some(protocol) => put_upgrade(sink, protocol, b""),
             None if wants_trailers(request) => sink.put(b"te: trailers\r\nconnection: te\r\n"),
@@ -430,6 +437,15 @@ fn put_for(sink: &mut Sink<'_>, address: &[u8]) {
     sink.put(if ipv6 { b"for=\"[" } else { b"for=" });
     sink.put(address);
     sink.put(if ipv6 { b"]\"" } else { b"" });
+}
+
+/// How often the request may still be forwarded. Only OPTIONS and TRACE count it (RFC 9110 §7.6.2); a
+/// value that is no number says nothing.
+pub fn max_forwards(request: Request<'_>) -> Option<u64> {
+    if !matches!(request.head.method, Method::Options | Method::Trace) {
+        return None;
+    }
+    content_length(request.field(FieldName::MaxForwards)?).ok()
 }
 
 /// Whether the client can take trailers (RFC 9110 §10.1.4).

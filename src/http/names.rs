@@ -32,6 +32,7 @@ pub enum FieldName {
     IfNoneMatch,
     KeepAlive,
     Location,
+    MaxForwards,
     ProxyAuthenticate,
     ProxyAuthorization,
     ProxyConnection,
@@ -63,7 +64,7 @@ pub enum FieldName {
 }
 
 /// Every name that has a spelling, in the order of the enum.
-const SPELLINGS: [(FieldName, &str); 43] = [
+const SPELLINGS: [(FieldName, &str); 44] = [
     (F::AcceptEncoding, "accept-encoding"),
     (F::Age, "age"),
     (F::Authorization, "authorization"),
@@ -83,6 +84,7 @@ const SPELLINGS: [(FieldName, &str); 43] = [
     (F::IfNoneMatch, "if-none-match"),
     (F::KeepAlive, "keep-alive"),
     (F::Location, "location"),
+    (F::MaxForwards, "max-forwards"),
     (F::ProxyAuthenticate, "proxy-authenticate"),
     (F::ProxyAuthorization, "proxy-authorization"),
     (F::ProxyConnection, "proxy-connection"),
@@ -233,7 +235,7 @@ fn by_length(length: usize) -> &'static [FieldName] {
         9 => &[F::Forwarded, F::XRealIp],
         10 => &[F::Connection, F::KeepAlive, F::SetCookie, F::Tracestate],
         11 => &[F::Traceparent, F::RetryAfter],
-        12 => &[F::ContentType, F::XRequestId, F::ProxyStatus],
+        12 => &[F::ContentType, F::XRequestId, F::ProxyStatus, F::MaxForwards],
         13 => &[F::Authorization, F::CacheControl, F::IfNoneMatch, F::XRewriteUrl],
         14 => &[F::ContentLength, F::XOriginalUrl],
         15 => &[F::AcceptEncoding, F::XForwardedFor, F::GatewayPartial],

@@ -11,6 +11,7 @@ use crate::exchange::reply::{Reply, ReplyText};
 use crate::exchange::template::RenderError;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::{Redirect, Route, Target};
+use crate::http::forward::max_forwards;
 use crate::http::framing::BodyLength;
 use crate::http::{Method, Status, TargetForm, upgrade};
 use crate::policy::{Env, Policy, Verdict};
@@ -95,6 +96,10 @@ async fn walk<R: Runtime>(
     }
     x.timeline.target = Some(core.runtime.now());
     match &route.target {
+        Target::Forward(_) if max_forwards(x.request()) == Some(0) => {
+            settle(incoming, outgoing);
+            last_recipient(core, x, outgoing).await?;
+        }
         Target::Forward(to) => {
             let Way { up, down, watch, .. } = *way;
             let upgrade = upgrade::asked(x.request(), &route.upgrades);
@@ -130,6 +135,20 @@ async fn walk<R: Runtime>(
         }
     }
     Ok(None)
+}
+
+/// Answers an OPTIONS or TRACE that may not be forwarded any more (RFC 9110 §7.6.2). TRACE would show the
+/// client what proxies in front of us added (§9.3.8 warns of it), so that it is not done here.
+async fn last_recipient<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    if x.head.method != Method::Options {
+        return Err(refusal(FaultKind::NotImplemented));
+    }
+    answer::reply(core, x, &NO_CONTENT, outgoing).await;
+    Ok(())
 }
 
 /// Nobody reads the request's body any more: what is here of it is dropped, and if more is to come the

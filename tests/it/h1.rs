@@ -419,6 +419,22 @@ fn an_options_asterisk_is_answered_here_and_asks_no_origin() {
 }
 
 #[test]
+fn a_request_out_of_forwards_ends_here() {
+    let origin = Origin::echo();
+    let gateway = forwarding_to(&origin);
+    let mut client = gateway.connect();
+    client.send("OPTIONS /a HTTP/1.1\r\nHost: test\r\nMax-Forwards: 0\r\n\r\n");
+    client.response_to("OPTIONS").expect(204);
+    client.send("TRACE /a HTTP/1.1\r\nHost: test\r\nMax-Forwards: 0\r\n\r\n");
+    client.response().expect_problem(501);
+    assert_eq!(origin.requests().len(), 0);
+    let mut client = gateway.connect();
+    client.send("OPTIONS /a HTTP/1.1\r\nHost: test\r\nMax-Forwards: 1\r\n\r\n");
+    let seen = client.response_to("OPTIONS").expect(200).text();
+    assert!(seen.contains("max-forwards: 0\r\n"), "{seen}");
+}
+
+#[test]
 fn limits_of_a_listener_can_be_set() {
     let origin = Origin::saying("in");
     let config = format!(

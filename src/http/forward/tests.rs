@@ -59,6 +59,22 @@ fn what_passes_is_copied_as_it_came() {
 }
 
 #[test]
+fn options_and_trace_count_their_hops_and_nothing_else_does() {
+    let sent = |method: &str, value: &str| {
+        plain(&format!("{method} / HTTP/1.1\r\nHost: ex.test\r\nMax-Forwards: {value}\r\n\r\n"))
+    };
+    assert!(sent("OPTIONS", "7").ends_with("\r\nmax-forwards: 6\r\n\r\n"));
+    assert!(sent("TRACE", "010").ends_with("\r\nmax-forwards: 9\r\n\r\n"));
+    assert!(!sent("OPTIONS", "7").contains("Max-Forwards"));
+    for (method, value) in [("GET", "7"), ("OPTIONS", "x"), ("OPTIONS", "-1")] {
+        assert!(
+            sent(method, value).contains(&format!("\r\nMax-Forwards: {value}\r\n")),
+            "{method}"
+        );
+    }
+}
+
+#[test]
 fn hop_by_hop_and_nominated_fields_stay_behind() {
     let raw = "GET / HTTP/1.1\r\nHost: ex.test\r\nA: 1\r\nConnection: x-Foo , Upgrade\r\nX-foo: s \t\r\n\
         Keep-Alive: 5\r\nB: 2\r\nProxy-Connection: x\r\nUpgrade: websocket\r\nTE: gzip\r\n\r\n";
