@@ -3,14 +3,20 @@
 //! Elements are compared by their text, as they would stand in a path: `7` and `"7"` are one. `null` is no
 //! element; an object or an array cannot be one. Neither their number nor the calls at once are ever
 //! unbounded, and the order is that of the array.
+//!
+//! Several elements may share one call (`batch`). The answer is an array then, whose elements are told apart
+//! by a member; what nobody asked for is left out, and what is not there is the failure of its element.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::aggregate::json::{Document, scalar};
+use crate::aggregate::json::{self, Document, Path, Tokens, scalar};
 use crate::aggregate::partial::PartFault;
 use crate::aggregate::reference::Reference;
+use crate::aggregate::select::Selection;
+use crate::aggregate::view;
 
 /// What a part is called for, time and again.
 #[derive(Clone, Debug)]
@@ -21,6 +27,70 @@ pub struct Each {
     pub elements_max: usize,
     /// Calls in flight at once.
     pub at_once: usize,
+    /// How elements share a call; `None`: each has its own.
+    pub batch: Option<Batch>,
+}
+
+/// Several elements in one call.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Elements of one call at most.
+    pub size: usize,
+    /// Which element an element of the answer is for; without `[*]`.
+    pub by: Path,
+    /// What of that is kept, dropped and renamed: the part's own lists.
+    pub shape: Option<Selection>,
+}
+
+impl Each {
+    /// Elements of one call at most.
+    pub fn size(&self) -> usize {
+        self.batch.as_ref().map_or(1, |batch| batch.size)
+    }
+}
+
+impl Batch {
+    /// What an answer, checked before, holds for each element that it was asked for; `None` where it lacks
+    /// one. Of several for one element the last counts, as of members with one name.
+    ///
+    /// # Errors
+    /// The answer is no array.
+    pub fn split<'a>(
+        &self,
+        answer: &'a [u8],
+        asked: &[&[u8]],
+        keep: Option<&Selection>,
+        tokens: &mut Tokens,
+    ) -> Result<Vec<Option<Cow<'a, [u8]>>>, PartFault> {
+        let document = json::index(answer, tokens)?;
+        if document.byte(0) != b'[' {
+            return Err(PartFault::NotArray);
+        }
+        let mut found = HashMap::new();
+        for at in document.elements(0) {
+            let key = self.by.find_in(&document, at);
+            let key = key.and_then(|key| scalar(document.value(key).of(answer)));
+            key.and_then(|key| found.insert(key, at));
+        }
+        let value = |at: &usize| match &self.shape {
+            None => Cow::Borrowed(document.value(*at).of(answer)),
+            Some(shape) => {
+                let mut out = Vec::new();
+                shape.apply(&document, *at, &mut out);
+                Cow::Owned(out)
+            }
+        };
+        let for_one = |element: &&[u8]| found.get(&scalar(element)?).map(value);
+        let mut values: Vec<Option<Cow<'a, [u8]>>> = asked.iter().map(for_one).collect();
+        for value in values.iter_mut().flatten() {
+            let Some(keep) = keep else { break };
+            let mut out = Vec::new();
+            view::cut(value, keep, tokens, &mut out);
+            *value = Cow::Owned(out);
+        }
+        tokens.trim();
+        Ok(values)
+    }
 }
 
 /// The distinct elements, in order of first appearance, as JSON scalars.
@@ -98,7 +168,7 @@ mod tests {
 
     fn found(text: &str, path: &str, elements_max: usize) -> Result<Vec<String>, PartFault> {
         let of = Reference { part: 0, path: Path::parse(path).ok() };
-        let each = Each { of, elements_max, at_once: 1 };
+        let each = Each { of, elements_max, at_once: 1, batch: None };
         let mut tokens = Tokens::default();
         let document = index(text.as_bytes(), &mut tokens).expect("JSON");
         let found = elements(&each, &document)?;
@@ -113,6 +183,29 @@ mod tests {
         assert_eq!(found(text, "[*].u", 2), Err(PartFault::TooMany));
         assert_eq!(found(r#"[{"u":{}}]"#, "[*].u", 9), Err(PartFault::Unfit));
         assert_eq!(found("{}", "x[*]", 9), Ok(Vec::new()));
+    }
+
+    fn split(answer: &str, by: &str, asked: &[&str]) -> Result<Vec<Option<String>>, PartFault> {
+        let batch = Batch { size: 9, by: Path::parse(by).expect("a path"), shape: None };
+        let asked: Vec<&[u8]> = asked.iter().map(|element| element.as_bytes()).collect();
+        let values = batch.split(answer.as_bytes(), &asked, None, &mut Tokens::default())?;
+        let text = |value: Cow<'_, [u8]>| String::from_utf8_lossy(&value).into_owned();
+        Ok(values.into_iter().map(|value| value.map(text)).collect())
+    }
+
+    #[test]
+    fn an_answer_is_split_by_its_key() {
+        let text = |text: &str| Some(text.to_owned());
+        let answer =
+            r#"[{"id":"9"}, 5,{"id" : 7.0},{"no":1},{"id":{}},{"id":"\u0061","n":1.0},{"id":"a"}]"#;
+        let found = split(answer, "id", &["9", "7", "7.0", "\"a\"", "true"]);
+        let expected =
+            [text(r#"{"id":"9"}"#), None, text(r#"{"id" : 7.0}"#), text(r#"{"id":"a"}"#), None];
+        assert_eq!(found, Ok(expected.to_vec()));
+        let nested = split(r#"[{"data":{"ids":[1,2]}}]"#, "data.ids[1]", &["2"]);
+        assert_eq!(nested, Ok(vec![text(r#"{"data":{"ids":[1,2]}}"#)]));
+        assert_eq!(split("[]", "id", &["1"]), Ok(vec![None]));
+        assert_eq!(split(r#"{"1":{"id":1}}"#, "id", &["1"]), Err(PartFault::NotArray));
     }
 
     #[test]

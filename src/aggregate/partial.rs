@@ -37,6 +37,10 @@ pub enum PartFault {
     Pick,
     /// The part is flattened, and its value has no members.
     NotObject,
+    /// The answer to a call for several elements is no array.
+    NotArray,
+    /// The answer to a call for several elements lacks one.
+    Missing,
     /// No connection.
     Connect,
     /// No endpoint may be asked, or a bound of ours is reached.
@@ -74,6 +78,8 @@ impl PartFault {
             Self::TooLarge => "too_large",
             Self::Pick => "pick",
             Self::NotObject => "not_object",
+            Self::NotArray => "not_array",
+            Self::Missing => "missing",
             Self::Connect => "connect",
             Self::Unavailable => "unavailable",
             Self::Reset => "reset",
@@ -293,10 +299,13 @@ mod tests {
             PartFault::TooLarge,
             PartFault::Pick,
             PartFault::NotObject,
+            PartFault::NotArray,
+            PartFault::Missing,
             PartFault::Connect,
             PartFault::Unavailable,
             PartFault::Reset,
             PartFault::Protocol,
+            PartFault::Coding,
             PartFault::Reference,
             PartFault::Dependency,
             PartFault::Unfit,

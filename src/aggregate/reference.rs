@@ -6,6 +6,8 @@
 //! decoded here: the template that takes one knows where it will stand (CONFIG.md rule 6). A plan never
 //! has a cycle: `compile` refuses it.
 
+use std::ops::Range;
+
 use crate::aggregate::each;
 use crate::aggregate::json::{self, Path, Tokens};
 use crate::aggregate::partial::PartFault;
@@ -101,8 +103,8 @@ pub struct Values {
     slots: Vec<Option<Span>>,
     /// Whether a value is missing from a part that failed.
     behind_failure: bool,
-    /// The element that a call is for.
-    each: Option<Span>,
+    /// The elements that one call is for.
+    each: Vec<Span>,
     /// The elements that calls are to be made for.
     elements: Vec<Span>,
     elements_fault: Option<PartFault>,
@@ -160,7 +162,7 @@ impl Values {
         values
     }
 
-    /// How many calls are to be made.
+    /// How many elements calls are to be made for.
     ///
     /// # Errors
     /// There are no elements that calls could be made for.
@@ -173,19 +175,23 @@ impl Values {
         self.elements.get(index).map_or(&[], |span| span.of(&self.text))
     }
 
-    /// The values of the call that is made for one element.
-    pub fn of_element(&self, index: usize) -> Self {
+    /// The values of the call that is made for these elements.
+    pub fn of_elements(&self, indexes: Range<usize>) -> Self {
         let own = self.elements.first().map_or(self.text.len(), |first| first.start as usize);
         let mut text = self.text[..own].to_vec();
-        text.extend_from_slice(self.element(index));
-        let each = Some(Span::new(own, text.len()));
+        let mut each = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            let start = text.len();
+            text.extend_from_slice(self.element(index));
+            each.push(Span::new(start, text.len()));
+        }
         let (slots, behind_failure) = (self.slots.clone(), self.behind_failure);
         Self { text, slots, behind_failure, each, ..Self::default() }
     }
 
     /// As templates take them.
     pub fn view(&self) -> PartValues<'_> {
-        PartValues::Known { text: &self.text, slots: &self.slots, each: self.each }
+        PartValues::Known { text: &self.text, slots: &self.slots, each: &self.each }
     }
 
     /// Why a part whose request cannot be written with these values fails.

@@ -38,6 +38,8 @@ struct Cut {
     otherwise: Box<[u8]>,
     /// Whether that stands in for one element of several.
     of_element: bool,
+    /// Whether an answer has several elements, each of which is cut.
+    batched: bool,
 }
 
 impl View {
@@ -71,7 +73,9 @@ impl View {
                 let whole = part.stand_in();
                 let mut otherwise = Vec::new();
                 cut(whole, &selection, &mut Tokens::default(), &mut otherwise);
-                Cut { selection, otherwise: otherwise.into(), of_element: part.each.is_some() }
+                let batched = part.each.as_ref().is_some_and(|each| each.batch.is_some());
+                let (otherwise, of_element) = (otherwise.into(), part.each.is_some());
+                Cut { selection, otherwise, of_element, batched }
             }));
         }
         Ok(Self { shown, asked: behind(plan, shown), cuts: cuts.into(), on_partial })
@@ -92,8 +96,14 @@ impl View {
         plan.parts[index].is_required() || self.on_partial == OnPartial::Fail
     }
 
-    /// What is kept of a part; `None`: all of it.
+    /// What is kept of an answer of a part; `None`: all of it.
     pub fn selection(&self, index: usize) -> Option<&Selection> {
+        let cut = self.cuts.get(index)?.as_ref().filter(|cut| !cut.batched);
+        cut.map(|cut| &cut.selection)
+    }
+
+    /// What is kept of a part, or of each of its elements; `None`: all of it.
+    pub fn kept(&self, index: usize) -> Option<&Selection> {
         self.cuts.get(index)?.as_ref().map(|cut| &cut.selection)
     }
 

@@ -96,6 +96,8 @@ pub const EACH_ELEMENTS_MAX: usize = 1000;
 pub const EACH_AT_ONCE: usize = 8;
 /// The hard ceiling of `each.at_once`; a request holds as many buffers.
 pub const EACH_AT_ONCE_MAX: usize = 64;
+/// The hard ceiling of `each.batch`: elements in one call. The target with all of them has to fit one buffer.
+pub const EACH_BATCH_MAX: usize = 1000;
 /// Problem document of a part that is passed on. Unit: bytes. RFC 9457 documents have a few lines.
 pub const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 /// Time that a part must have left of its exchange's deadline to be asked at all. Deadlines are met within

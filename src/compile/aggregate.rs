@@ -40,6 +40,10 @@ pub fn compile(
                 Some(each) => Some(each?),
                 None => None,
             };
+            // With several elements in an answer it is these that are shaped.
+            if let Some(batch) = made.each.as_mut().and_then(|each| each.batch.as_mut()) {
+                batch.shape = made.shape.take();
+            }
             Some(made)
         })
     });

@@ -3,11 +3,11 @@
 //! A plan whose parts wait for each other would wait for ever, so that a cycle is never compiled: the error
 //! spells it out and points at each reference of it.
 
-use crate::aggregate::each::Each;
+use crate::aggregate::each::{Batch, Each};
 use crate::aggregate::json::{Path, PathError};
 use crate::aggregate::reference::Reference;
-use crate::compile::codes;
 use crate::compile::report::Report;
+use crate::compile::{codes, shaping};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Span, Text, suggest};
 use crate::exchange::template::{Reference as Placeholder, Template};
@@ -48,6 +48,17 @@ impl<'a> Linker<'a> {
             self.report.push(diagnostic.help(help));
             return None;
         }
+        let batch = self.parts[self.from].each.as_ref().and_then(|each| each.batch.as_ref());
+        if let (Some(batch), Some(place)) = (batch, template.single_element()) {
+            let span = self.report.inside(text, place.start as usize..place.end as usize);
+            let message = "several elements cannot stand here";
+            let diagnostic = Diagnostic::error(codes::BAD_EACH, span, message);
+            let help = "in a target `{each}` joins them by commas and `?id={each*}` repeats a pair; \
+                        in a body `\"{each*}\"` is an array";
+            let diagnostic = diagnostic.also(batch.span, "one call is for so many");
+            self.report.push(diagnostic.help(help));
+            return None;
+        }
         template.bind(|path, place| {
             let at = place.start as usize;
             self.slot(path, text, at..place.end as usize).unwrap_or_else(|| {
@@ -70,7 +81,17 @@ impl<'a> Linker<'a> {
         };
         let place = 0..text.value.len();
         let of = self.reference(inner, text, place, Path::parse)?;
-        Some(Each { of, elements_max: each.elements_max, at_once: each.at_once })
+        let (elements_max, at_once) = (each.elements_max, each.at_once);
+        let batch = match (&each.batch, &each.by) {
+            (Some(batch), Some(by)) => {
+                let by = shaping::read(by, Path::parse_one, self.report)?;
+                Some(Batch { size: batch.value, by, shape: None })
+            }
+            (None, None) => None,
+            // The reader has told that one needs the other.
+            _ => return None,
+        };
+        Some(Each { of, elements_max, at_once, batch })
     }
 
     fn slot(&mut self, path: &str, text: &Text, place: std::ops::Range<usize>) -> Option<usize> {

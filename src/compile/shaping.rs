@@ -84,6 +84,11 @@ pub fn check_flattened(parts: &[config::Part], made: &[Option<Part>], report: &R
         let Some(flatten) = part.shaping.flatten.as_ref().filter(|flatten| flatten.value) else {
             continue;
         };
+        if let Some(each) = &part.each {
+            let message = "an object of answers by element is not flattened: its names are data";
+            let diagnostic = Diagnostic::error(codes::BAD_FLATTEN, flatten.span, message);
+            report.push(diagnostic.also(each.of.span, "the part is called for each of these"));
+        }
         if let Some(otherwise) = part.fallback.as_ref().filter(|value| !value.value.is_object()) {
             let message = "what stands in for a flattened part has members";
             let diagnostic = Diagnostic::error(codes::BAD_FLATTEN, otherwise.span, message);

@@ -167,10 +167,10 @@ fn write_json(value: &serde_json::Value, out: &mut String) {
     }
 }
 
-/// Whether a text is exactly one placeholder of a claim or of a value of another part.
+/// Whether a text is exactly one placeholder of a claim, of a value of another part or of a call's elements.
 fn is_typed(text: &str) -> bool {
     let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or("");
-    let typed = inner.starts_with("part.") || inner.starts_with("jwt.");
+    let typed = inner.starts_with("part.") || inner.starts_with("jwt.") || inner == "each*";
     typed && !inner.contains(['{', '}', '"', '\\'])
 }
 

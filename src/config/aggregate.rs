@@ -60,6 +60,10 @@ pub struct Each {
     pub elements_max: usize,
     /// Calls at once. Default: `EACH_AT_ONCE`.
     pub at_once: usize,
+    /// Elements of one call at most; `None`: each has its own.
+    pub batch: Option<Spanned<usize>>,
+    /// Which member tells the elements of an answer apart; there if `batch` is.
+    pub by: Option<Text>,
 }
 
 /// Methods of a part.
@@ -154,7 +158,7 @@ fn read_each(node: &Node, log: &Log) -> Option<Each> {
     let (elements_max, at_once) = (EACH_ELEMENTS, EACH_AT_ONCE);
     if !matches!(node.kind, Kind::Table(_)) {
         let of = text_of(node, log, "a text or a table")?;
-        return Some(Each { of, elements_max, at_once });
+        return Some(Each { of, elements_max, at_once, batch: None, by: None });
     }
     let reader = Reader::open(&EACH, node, log)?;
     if reader.node("of").is_none() {
@@ -162,7 +166,18 @@ fn read_each(node: &Node, log: &Log) -> Option<Each> {
     }
     let number = |key, usual| reader.integer(key).map_or(usual, |number| number.value as usize);
     let (elements_max, at_once) = (number("max", elements_max), number("at_once", at_once));
-    Some(Each { of: reader.text("of")?, elements_max, at_once })
+    let batch = reader.integer("batch");
+    let batch = batch.map(|size| Spanned::new(size.value as usize, size.span));
+    let by = reader.text("by");
+    let given = |key| reader.node(key).is_some();
+    if let Some(by) = by.as_ref().filter(|_| !given("batch")) {
+        let message = "`by` tells the elements of one answer apart: it needs `batch`";
+        let diagnostic = Diagnostic::error(codes::BAD_PART, by.span, message);
+        log.push(diagnostic.help("write `batch = 50`, or leave `by` out"));
+    } else if given("batch") && !given("by") {
+        reader.missing("by", "name what tells the elements of an answer apart: `by = \"id\"`");
+    }
+    Some(Each { of: reader.text("of")?, elements_max, at_once, batch, by })
 }
 
 /// The body that is the client's.

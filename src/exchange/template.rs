@@ -2,7 +2,8 @@
 //!
 //! A placeholder names where its value comes from: `{jwt.a.b}` a claim, `{path.id}` or `{id}` or
 //! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{client.address}`, `{client.network}`, and in the
-//! parts of a merge `{part.user.id}` a value from another part's answer, handed in as JSON by slot. `{x?}` may be absent,
+//! parts of a merge `{part.user.id}` a value from another part's answer, handed in as JSON by slot,
+//! and `{each}` or `{each*}` the elements that a call is made for. `{x?}` may be absent,
 //! `{x|text}` has a default, `{{` and `}}` are literal braces. Everything is parsed when the
 //! configuration is compiled; filling walks a list of pieces and, outside of JSON, allocates nothing.
 //!
@@ -12,6 +13,7 @@
 //! refused (`RenderError::Unfit`) rather than bent into one, and a missing value is never sent as a
 //! literal. The choice refused: one escaping for all places, which is wrong in each of them.
 
+mod elements;
 mod encode;
 mod parse;
 #[cfg(test)]
@@ -29,6 +31,7 @@ use crate::exchange::client::Client;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::identity::Identity;
 use crate::exchange::params::Params;
+use crate::exchange::template::elements::Elements;
 use crate::exchange::template::encode::{Dots, Text};
 use crate::http::head::Request;
 
@@ -101,7 +104,7 @@ impl Placeholder {
             Source::ClientAddress => Reference::ClientAddress,
             Source::ClientNetwork => Reference::ClientNetwork,
             Source::Part { path, .. } => Reference::Part(path),
-            Source::Each => Reference::Each,
+            Source::Each(_) => Reference::Each,
         }
     }
 }
@@ -116,8 +119,8 @@ enum Source {
     Query(Box<str>),
     Header(Box<str>),
     ClientAddress,
-    /// The element that a call is made for.
-    Each,
+    /// The elements that a call is made for.
+    Each(Elements),
     /// A value of another part, as written behind `part.`; `slot` is given by [`Template::bind`].
     Part {
         path: Box<str>,
@@ -186,8 +189,8 @@ pub enum PartValues<'a> {
         text: &'a [u8],
         /// Where each slot's value lies.
         slots: &'a [Option<Span>],
-        /// Where the element lies that a call is made for, if it is.
-        each: Option<Span>,
+        /// Where the elements lie that a call is made for, if it is.
+        each: &'a [Span],
     },
 }
 
@@ -197,12 +200,6 @@ impl<'a> PartValues<'a> {
         let Self::Known { text, slots, .. } = self else { return None };
         let value = (*slots.get(slot)?)?.of(text);
         Some(value).filter(|value| *value != b"null")
-    }
-
-    /// The element that a call is made for.
-    fn element(self) -> Option<&'a [u8]> {
-        let Self::Known { text, each, .. } = self else { return None };
-        each.map(|span| span.of(text))
     }
 }
 
@@ -355,10 +352,21 @@ impl Template {
     pub fn first_part(&self) -> Option<Span> {
         self.pieces.iter().find_map(|piece| match piece {
             Piece::Value(Placeholder {
-                source: Source::Part { .. } | Source::Each, place, ..
+                source: Source::Part { .. } | Source::Each(_),
+                place,
+                ..
             }) => Some(*place),
             _ => None,
         })
+    }
+
+    /// Where the first `{each}` stands that several elements cannot fill.
+    pub fn single_element(&self) -> Option<Span> {
+        let single = |placeholder: &&Placeholder| match &placeholder.source {
+            Source::Each(elements) => !elements.may_be_several(placeholder.position),
+            _ => false,
+        };
+        self.placeholders().find(single).map(|placeholder| placeholder.place)
     }
 
     /// The template with every value as `0` or its default: a JSON template is well-formed exactly when
@@ -427,10 +435,8 @@ impl Placeholder {
         out: &mut S,
     ) -> Result<(), RenderError> {
         match (&self.source, from.parts) {
-            (Source::Part { .. } | Source::Each, PartValues::Unknown) => return Ok(()),
-            (Source::Each, PartValues::Named) => {
-                return if out.put(b"{each}") { Ok(()) } else { Err(RenderError::Full) };
-            }
+            (Source::Part { .. } | Source::Each(_), PartValues::Unknown) => return Ok(()),
+            (Source::Each(elements), _) => return self.fill_elements(elements, from, dots, out),
             (Source::Part { path, .. }, PartValues::Named) => {
                 let pieces = [b"{part.", path.as_bytes(), b"}"];
                 let written = pieces.iter().all(|piece| out.put(piece));
@@ -441,6 +447,15 @@ impl Placeholder {
         let Some(value) = self.source.value(from)? else {
             return self.fill_absent(dots, out);
         };
+        self.fill_value(value, dots, out)
+    }
+
+    fn fill_value<S: Sink>(
+        &self,
+        value: Found<'_>,
+        dots: &mut Dots,
+        out: &mut S,
+    ) -> Result<(), RenderError> {
         match (&value, self.position) {
             (Found::Claim(value), Position::JsonValue) => return encode::json_claim(value, out),
             (Found::Json(text), Position::JsonValue) => return encode::json_as_it_is(text, out),
@@ -463,7 +478,7 @@ impl Placeholder {
 
     fn fill_absent<S: Sink>(&self, dots: &mut Dots, out: &mut S) -> Result<(), RenderError> {
         let text: &[u8] = match (&self.absent, self.position) {
-            (Absent::Refuse, _) if matches!(self.source, Source::Part { .. } | Source::Each) => {
+            (Absent::Refuse, _) if matches!(self.source, Source::Part { .. } | Source::Each(_)) => {
                 return Err(RenderError::PartMissing);
             }
             (Absent::Refuse, _) => {
@@ -510,7 +525,7 @@ impl Source {
                 let claim = from.identity.and_then(|identity| identity.claim(path));
                 return Ok(claim.filter(|value| !value.is_null()).map(Found::Claim));
             }
-            Self::Each => return Ok(from.parts.element().map(Found::Json)),
+            Self::Each(_) => return Ok(None),
             Self::Part { slot, .. } => return Ok(from.parts.value(*slot).map(Found::Json)),
             Self::Param { index, .. } => {
                 let raw = from.params.value(*index, from.request.path());

@@ -283,7 +283,7 @@ impl Told<'_> {
                     .collect();
                 let by = by.join(" and ");
                 self.line(format_args!("    not in the answer: called because of {by}"));
-            } else if view.selection(index).is_some() {
+            } else if view.kept(index).is_some() {
                 self.line(format_args!("    the view keeps some of it"));
             }
         }
@@ -321,10 +321,16 @@ impl Told<'_> {
             self.line(format_args!("    waits for {}", needs.join(" and ")));
         }
         if let Some(each) = &part.each {
-            self.line(format_args!(
-                "    called once for each distinct element of `{}`, at most {}, {} at once",
-                plan.parts[each.of.part].name, each.elements_max, each.at_once
-            ));
+            let of = &plan.parts[each.of.part].name;
+            let (most, at_once) = (each.elements_max, each.at_once);
+            match each.size() {
+                1 => self.line(format_args!(
+                    "    called once for each distinct element of `{of}`, at most {most}, {at_once} at once"
+                )),
+                size => self.line(format_args!(
+                    "    called for the distinct elements of `{of}`, at most {most}, {size} in one call, {at_once} calls at once"
+                )),
+            }
         }
         let upstream = self.gateway.upstream(part.upstream);
         self.upstream(upstream, route);

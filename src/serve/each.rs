@@ -2,8 +2,11 @@
 //!
 //! The object has a member for each element, named by its text, in the order in which elements come first;
 //! who answers first never shows. At most `at_once` calls are in flight and all share the part's own
-//! timeout. A failed call is its element's `else`; without one it fails the part at once.
+//! timeout. A failed call is its elements' `else`; without one it fails the part at once. Several elements
+//! may share a call (`batch`), which is then failed for all of them or answers some.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::pin::Pin;
 
 use crate::aggregate::{PartFault, Taken, each};
@@ -12,7 +15,7 @@ use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::runtime::Runtime;
 use crate::serve::join::{self, Then};
-use crate::serve::part::{self, Answer, Body, End, Failure, Order};
+use crate::serve::part::{self, Answer, Body, End, Failure, Merging, Order};
 use crate::serve::{Core, Installed};
 
 /// Makes the calls of a part, be it one or one for each element.
@@ -31,15 +34,16 @@ pub async fn ask<R: Runtime>(
         Err(fault) => return failed(fault, Vec::new()),
     };
     let by = x.deadline.min(core.runtime.now() + merging.plan.parts[index].timeout);
-    let call = |element: usize| {
-        let values = order.values.of_element(element);
+    let calls = elements.div_ceil(rule.size());
+    let call = |number: usize| {
+        let values = order.values.of_elements(asked_by(rule, number, elements));
         let order = Order { merging, index, values, by: Some(by) };
         Some(Box::pin(part::ask(core, installed, order, x)))
     };
-    let mut ends: Vec<Option<End>> = Vec::with_capacity(elements);
-    ends.resize_with(elements, || None);
-    // Each place has one call in flight, and takes the next element when it is over.
-    let places = elements.min(rule.at_once);
+    let mut ends: Vec<Option<End>> = Vec::with_capacity(calls);
+    ends.resize_with(calls, || None);
+    // Each place has one call in flight, and makes the next one when it is over.
+    let places = calls.min(rule.at_once);
     let mut at: Vec<usize> = (0..places).collect();
     let mut next = places;
     let mut asked: Vec<Option<Pin<Box<_>>>> = (0..places).map(call).collect();
@@ -47,7 +51,7 @@ pub async fn ask<R: Runtime>(
     join::all(&mut asked, |place, end, asked| {
         let go_on = end.result.is_ok() || excused;
         ends[at[place]] = Some(end);
-        match (go_on, next < elements) {
+        match (go_on, next < calls) {
             (false, _) => Then::Stop,
             (true, false) => Then::GoOn,
             (true, true) => {
@@ -60,7 +64,13 @@ pub async fn ask<R: Runtime>(
     })
     .await;
     drop(asked);
-    together(&order, ends, excused)
+    together(core, &order, rule, ends)
+}
+
+/// The elements that the call of this number is for.
+fn asked_by(rule: &each::Each, number: usize, elements: usize) -> Range<usize> {
+    let first = number * rule.size();
+    first..elements.min(first + rule.size())
 }
 
 fn failed(fault: PartFault, attempts: Vec<Attempt>) -> End {
@@ -68,35 +78,69 @@ fn failed(fault: PartFault, attempts: Vec<Attempt>) -> End {
 }
 
 /// The object of all elements' answers.
-fn together(order: &Order<'_>, ends: Vec<Option<End>>, excused: bool) -> End {
-    let stand_in = order.merging.view.stand_in(order.merging.plan, order.index);
-    let mut attempts = Vec::new();
+fn together<R: Runtime>(
+    core: &Core<R>,
+    order: &Order<'_>,
+    rule: &each::Each,
+    mut ends: Vec<Option<End>>,
+) -> End {
+    let Order { merging: Merging { plan, view, .. }, index, .. } = *order;
+    let (stand_in, excused) = (view.stand_in(plan, index), !view.is_required(plan, index));
+    let elements = order.values.elements().unwrap_or(0);
+    let attempts = ends.iter_mut().flatten().flat_map(|end| end.attempts.drain(..)).collect();
     let mut lines = Vec::new();
     let mut failures = each::Failures::default();
     let mut object = each::Object::default();
-    for (element, end) in ends.into_iter().enumerate() {
+    for (number, end) in ends.into_iter().enumerate() {
         // Without an end: cancelled, because another one's failure is the part's.
-        let Some(End { result, attempts: tries }) = end else { continue };
-        attempts.extend(tries);
-        let name = order.values.element(element);
-        match result {
-            Ok(answer) => {
-                object.add(name, answer_text(&answer).unwrap_or(stand_in));
-                lines.extend_from_slice(&answer.lines);
-            }
+        let Some(End { result, .. }) = end else { continue };
+        let asked: Vec<&[u8]> =
+            asked_by(rule, number, elements).map(|element| order.values.element(element)).collect();
+        let values = match &result {
+            Ok(answer) => answered(core, order, rule, answer, &asked),
             Err(failure) => match failure.part() {
-                Some(fault) if excused => {
-                    failures.add(fault);
-                    object.add(name, stand_in);
-                }
-                _ => return End { result: Err(failure), attempts },
+                Some(fault) if excused => Err(fault),
+                _ => return End { result, attempts },
             },
+        };
+        for (at, element) in asked.iter().enumerate() {
+            let value = values.as_ref().map_err(|fault| *fault).and_then(|values| {
+                values.get(at).and_then(Option::as_deref).ok_or(PartFault::Missing)
+            });
+            match value {
+                Ok(value) => object.add(element, value),
+                Err(fault) if excused => {
+                    failures.add(fault);
+                    object.add(element, stand_in);
+                }
+                Err(fault) => return failed(fault, attempts),
+            }
         }
+        lines.extend(result.into_iter().flat_map(|answer| answer.lines));
     }
     let text = object.finish();
     let taken = Taken::Value(Span::new(0, text.len()));
     let answer = Answer { body: Body::Collected(text), shaped: Vec::new(), taken, lines, failures };
     End { result: Ok(answer), attempts }
+}
+
+/// What one call's answer holds for each element that it was made for; `None` where it lacks one.
+fn answered<'a, R: Runtime>(
+    core: &Core<R>,
+    order: &Order<'a>,
+    rule: &each::Each,
+    answer: &'a Answer,
+    asked: &[&[u8]],
+) -> Result<Vec<Option<Cow<'a, [u8]>>>, PartFault> {
+    let Order { merging: Merging { plan, view, .. }, index, .. } = *order;
+    let text = answer_text(answer);
+    match &rule.batch {
+        None => Ok(vec![Some(Cow::Borrowed(text.unwrap_or(view.stand_in(plan, index))))]),
+        Some(batch) => {
+            let (text, keep) = (text.unwrap_or(b"[]"), view.kept(index));
+            core.shard(|shard| batch.split(text, asked, keep, &mut shard.tokens))
+        }
+    }
 }
 
 /// The text of one answer; `None` when there is nothing.

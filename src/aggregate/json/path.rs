@@ -136,6 +136,11 @@ impl Path {
         self.walk(document).next()
     }
 
+    /// The same inside of the value at `at`; only for a path without `[*]`.
+    pub fn find_in(&self, document: &Document<'_>, at: usize) -> Option<usize> {
+        self.walk(document).descend(0, at)
+    }
+
     /// Every value that the path names in the document, in its order, as its bytes.
     pub fn values<'a>(
         &'a self,

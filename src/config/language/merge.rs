@@ -2,7 +2,7 @@
 //!
 //! Like the rest of the language a key never stands anywhere else.
 
-use crate::base::limits::{EACH_AT_ONCE_MAX, EACH_ELEMENTS_MAX};
+use crate::base::limits::{EACH_AT_ONCE_MAX, EACH_BATCH_MAX, EACH_ELEMENTS_MAX};
 use crate::config::schema::{Key, Section, Shape};
 
 /// What a failed optional part does.
@@ -77,5 +77,16 @@ pub static EACH: Section = Section {
         )
         .or("`100`"),
         Key::new("at_once", Shape::Integer(1, EACH_AT_ONCE_MAX as i64), "Calls at once.").or("`8`"),
+        Key::new(
+            "batch",
+            Shape::Integer(1, EACH_BATCH_MAX as i64),
+            "Elements of one call at most: `{each}` joins them by commas, `?id={each*}` repeats the pair. The answer, or what `pick` takes of it, is an array then.",
+        )
+        .or("a call for each"),
+        Key::new(
+            "by",
+            Shape::Text,
+            "With `batch`: the member that tells the elements of an answer apart, `\"id\"`.",
+        ),
     ],
 };

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::base::span::Span;
+use crate::exchange::template::elements::Elements;
 use crate::exchange::template::{
     Absent, Piece, Placeholder, Position, Source, TemplateKind, encode,
 };
@@ -60,6 +61,8 @@ pub enum TemplateErrorKind {
     },
     /// `{part.…}` where no parts are.
     PartOutside,
+    /// `{each*}` where it is neither the whole value of a pair nor a value in JSON.
+    ElementsUnfit,
     /// `{x?|text}`: absent and default at once.
     AbsentTwice,
     /// The default cannot stand here (a dot segment or a control byte).
@@ -121,6 +124,9 @@ impl fmt::Display for TemplateError {
             }
             TemplateErrorKind::PartOutside => f.write_str(
                 "`{part.…}`, a value of another part's answer, stands in the parts of a `merge` only",
+            ),
+            TemplateErrorKind::ElementsUnfit => f.write_str(
+                "`{each*}` is the whole value of a pair in a query, `?id={each*}`, or a text of its own in a `body`",
             ),
             TemplateErrorKind::AbsentTwice => f.write_str(
                 "`?` and `|` exclude each other: a value with a default is never absent",
@@ -310,10 +316,17 @@ impl Parser<'_> {
                 (name, Absent::Default(escaped))
             }
         };
-        let source = source(name, self.params).map_err(fail)?;
+        let next = inside.as_bytes().get(close + 1).copied();
+        let source = match each(name, self.params) {
+            Some(exploded) => {
+                Elements::at(position, exploded, &self.literal, next).map(Source::Each)
+            }
+            None => source(name, self.params),
+        };
+        let source = source.map_err(fail)?;
         let parts =
             matches!(self.kind, TemplateKind::Target | TemplateKind::Field | TemplateKind::Json);
-        if matches!(source, Source::Part { .. } | Source::Each) && !parts {
+        if matches!(source, Source::Part { .. } | Source::Each(_)) && !parts {
             return Err(fail(TemplateErrorKind::PartOutside));
         }
         self.end_literal();
@@ -333,9 +346,6 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
         return Err(TemplateErrorKind::NameMalformed { name: name.to_owned() });
     }
     let Some((first, behind)) = name.split_once('.') else {
-        if name == "each" && !names_param(name, params) {
-            return Ok(Source::Each);
-        }
         return match SOURCES.iter().find(|source| **source == name) {
             Some(source) if !names_param(name, params) => {
                 Err(TemplateErrorKind::NameMissing { source })
@@ -362,6 +372,16 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
         ("part", "") => missing("part"),
         ("part", path) => Ok(Source::Part { path: path.into(), slot: usize::MAX }),
         (first, _) => Err(TemplateErrorKind::UnknownSource { name: first.to_owned() }),
+    }
+}
+
+/// Whether `name` is that of the elements of a call, and if so, whether with the star.
+fn each(name: &str, params: &[&str]) -> Option<bool> {
+    match name {
+        "each" | "each*" if names_param("each", params) => None,
+        "each" => Some(false),
+        "each*" => Some(true),
+        _ => None,
     }
 }
 

@@ -253,3 +253,67 @@ fn a_full_sink_is_an_error() {
     assert_eq!(template.fill(&inputs, &mut Narrow(2)), Err(RenderError::Full));
     assert_eq!(template.fill(&inputs, &mut Narrow(3)), Ok(()));
 }
+
+fn of_elements(text: &str, kind: TemplateKind, elements: &[&str]) -> Result<String, RenderError> {
+    let (asked, written) = (asked("/", &[], &[]), elements.concat());
+    let mut end = 0;
+    let spans: Vec<Span> = elements
+        .iter()
+        .map(|element| {
+            end += element.len();
+            Span::new(end - element.len(), end)
+        })
+        .collect();
+    let parts = PartValues::Known { text: written.as_bytes(), slots: &[], each: &spans };
+    let request = Request { head: &asked.head, raw: &asked.raw };
+    let inputs =
+        Inputs { request, params: &asked.params, identity: None, client: &asked.client, parts };
+    let mut out = Vec::new();
+    Template::parse(text, kind, &[]).expect("the template is fine").fill(&inputs, &mut out)?;
+    Ok(String::from_utf8(out).expect("text"))
+}
+
+#[test]
+fn elements_are_lists_of_uri_templates_and_arrays_of_json() {
+    let three = ["7", r#""a,b&c=/""#, r#""\u00e9""#];
+    for (text, kind, filled) in [
+        ("/s?x=1&id={each*}", TemplateKind::Target, "/s?x=1&id=7&id=a%2Cb%26c%3D%2F&id=%C3%A9"),
+        (
+            "/s?f[id]={each*}&x",
+            TemplateKind::Target,
+            "/s?f[id]=7&f[id]=a%2Cb%26c%3D%2F&f[id]=%C3%A9&x",
+        ),
+        ("/s?ids={each}&n=2", TemplateKind::Target, "/s?ids=7,a%2Cb%26c%3D%2F,%C3%A9&n=2"),
+        ("/s/{each}/x", TemplateKind::Target, "/s/7,a%2Cb%26c%3D%2F,%C3%A9/x"),
+        (r#"{"ids":{each*}}"#, TemplateKind::Json, r#"{"ids":[7,"a,b&c=/","\u00e9"]}"#),
+    ] {
+        assert_eq!(of_elements(text, kind, &three).as_deref(), Ok(filled), "{text}");
+    }
+    assert_eq!(of_elements("/s/{each}", TemplateKind::Target, &["1"]).as_deref(), Ok("/s/1"));
+    let dots = of_elements("/s/{each}", TemplateKind::Target, &[r#"".""#]);
+    assert_eq!(dots, Err(RenderError::PartUnfit));
+    let dots = of_elements("/s/{each}", TemplateKind::Target, &[r#"".""#, r#"".""#]);
+    assert_eq!(dots.as_deref(), Ok("/s/.,."));
+    let empty = of_elements("/s/{each}", TemplateKind::Target, &["1", r#""""#]);
+    assert_eq!(empty, Err(RenderError::PartMissing));
+}
+
+#[test]
+fn a_repeated_pair_is_whole_and_has_a_name() {
+    for text in [
+        "/{each*}",
+        "/?{each*}",
+        "/?={each*}",
+        "/?a=b{each*}",
+        "/?a={each*}b",
+        "/?{query.n}={each*}",
+    ] {
+        let kind = mistake(TemplateKind::Target, text);
+        assert_eq!(kind, TemplateErrorKind::ElementsUnfit, "{text}");
+    }
+    assert_eq!(mistake(TemplateKind::Json, r#""{each*}""#), TemplateErrorKind::ElementsUnfit);
+    assert_eq!(mistake(TemplateKind::Field, "{each*}"), TemplateErrorKind::ElementsUnfit);
+    let single = |text, kind| Template::parse(text, kind, &[]).expect("fine").single_element();
+    assert_eq!(single("/a?b={each}", TemplateKind::Target), None);
+    assert_eq!(single("x{each}", TemplateKind::Field), Some(Span::new(1, 7)));
+}
