@@ -65,7 +65,7 @@ fn the_reference_page_is_the_one_of_the_language() {
 /// The diagnostics of one file, read as if its folder were the working folder.
 fn config_errors(folder: &Path, name: &str) -> String {
     let around = Folder(folder.to_path_buf());
-    let (config, read) = config::load(Path::new(name), &around);
+    let (config, read) = config::load_with_tests(Path::new(name), &around);
     let (_, diagnostics) = compile(&config, read, &around, 0, &mut LabelBook::default(), None);
     diagnostics.render()
 }

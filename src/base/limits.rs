@@ -331,3 +331,14 @@ pub const ASIDE_MIN: std::time::Duration = std::time::Duration::from_secs(1);
 pub const ASIDE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
 const _: () = assert!(UPSTREAM_RETRIES < ATTEMPTS_MAX, "retries are part of the attempts");
+
+// ---- tests of a configuration ----------------------------------------------------------------------
+
+/// Requests of one `[[test]]`, repeated ones included: enough to spend a large limit, and over in seconds.
+pub const TEST_REQUESTS_MAX: usize = 10_000;
+/// Virtual time that one test may take: the longest duration of the language.
+pub const TEST_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(864_000);
+/// Turns of tasks and moves of the clock in one request of a test; an ordinary request takes about a hundred.
+pub const TEST_TURNS_MAX: u64 = 1_000_000;
+/// Longest message that a test's client or upstream takes. Unit: bytes. Above what any merge can answer.
+pub const TEST_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;

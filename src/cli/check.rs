@@ -28,7 +28,7 @@ pub fn with(path: &Path, json: bool, around: &dyn Surroundings) -> Said {
 
 /// The configuration at `path`, compiled for being looked at, and all that is to be said about it.
 pub(super) fn compiled(path: &Path, around: &dyn Surroundings) -> (Option<Compiled>, Diagnostics) {
-    let (config, found) = config::load(path, around);
+    let (config, found) = config::load_with_tests(path, around);
     // Nothing is counted here, so that any seed does.
     compile(&config, found, around, 0, &mut LabelBook::default(), None)
 }

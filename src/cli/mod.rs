@@ -7,6 +7,7 @@ pub mod demo;
 pub mod explain;
 pub mod openapi;
 pub mod schema;
+pub mod test;
 pub mod version;
 
 use std::ffi::OsString;
@@ -35,11 +36,12 @@ const AFTER_HELP: &str = "\
 First steps:
   ringway demo                                  see it work: three services, one merged call
   ringway check -c ringway.toml                 every mistake in a configuration, with its place
+  ringway test -c ringway.toml                  play its [[test]] tables, without sockets
   ringway explain 'GET http://localhost/users'  which route wins and why, without sending anything
   ringway run -c ringway.toml                   serve
 
 Signals: HUP reloads the configuration, USR1 opens log files again, TERM drains and ends, a second TERM ends at once.
-Exit codes: 0 ok, 1 failed while running, 2 usage, 69 this host cannot run us, 78 configuration.";
+Exit codes: 0 ok, 1 failed while running (or a test failed), 2 usage, 69 this host cannot run us, 78 configuration.";
 
 #[derive(Parser)]
 #[command(name = "ringway", version, about = ABOUT, after_help = AFTER_HELP, max_term_width = 110)]
@@ -55,6 +57,8 @@ enum Command {
     Run(Run),
     /// Check a configuration and print every mistake with file, line and column
     Check(Check),
+    /// Play the [[test]] tables of a configuration, without sockets and on virtual time
+    Test(Test),
     /// Show what would happen to a request: route, policies, upstream calls; nothing is sent
     Explain(Explain),
     /// Print the configuration language: JSON Schema for editors, or a reference page
@@ -122,6 +126,18 @@ struct Check {
     #[command(flatten)]
     from: WhereOrFile,
     /// Print diagnostics as JSON, for editors and pipelines
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Test {
+    #[command(flatten)]
+    from: WhereOrFile,
+    /// Only tests whose names hold this text
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Print outcomes and coverage as JSON
     #[arg(long)]
     json: bool,
 }
@@ -252,6 +268,10 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
             code(control::run(&options, || ()))
         }
         Command::Check(check) => said(check::run(check.from.path().as_deref(), check.json)),
+        Command::Test(Test { from, filter, json }) => {
+            let wishes = test::Wishes { filter: filter.as_deref(), json };
+            said(test::run(from.path().as_deref(), wishes))
+        }
         Command::Explain(explain) => {
             let Explain { request, config, headers, jwt, from } = explain;
             let asked = explain::Asked { headers: &headers, claims: &jwt, from };

@@ -16,6 +16,7 @@ mod report;
 mod route;
 mod shaping;
 mod template;
+mod test;
 mod upstream;
 mod view;
 
@@ -71,6 +72,7 @@ pub fn compile(
     let listeners = listener::compile(config, &report);
     let routes = route::compile(config, &tables, &stock, &report);
     let router = route::router(config, &report);
+    test::check(config, &tables, &report);
     // Behind an error, what seems unused is often what was meant.
     if !report.has_errors() {
         check_unused(config, &tables, &report);

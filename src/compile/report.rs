@@ -70,11 +70,17 @@ impl<'a> Names<'a> {
         if name.value == "none" {
             return false;
         }
+        let known = self.is_known(name, report);
+        let mut used = self.used.borrow_mut();
+        if known && !used.contains(&name.value) {
+            used.push(name.value.clone());
+        }
+        known
+    }
+
+    /// The same for a name that does not make the table used.
+    pub fn is_known(&self, name: &Text, report: &Report) -> bool {
         if self.declared.contains(&name.value) {
-            let mut used = self.used.borrow_mut();
-            if !used.contains(&name.value) {
-                used.push(name.value.clone());
-            }
             return true;
         }
         let near = suggest::nearest(&name.value, self.declared.iter().map(String::as_str));

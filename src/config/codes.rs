@@ -55,6 +55,8 @@ pub const BAD_CORES: &str = "E0123";
 pub const BAD_FIELD: &str = "E0124";
 /// A view of a merge that is for everybody, or for nothing.
 pub const BAD_VIEW: &str = "E0125";
+/// A test that says two things at once, or nothing.
+pub const BAD_TEST: &str = "E0126";
 /// A configuration without routes: every request is answered with 404.
 pub const NO_ROUTES: &str = "W0100";
 /// An admin listener that other machines can reach.

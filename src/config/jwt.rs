@@ -54,6 +54,11 @@ pub enum KeySource {
 pub struct Secret(String);
 
 impl Secret {
+    /// A text that is not to be shown from now on.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The text itself, for the one who checks signatures with it.
     pub fn expose(&self) -> &str {
         &self.0

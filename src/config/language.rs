@@ -12,8 +12,12 @@ use crate::config::defaults::{
 use crate::config::schema::{Key, Section, Shape};
 
 mod merge;
+mod test;
 
 pub use crate::config::language::merge::{EACH, ON_PARTIAL, PASS, VIEW, VIEW_WHEN};
+pub use crate::config::language::test::{
+    FAILURES, TEST, TEST_ANSWER, TEST_EXPECT, TEST_REQUEST, TEST_SENT, TEST_STEP,
+};
 
 /// The whole file.
 pub static ROOT: Section = Section {
@@ -47,7 +51,11 @@ pub static ROOT: Section = Section {
         Key::new("route", Shape::List(&Shape::Table(&ROUTE)), "What is answered, and how."),
         Key::new("admin", Shape::Table(&ADMIN), "The listener for operators."),
         Key::new("observe", Shape::Table(&OBSERVE), "What is written down about requests."),
-        Key::later("test"),
+        Key::new(
+            "test",
+            Shape::List(&Shape::Table(&TEST)),
+            "What `ringway test` plays: requests, and what must come of them.",
+        ),
         Key::later("api_key"),
         Key::later("basic"),
         Key::later("cache"),

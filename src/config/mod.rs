@@ -38,6 +38,7 @@ pub mod shaping;
 pub mod span;
 mod substitute;
 pub mod suggest;
+pub mod test;
 #[cfg(test)]
 mod testing;
 mod tree;
@@ -60,6 +61,7 @@ pub use crate::config::policy::Policies;
 pub use crate::config::route::{Pass, Redirect, Respond, Route, Target};
 pub use crate::config::shaping::Shaping;
 pub use crate::config::span::{FileId, SourceMap, Span, Spanned, Text};
+pub use crate::config::test::Test;
 pub use crate::config::units::{Address, Network, Rate};
 pub use crate::config::upstream::{Balance, Endpoint, Upstream};
 pub use crate::config::view::{View, ViewWhen};
@@ -88,6 +90,8 @@ pub struct Config {
     pub admin: Admin,
     /// What is written down.
     pub observe: Observe,
+    /// Tests, if they were asked for: `run` never does.
+    pub tests: Vec<Test>,
     /// Every name that a table was given, those that could not be read included.
     pub declared: Declared,
 }
@@ -109,14 +113,28 @@ pub struct Declared {
 pub fn load(path: &Path, around: &dyn Surroundings) -> (Config, Diagnostics) {
     let log = Log::new();
     let root = include::load(path, around, &log);
-    read(&root, log)
+    read(&root, Tests::Ignored, log)
+}
+
+/// The same with its tests, whose mistakes are then mistakes of the configuration.
+pub fn load_with_tests(path: &Path, around: &dyn Surroundings) -> (Config, Diagnostics) {
+    let log = Log::new();
+    let root = include::load(path, around, &log);
+    read(&root, Tests::Read, log)
 }
 
 /// The same for texts that are at hand: pairs of name and text; a name that ends in `.json` is JSON.
 pub fn parse(files: &[(&str, &str)], around: &dyn Surroundings) -> (Config, Diagnostics) {
     let log = Log::new();
     let root = include::read(files, around, &log);
-    read(&root, log)
+    read(&root, Tests::Read, log)
+}
+
+/// Whether `[[test]]` is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tests {
+    Read,
+    Ignored,
 }
 
 /// The JSON Schema of the language, for editors.
@@ -140,7 +158,7 @@ Durations are `\"250ms\"`, `\"15s\"`, `\"1m30s\"`; sizes `\"16KiB\"` (1024) or `
 Unknown keys are errors.";
 
 /// From the tree to the types.
-fn read(root: &[Entry], log: Log) -> (Config, Diagnostics) {
+fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
     let broken = log.has_errors();
     let reader = Reader::over(&ROOT, root, Span::whole(FileId(0)), &log);
     let stated = reader.table("default", &DEFAULT).map(|table| Stated::read(&table));
@@ -154,6 +172,11 @@ fn read(root: &[Entry], log: Log) -> (Config, Diagnostics) {
         .iter()
         .filter_map(|node| route::read(node, &stated, &log))
         .collect();
+    let tests = match tests {
+        Tests::Read => tables("test", "a list of tables, `[[test]]`"),
+        Tests::Ignored => &[],
+    };
+    let tests = tests.iter().filter_map(|node| test::read(node, &log)).collect();
     let config = Config {
         workers: workers::read(&reader),
         drain_timeout: reader
@@ -165,6 +188,7 @@ fn read(root: &[Entry], log: Log) -> (Config, Diagnostics) {
         limits: named(&reader, "limit", limit::read),
         default: Stated::default().over(&stated),
         routes,
+        tests,
         admin: reader.node("admin").and_then(|n| admin::read(n, &log)).unwrap_or_default(),
         observe: reader.node("observe").and_then(|n| observe::read(n, &log)).unwrap_or_default(),
         declared: Declared {
@@ -234,6 +258,8 @@ fn check_names(config: &Config, log: &Log) {
         names.push((&route.name.value, route.name.span));
     }
     report_twice(names, "the name", log);
+    let tests = config.tests.iter().map(|test| (test.name.value.as_str(), test.name.span));
+    report_twice(tests.collect(), "the test", log);
     let addresses: Vec<(String, Span)> = config
         .listeners
         .iter()

@@ -105,6 +105,11 @@ impl Simulation {
         self.world.network.bind(address)
     }
 
+    /// Asks `refuses` about each connection to `address` from now on.
+    pub fn guard(&self, address: &Address, refuses: impl Fn() -> bool + 'static) {
+        self.world.network.guard(address, refuses);
+    }
+
     /// Does one thing: polls one ready task, or moves the clock to the next event.
     pub fn step(&self) -> Step {
         let world = &self.world;

@@ -21,9 +21,13 @@ const PORT_MIN: u16 = 32_768;
 #[derive(Default)]
 pub(super) struct Network {
     doors: RefCell<BTreeMap<Address, Vec<Rc<Door>>>>,
+    guards: RefCell<BTreeMap<Address, Guard>>,
     disturbed: RefCell<Disturbed>,
     ports: Cell<u16>,
 }
+
+/// Says of each connection whether it is refused.
+type Guard = Rc<dyn Fn() -> bool>;
 
 /// What the network and the kernel did to connections, beyond delays and short pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +96,10 @@ impl Network {
         Bound { door }
     }
 
+    pub(super) fn guard(&self, address: &Address, refuses: impl Fn() -> bool + 'static) {
+        self.guards.borrow_mut().insert(address.clone(), Rc::new(refuses));
+    }
+
     pub(super) fn disturbed(&self) -> Disturbed {
         *self.disturbed.borrow()
     }
@@ -109,12 +117,16 @@ impl Network {
 /// A connection from `from` to whoever listens at `to`.
 ///
 /// # Errors
-/// Nobody listens there.
+/// Nobody listens there, or a guard refuses.
 pub(super) fn connect(
     world: &Rc<World>,
     from: IpAddr,
     to: &Address,
 ) -> io::Result<SimulatedStream> {
+    let guard = world.network.guards.borrow().get(to).cloned();
+    if guard.is_some_and(|refuses| refuses()) {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     let open: Vec<Rc<Door>> = {
         let doors = world.network.doors.borrow();
         let here = doors.get(to).into_iter().flatten();
