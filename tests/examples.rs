@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use ringway::cli::test;
 use ringway::compile::compile;
 use ringway::config::{self, Surroundings};
 use ringway::observe::plan::LabelBook;
@@ -72,6 +73,94 @@ fn every_example_compiles_without_warnings() {
         let (compiled, found) = compile(&config, found, &Mounts, 0, book, None);
         assert!(compiled.is_some() && found.is_empty(), "{}", found.render());
     }
+}
+
+/// A configuration that is at hand as text, among the secrets of the examples.
+struct Text<'a>(&'a str);
+
+impl Surroundings for Text<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        Mounts.variable(name)
+    }
+
+    fn file(&self, path: &Path, bytes_max: u64) -> io::Result<String> {
+        match path.to_str() {
+            Some("ringway.toml") => Ok(self.0.into()),
+            _ => Mounts.file(path, bytes_max),
+        }
+    }
+
+    fn folder(&self, path: &Path) -> io::Result<Vec<String>> {
+        Mounts.folder(path)
+    }
+}
+
+/// What `ringway test` prints, and its exit code.
+fn played(text: &str) -> (String, u8) {
+    let around = Text(text);
+    let said = test::with(Path::new("ringway.toml"), test::Wishes::default(), &around);
+    (said.out + &said.err, said.code)
+}
+
+/// The fenced blocks of a page: language and text.
+fn blocks(page: &str) -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(path).expect("a page");
+    let fenced = text.split("\n```").skip(1).step_by(2);
+    let block = |text: &str| {
+        let (language, text) = text.split_once('\n')?;
+        Some((language.to_owned(), format!("{text}\n")))
+    };
+    fenced.filter_map(block).collect()
+}
+
+#[test]
+fn the_tests_of_every_example_pass() {
+    let mut with_tests = 0;
+    for (path, text) in &examples() {
+        let (said, code) = played(text);
+        assert_eq!(code, 0, "{}\n{said}", path.display());
+        with_tests += usize::from(said.contains(" passed, 0 failed"));
+    }
+    assert!(with_tests >= 6);
+}
+
+#[test]
+fn the_tests_of_the_readme_pass() {
+    let all: Vec<String> = blocks("README.md")
+        .into_iter()
+        .filter(|(language, _)| language == "toml")
+        .map(|(_, text)| text)
+        .collect();
+    let at = all.iter().position(|text| text.contains("[[listen]]")).expect("a configuration");
+    let tests: String = all.iter().filter(|text| text.starts_with("[[test]]")).cloned().collect();
+    let (said, code) = played(&format!("{}\n{tests}", all[at]));
+    assert!(code == 0 && said.contains("1 passed"), "{said}");
+}
+
+/// The page's first configuration is that of all its tests; one with an output behind it prints just that.
+#[test]
+fn the_tests_of_the_page_about_tests_do_what_it_says() {
+    let all = blocks("docs/testing-configurations.md");
+    let base = all.iter().find(|(language, _)| language == "toml").expect("a configuration");
+    let mut passed = 0;
+    for (index, (language, text)) in all.iter().enumerate() {
+        if language != "toml" || !text.starts_with("[[test]]") {
+            continue;
+        }
+        let (said, code) = played(&format!("{}\n{text}", base.1));
+        match all.get(index + 1).filter(|(language, _)| language == "text") {
+            Some((_, printed)) => {
+                assert_eq!(&said, printed);
+                assert_eq!(code, 1);
+            }
+            None => {
+                assert_eq!(code, 0, "{said}");
+                passed += 1;
+            }
+        }
+    }
+    assert!(passed >= 6);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ringway::cli::explain;
+use ringway::cli::{explain, test};
 use ringway::compile::compile;
 use ringway::config::{self, Surroundings};
 use ringway::observe::plan::LabelBook;
@@ -26,6 +26,14 @@ const CONFIG_ERRORS: Family =
 
 /// What would happen to a request; `gateway.conf` is the configuration of all.
 const EXPLAIN: Family = Family { folder: "explain", inputs: &["ask"], output: explanation };
+
+/// What `ringway test` prints.
+const TESTS: Family = Family { folder: "tests", inputs: &["toml"], output: tested };
+
+#[test]
+fn every_outcome_of_a_test_is_worded_as_agreed() {
+    TESTS.check();
+}
 
 #[test]
 fn every_explanation_is_worded_as_agreed() {
@@ -88,6 +96,13 @@ fn explanation(folder: &Path, name: &str) -> String {
     let path = Path::new("gateway.conf");
     let asked = explain::Asked { headers: &headers, claims: &claims, from };
     let said = explain::with(path, request, asked, &around);
+    format!("{}{}exit code {}\n", said.out, said.err, said.code)
+}
+
+/// What `ringway test` says.
+fn tested(folder: &Path, name: &str) -> String {
+    let around = Folder(folder.to_path_buf());
+    let said = test::with(Path::new(name), test::Wishes::default(), &around);
     format!("{}{}exit code {}\n", said.out, said.err, said.code)
 }
 

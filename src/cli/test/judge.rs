@@ -50,8 +50,8 @@ pub(super) fn judge(expect: &Expect, seen: &Seen) -> Vec<String> {
 fn behind(seen: &Seen) -> String {
     let text = |name: &str| seen.line.get(name).and_then(Value::as_str);
     match (text("fault"), text("reason")) {
-        (Some(fault), Some(reason)) => format!(" ({fault}: {reason})"),
-        (Some(fault), None) => format!(" ({fault})"),
+        (Some(fault), Some(reason)) if fault != reason => format!(" ({fault}: {reason})"),
+        (Some(fault), _) => format!(" ({fault})"),
         _ => String::new(),
     }
 }

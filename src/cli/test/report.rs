@@ -82,8 +82,11 @@ impl Report<'_> {
     fn tell_coverage(&self, out: &mut String) {
         let [asked, routes, met, branches] = self.coverage.counts();
         let of = if self.filter.is_some() { ", by these tests alone" } else { "" };
-        let _ =
-            writeln!(out, "covered: {asked} of {routes} routes, {met} of {branches} branches{of}");
+        let _ = write!(out, "covered: {asked} of {routes} {}", word(routes, "route"));
+        if branches > 0 {
+            let _ = write!(out, ", {met} of {branches} {}", word(branches, "branch"));
+        }
+        let _ = writeln!(out, "{of}");
         for missing in self.coverage.missing() {
             let route = &self.config.routes[missing.route];
             let place = place(self.sources, route.span);
@@ -124,6 +127,14 @@ impl Report<'_> {
             },
         });
         format!("{all:#}\n")
+    }
+}
+
+fn word(count: usize, one: &str) -> String {
+    match (count, one) {
+        (1, one) => one.to_owned(),
+        (_, "branch") => "branches".to_owned(),
+        (_, one) => format!("{one}s"),
     }
 }
 
