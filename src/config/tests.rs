@@ -106,3 +106,14 @@ fn a_template_is_pointed_into() {
     let span = diagnostics.sources.inside(target, at..at + 7);
     assert_eq!(diagnostics.sources.slice(span), "jwt.sub");
 }
+
+#[test]
+fn tests_are_read_only_for_those_who_ask() {
+    let text = "[[listen]]\naddress = \"127.0.0.1:1\"\n[[route]]\nmatch = \"/\"\nrespond = {}\n[[test]]\nnmae = 1";
+    let around = World::default().file("ringway.toml", text);
+    let path = Path::new("ringway.toml");
+    let (config, found) = load(path, &around);
+    assert!(found.is_empty() && config.tests.is_empty(), "{}", found.render());
+    let (_, found) = load_with_tests(path, &around);
+    assert!(found.has_errors());
+}

@@ -176,3 +176,67 @@ fn secrets_never_appear_in_messages() {
     assert_eq!(code, 78);
     assert!(!format!("{stdout}{stderr}").contains("0123456789abcdef"), "{stdout}{stderr}");
 }
+
+const TESTS: &str = r#"
+[[test]]
+name = "the dashboard is one call"
+request = { send = "GET api.example.com/dashboard", jwt = { sub = "42" } }
+upstream = { user = { body = { name = "Ada" } } }
+expect = { status = 200, body = '{"user":{"name":"Ada"}}' }
+
+[[test]]
+name = "everything else goes on"
+request = { send = "GET /x" }
+upstream = { user = { status = 404 } }
+expect = { status = 404 }
+"#;
+
+#[test]
+fn tests_that_pass_are_0_and_open_nothing() {
+    // Where the configuration listens somebody is already, and at its endpoint nobody.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let folder = folder(&format!("{CONFIG}{TESTS}").replace(":8080", &format!(":{port}")));
+    let before = fs::read_dir(folder.path()).unwrap().count();
+    let (code, stdout, stderr) = ringway(folder.path(), &["test"]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.contains("ok   the dashboard is one call\n"), "{stdout}");
+    assert!(stdout.contains("\n2 passed, 0 failed\ncovered: 2 of 2 routes"), "{stdout}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
+    taken.set_nonblocking(true).unwrap();
+    assert!(taken.accept().is_err());
+}
+
+#[test]
+fn a_test_that_fails_is_1_and_says_where() {
+    let folder = folder(
+        &format!("{CONFIG}{TESTS}")
+            .replace("expect = { status = 404 }", "expect = { status = 200 }"),
+    );
+    let (code, stdout, _) = ringway(folder.path(), &["test", "ringway.toml"]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("FAIL everything else goes on\n  --> ringway.toml:"), "{stdout}");
+    let (code, stdout, _) = ringway(folder.path(), &["test", "--filter", "dashboard"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("\n1 passed, 0 failed\n") && stdout.contains("alone"), "{stdout}");
+    let (code, stdout, _) = ringway(folder.path(), &["test", "--json", "-c", "ringway.toml"]);
+    let said: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &said["passed"], &said["failed"]), (1, &1.into(), &1.into()));
+    assert_eq!(said["tests"][1]["told"][0], "status: expected 200, but it is 404");
+    assert_eq!(said["covered"]["routes"], 2);
+}
+
+#[test]
+fn a_mistake_in_a_test_is_78_for_check_and_test() {
+    let folder = folder(
+        &format!("{CONFIG}{TESTS}").replace("user = { status = 404 }", "usr = { status = 404 }"),
+    );
+    for command in ["check", "test"] {
+        let (code, _, stderr) = ringway(folder.path(), &[command]);
+        assert_eq!(code, 78);
+        assert!(stderr.contains("did you mean `user`?"), "{stderr}");
+    }
+    // What would be served is not touched by it: `run` reads as `export` does.
+    let (code, _, stderr) = ringway(folder.path(), &["export", "openapi"]);
+    assert_eq!(code, 0, "{stderr}");
+}

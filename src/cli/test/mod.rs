@@ -62,7 +62,7 @@ pub fn with(path: &Path, wishes: Wishes<'_>, around: &dyn Surroundings) -> Said 
         let told = play(&mut house, spent, test, &mut game);
         let received = if told.is_empty() { Vec::new() } else { received_lines(&game.received) };
         spent = game.spent;
-        outcomes.push(Outcome { name: test.name.value.clone(), span: test.span, told, received });
+        outcomes.push(Outcome { name: shown(&test.name.value), span: test.span, told, received });
     }
     let sources = &house.found.sources;
     let report =

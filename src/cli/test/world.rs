@@ -23,6 +23,7 @@ use crate::cli::test::house::{route_of, token};
 use crate::cli::test::message::{Message, Wire};
 use crate::cli::test::origin::{self, Received, Script};
 use crate::config::test::{Content, Request, Step, Test};
+use crate::config::units::shown_duration;
 use crate::gateway::Gateway;
 use crate::observe::access_log::{AccessLog, LogPage};
 use crate::observe::metrics::CoreMetrics;
@@ -179,7 +180,10 @@ impl World {
                 return Err(format!("ended after {TEST_TURNS_MAX} turns without an answer"));
             }
             if self.simulation.now().since(Instant::ORIGIN) > TEST_TIME_MAX {
-                return Err(format!("ended after {TEST_TIME_MAX:?} of virtual time"));
+                return Err(format!(
+                    "ended after {} of virtual time",
+                    shown_duration(TEST_TIME_MAX)
+                ));
             }
         }
         // What belongs to the request is over: its record is written, cancelled calls are gone.
