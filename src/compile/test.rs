@@ -44,6 +44,5 @@ fn check_fault(fault: &Text, report: &Report) {
     let message = format!("`{}` is not a fault of the access log", fault.value);
     let diagnostic = Diagnostic::error(codes::UNKNOWN_NAME, fault.span, message);
     let near = suggest::nearest(&fault.value, names());
-    let all: Vec<&str> = names().collect();
-    report.push(diagnostic.suggest(near, "").note(format!("valid here: {}", all.join(", "))));
+    report.push(diagnostic.suggest(near, "").help("the access log's `fault`, or `none`"));
 }
