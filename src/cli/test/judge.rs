@@ -172,7 +172,7 @@ fn judge_sent(upstream: &Text, wanted: &[Sent], seen: &Seen, told: &mut Vec<Stri
     for sent in wanted {
         let fits = |received: &&Received| is_line(&sent.line, received);
         let exact = |received: &&Received| fits(received) && differences(sent, received).is_empty();
-        let at = left.iter().position(|one| exact(one)).or(left.iter().position(|one| fits(one)));
+        let at = left.iter().position(exact).or_else(|| left.iter().position(fits));
         let Some(at) = at else {
             told.push(format!(
                 "sent to `{name}`: expected {}, but there is no such request",
