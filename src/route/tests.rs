@@ -200,6 +200,24 @@ fn a_name_that_an_origin_may_read_as_another_route_is_refused() {
 }
 
 #[test]
+fn a_slash_more_or_less_is_refused_only_where_a_route_beside_it_would_take_the_request() {
+    let beta = Condition { place: Place::Header, name: "x-beta".into(), test: Test::Present };
+    for (place, asked) in [
+        ("/a/{x}/a/{*rest}", "/a/a/a"),
+        ("/a/{x}/a/", "/a/a/a"),
+        ("/a/{x}/a", "/a/a/a/"),
+    ] {
+        let mut patterns = vec![pattern(0, place), pattern(1, "/{*rest}")];
+        patterns[0].conditions = vec![beta.clone()];
+        let (router, _) = Router::build(patterns).expect("no clash");
+        let line = format!("GET h{asked}");
+        assert_eq!(find(&router, &line), Some(1), "{place}: its condition does not hold");
+        let (found, _) = find_with(&router, &line, "x-beta: 1\r\n");
+        assert_eq!(found, Found::PathRefused(PathFault::LookAlike), "{place}");
+    }
+}
+
+#[test]
 fn a_look_alike_that_no_route_takes_is_missing() {
     assert_eq!(find_with(&router(&["/admin"]), "GET h/Admin", "").0, Found::Missing);
 }

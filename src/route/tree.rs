@@ -96,6 +96,12 @@ impl Tree {
         alike.is_some_and(|only| only.as_deref() != Some(text))
     }
 
+    /// Whether a slash more makes the path that ends here the path of a route that fits but for its method.
+    fn has_longer(&self, request: Request<'_>) -> bool {
+        let slash = self.literals.get(&b""[..]);
+        any_fits(&self.rests, request) || slash.is_some_and(|slash| any_fits(&slash.ends, request))
+    }
+
     /// The best route of this host.
     pub(super) fn find(&self, search: &mut Search<'_>) -> Option<RouteId> {
         let known = search.params.len();
@@ -110,8 +116,7 @@ impl Tree {
         if depth == search.scratch.segments.len() {
             let route = choose(&self.ends, search);
             // `/admin` under a less specific route, beside `/admin/` or `/admin/{*rest}`.
-            let longer = !self.rests.is_empty() || self.literals.contains_key(&b""[..]);
-            search.look_alike |= route.is_none() && longer;
+            search.look_alike |= route.is_none() && self.has_longer(search.request);
             return route;
         }
         let text = search.scratch.text(depth, search.path);
@@ -135,17 +140,31 @@ impl Tree {
         let route = choose(&self.rests, search);
         // `/admin/` under a less specific route, beside `/admin`.
         let last = depth + 1 == search.scratch.segments.len();
-        search.look_alike |= route.is_none() && last && raw.is_empty() && !self.ends.is_empty();
+        search.look_alike |=
+            route.is_none() && last && raw.is_empty() && any_fits(&self.ends, search.request);
         let route = route?;
         search.params.push(Span { start: raw.start, end: search.path.len() as u32 });
         Some(route)
     }
 }
 
+impl End {
+    /// Whether it fits but for its method.
+    fn fits(&self, request: Request<'_>) -> bool {
+        self.conditions.iter().all(|condition| condition.holds(request))
+    }
+}
+
+/// Whether one fits but for its method. One whose conditions do not hold asks nothing of this request, so
+/// that a path that reads like its own is no danger.
+fn any_fits(ends: &[End], request: Request<'_>) -> bool {
+    ends.iter().any(|end| end.fits(request))
+}
+
 /// The first that fits in full; the methods of those that fit otherwise are noted.
 fn choose(ends: &[End], search: &mut Search<'_>) -> Option<RouteId> {
     for end in ends {
-        if !end.conditions.iter().all(|condition| condition.holds(search.request)) {
+        if !end.fits(search.request) {
             continue;
         }
         let (method, text) = (search.request.head.method, search.request.method_text());
