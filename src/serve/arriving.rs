@@ -83,9 +83,12 @@ impl Begun {
             drop(weighed);
             let whole = self.unpacked(core)?;
             let room = whole.bytes.spare();
-            // Something is there to read: this ends at once.
-            let read = slot.within(until, connection.stream.read(whole.bytes, room)).await;
-            let Ok((Ok(1..), bytes)) = read else { return None };
+            // Something is there to read: this ends at once, unless the deadline passes in between.
+            let bytes = match slot.within(until, connection.stream.read(whole.bytes, room)).await {
+                Ok((Ok(1..), bytes)) => bytes,
+                Ok(_) => return None,
+                Err(_) => return self.refused(core, FaultKind::RequestTimeout),
+            };
             if parse::may_be_whole(bytes.data(), whole.seen, &limits) {
                 return Some(Arrived { bytes, ..whole });
             }

@@ -168,7 +168,7 @@ async fn serve_one<R: Runtime>(
 
 /// Why no head was read.
 enum Unread {
-    /// The client closed, or kept silent, before its request began.
+    /// The client closed before its request began.
     Gone,
     /// Only a part of it is here: what waits for the rest must not hold all that an exchange does.
     Begun(Begun),
@@ -193,8 +193,10 @@ async fn read_head<R: Runtime>(
         let until = x.timeline.begun + listener.head_timeout;
         let room = bytes.spare();
         match slot.within(until, connection.stream.read(bytes, room)).await {
-            Ok((Ok(0) | Err(_), _)) | Err(_) => return Err(Unread::Gone),
+            Ok((Ok(0) | Err(_), _)) => return Err(Unread::Gone),
             Ok((Ok(_), filled)) => bytes = filled,
+            // It had begun, for there was something to read: only this core was too slow.
+            Err(_) => return Err(Unread::Refused(refusal(FaultKind::RequestTimeout))),
         }
         seen = 0;
     }
@@ -304,13 +306,17 @@ async fn linger<R: Runtime>(core: &Core<R>, connection: &Downstream<R>, slot: &S
 }
 
 fn fault_of_head(error: &HeadError) -> Fault {
-    let kind = match error {
+    refusal(match error {
         HeadError::Malformed(_) => FaultKind::HttpRequestError,
         HeadError::TooLarge | HeadError::TooManyFields => FaultKind::HeadTooLarge,
         HeadError::TargetTooLong => FaultKind::TargetTooLong,
         HeadError::Version => FaultKind::VersionRefused,
         HeadError::NotImplemented => FaultKind::NotImplemented,
         HeadError::Expectation => FaultKind::ExpectationRefused,
-    };
+    })
+}
+
+/// A head that is not taken is its client's fault, and is not tried anywhere.
+fn refusal(kind: FaultKind) -> Fault {
     Fault { kind, side: Side::Downstream, again: Again::Never }
 }

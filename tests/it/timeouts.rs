@@ -48,6 +48,23 @@ fn a_head_that_drips_is_held_to_the_same_deadline() {
     dripping.join().unwrap();
 }
 
+/// A deadline so short that it passes anywhere: before a byte is read, or between two of them.
+#[test]
+fn a_head_that_has_begun_is_answered_wherever_its_deadline_passes() {
+    let origin = Origin::saying("never");
+    let gateway = forwarding(&origin, "timeout = { head = \"1ms\" }", "", "");
+    for _ in 0..200 {
+        let mut client = gateway.connect();
+        client.send("GET /");
+        for _ in 0..10 {
+            client.send_perhaps("x");
+        }
+        client.response().expect_problem(408);
+        client.expect_close();
+    }
+    assert_eq!(origin.requests().len(), 0);
+}
+
 #[test]
 fn a_connection_without_a_request_is_closed_in_silence() {
     let origin = Origin::saying("x");
