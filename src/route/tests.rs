@@ -202,11 +202,9 @@ fn a_name_that_an_origin_may_read_as_another_route_is_refused() {
 #[test]
 fn a_slash_more_or_less_is_refused_only_where_a_route_beside_it_would_take_the_request() {
     let beta = Condition { place: Place::Header, name: "x-beta".into(), test: Test::Present };
-    for (place, asked) in [
-        ("/a/{x}/a/{*rest}", "/a/a/a"),
-        ("/a/{x}/a/", "/a/a/a"),
-        ("/a/{x}/a", "/a/a/a/"),
-    ] {
+    for (place, asked) in
+        [("/a/{x}/a/{*rest}", "/a/a/a"), ("/a/{x}/a/", "/a/a/a"), ("/a/{x}/a", "/a/a/a/")]
+    {
         let mut patterns = vec![pattern(0, place), pattern(1, "/{*rest}")];
         patterns[0].conditions = vec![beta.clone()];
         let (router, _) = Router::build(patterns).expect("no clash");
