@@ -184,3 +184,34 @@ fn bytes(answer: &Answer, head_only: bool) -> Vec<u8> {
     }
     out.into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_for_its_method_its_path_and_any_query_it_does_not_name() {
+        let fits = |method: Option<&str>, target: &str, asked: &str| {
+            let key = Line { method: method.map(str::to_owned), target: target.to_owned() };
+            super::fits(&key, "GET", asked)
+        };
+        for (method, target, asked) in [
+            (None, "/a", "/a"),
+            (Some("GET"), "/a", "/a?x=1"),
+            (None, "/a?x=1", "/a?x=1"),
+            (None, "/a/*", "/a/b/c?x=1"),
+            (None, "/*", "/"),
+        ] {
+            assert!(fits(method, target, asked), "{target} {asked}");
+        }
+        for (method, target, asked) in [
+            (Some("POST"), "/a", "/a"),
+            (None, "/a", "/a/"),
+            (None, "/a?x=1", "/a?x=2"),
+            (None, "/a?x=1", "/a"),
+            (None, "/a/*", "/a"),
+        ] {
+            assert!(!fits(method, target, asked), "{target} {asked}");
+        }
+    }
+}
