@@ -170,6 +170,47 @@ fn every_example_begins_with_what_it_shows() {
     }
 }
 
+/// The fenced TOML of docs/aggregation.md as whole configurations: a merge alone stands on a route, a view beside
+/// the last merge that has what it keeps.
+fn blocks_of_the_page() -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/aggregation.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let mut before = String::from(
+        "[[listen]]\naddress = \"127.0.0.1:8080\"\n[jwt.idp]\nsecret = \"0123456789abcdef0123456789abcdef\"\n",
+    );
+    for name in ["user", "team", "order", "shop", "notif", "news", "mail"] {
+        before += &format!("[upstream.{name}]\nendpoints = [\"10.0.0.1:80\"]\n");
+    }
+    let mut last = String::new();
+    let toml = page.split("\n```toml\n").skip(1).filter_map(|behind| behind.split("\n```").next());
+    toml.map(|block| {
+        let whole = match block {
+            route if route.starts_with("[[route]]") => format!("{before}{route}\n"),
+            merge if merge.starts_with("[route.merge]") => {
+                format!("{before}[[route]]\nmatch = \"GET /\"\njwt = \"idp\"\n{merge}\n")
+            }
+            view => format!("{last}{view}\n"),
+        };
+        if whole.contains("\nuser ") && whole.contains("\nunread ") {
+            last = whole.clone();
+        }
+        whole
+    })
+    .collect()
+}
+
+#[test]
+fn every_example_of_the_page_on_aggregation_is_valid() {
+    let blocks = blocks_of_the_page();
+    assert!(blocks.len() >= 13, "only {} examples", blocks.len());
+    for text in blocks {
+        let (config, found) = config::parse(&[("aggregation.toml", &text)], &Mounts);
+        let book = &mut LabelBook::default();
+        let (compiled, found) = compile(&config, found, &Mounts, 0, book, None);
+        assert!(compiled.is_some() && !found.has_errors(), "{text}{}", found.render());
+    }
+}
+
 #[test]
 fn the_same_in_json_means_the_same() {
     let toml = "[[listen]]\naddress = \"0.0.0.0:1\"\n[[route]]\nmatch = \"/a\"\nrespond = { status = 204 }";

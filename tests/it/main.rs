@@ -14,6 +14,7 @@ mod bodies;
 mod buffering;
 mod cli;
 mod codings;
+mod dashboard;
 mod demo;
 mod drain;
 mod edge;
