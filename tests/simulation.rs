@@ -165,6 +165,13 @@ fn an_origins_bytes_give_the_same_wherever_they_are_cut() {
     }
 }
 
+#[test]
+fn a_merge_is_the_same_whoever_answers_first_and_in_whatever_pieces() {
+    for seed in 0..300 {
+        differential::merge_answers(seed);
+    }
+}
+
 /// Connections put together from good and bad pieces, cut at a few places that their seed chooses.
 #[test]
 fn connections_made_of_anything_give_the_same_wherever_they_are_cut() {

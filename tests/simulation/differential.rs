@@ -53,7 +53,34 @@ endpoints = ["10.8.0.1:80"]
 [[route]]
 match = "/{*rest}"
 forward = "one"
+[[route]]
+match = "GET /merge"
+[route.merge]
+user   = { get = "one /user", keep = ["name", "team"] }
+orders = { get = "one /orders?of={part.user.id}", pick = "items", drop = "[*].note" }
+shops  = { get = "one /shops/{each}", each = { of = "{part.orders[*].shop}", at_once = 2 }, keep = "name", else = {} }
+people = { get = "one /people?id={each*}", each = { of = "{part.orders[*].by}", batch = 2, at_once = 2, by = "id" }, else = 0 }
+more   = { get = "one /more", flatten = true }
+lost   = { get = "one /lost", else = [] }
 "#;
+
+/// What the origin of the merge says, by target; anything else is a 503.
+const MERGED: &[(&str, &str)] = &[
+    ("/user", r#"{"id":42,"name":"Ada","secret":1,"team":{"id": 1.0}}"#),
+    (
+        "/orders?of=42",
+        r#"{"items":[{"shop":7,"by":"a","note":{}},{"shop":"x/y","by":"b"},{"shop":7,"by":"c"},{"shop":1,"by":"d"}]}"#,
+    ),
+    ("/shops/7", r#"{"id":7,"name":"Ink"}"#),
+    ("/shops/x%2Fy", r#"{"name" : "Tea"}"#),
+    ("/people?id=a&id=b", r#"[{"id":"b","n":2},{"id":"a","n":1}]"#),
+    ("/people?id=c&id=d", r#"[{"id":"d","n":4},{"id":"z"}]"#),
+    ("/more", r#"{"at":"now", "user":0}"#),
+];
+
+const MERGED_ANSWER: &str = r#"{"user":{"name":"Ada","team":{"id": 1.0}},"orders":[{"shop":7,"by":"a"},{"shop":"x/y","by":"b"},{"shop":7,"by":"c"},{"shop":1,"by":"d"}],"shops":{"7":{"name":"Ink"},"x/y":{"name":"Tea"},"1":{}},"people":{"a":{"id":"a","n":1},"b":{"id":"b","n":2},"c":0,"d":{"id":"d","n":4}},"at":"now","lost":[]}"#;
+
+const MERGED_PARTIAL: &str = "shops;status;failed=1, people;missing;failed=1, lost;status";
 
 struct Nothing;
 
@@ -156,7 +183,7 @@ struct Bench {
 
 /// One connection at the origin.
 struct Seen {
-    stream: SimulatedStream,
+    stream: Rc<SimulatedStream>,
     bytes: Vec<u8>,
     messages: Vec<Message>,
     reading: Option<(Head, Body)>,
@@ -314,7 +341,7 @@ fn collect(host: &Simulated, bound: Bound, seen: &Rc<RefCell<Vec<Seen>>>) {
     let seen = seen.clone();
     host.spawn(async move {
         while let Some(Ok(stream)) = listener.accept().await {
-            let (bytes, messages) = (Vec::new(), Vec::new());
+            let (stream, bytes, messages) = (Rc::new(stream), Vec::new(), Vec::new());
             seen.borrow_mut().push(Seen { stream, bytes, messages, reading: None, closed: false });
         }
     });
@@ -492,6 +519,48 @@ pub fn origin_bytes(data: &[u8], closes: bool, cuts: impl Iterator<Item = usize>
         let cut = answered(&pieces, closes);
         same(data, &pieces, compare_answered(&whole, &cut), &whole, &cut);
     }
+}
+
+/// What the origin says to the request for a merge's part.
+fn merged_reply(first: &str) -> Vec<u8> {
+    let target = first.split(' ').nth(1).unwrap_or("");
+    let known = MERGED.iter().find(|(known, _)| *known == target);
+    let (status, body) = known.map_or(("503 Down", "down"), |(_, body)| ("200 OK", body));
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// A merge with references, `each`, batches and parts that fail: in whatever order the origin answers, and in
+/// whatever pieces its answers come, the client gets the same bytes.
+pub fn merge_answers(seed: u64) {
+    let (bench, mut dice) = (Bench::new(), Rng::new(seed));
+    bench.put(&bench.client, b"GET /merge HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let mut open: Vec<(usize, Vec<u8>)> = Vec::new();
+    loop {
+        bench.simulation.settle();
+        while let Some(index) = bench.asked() {
+            let first = bench.origin.borrow()[index].messages.last().map(|one| one.first.clone());
+            open.push((index, merged_reply(&first.unwrap_or_default())));
+        }
+        if open.is_empty() {
+            break;
+        }
+        let chosen = dice.below(open.len() as u32) as usize;
+        let (index, left) = &mut open[chosen];
+        // Whole in one case of three.
+        let most = if dice.below(3) == 0 { left.len() } else { left.len().min(40) };
+        let piece: Vec<u8> = left.drain(..1 + dice.below(most as u32) as usize).collect();
+        let stream = bench.origin.borrow()[*index].stream.clone();
+        bench.put(&stream, &piece);
+        if left.is_empty() {
+            open.swap_remove(chosen);
+        }
+    }
+    bench.client.shutdown_write();
+    let outcome = bench.finish(&mut None);
+    let [answer] = &outcome.answers[..] else { panic!("seed {seed}: {outcome:#?}") };
+    assert_eq!(String::from_utf8_lossy(&answer.body), MERGED_ANSWER, "seed {seed}");
+    assert_eq!(answer.field("gateway-partial"), Some(MERGED_PARTIAL), "seed {seed}");
 }
 
 /// A few places to cut at that the bytes themselves choose, for fuzzing.
