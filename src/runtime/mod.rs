@@ -3,6 +3,7 @@
 //! Everything above is generic over [`Runtime`], so that the whole data plane can run on a simulated
 //! network and clock. Rooms above never ask a clock or a socket for anything but through this trait.
 
+pub mod caught;
 pub mod clock;
 pub mod deadline;
 pub mod descriptors;
@@ -135,6 +136,9 @@ pub trait Listener: 'static {
     /// As the kernel reports them: out of descriptors, connection aborted.
     fn accept(&self) -> impl Future<Output = Option<io::Result<Self::Stream>>>;
 
-    /// Ends the accept in flight and all later ones.
+    /// Ends the accept in flight and all later ones; nobody accepts at this address any more.
     fn stop(&self);
+
+    /// The same for this core alone: others that share the socket go on.
+    fn leave(&self);
 }

@@ -9,8 +9,6 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, Canceller};
@@ -19,6 +17,7 @@ use monoio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use crate::base::address::Address;
 use crate::base::buffer::Buf;
 use crate::base::time::{Instant, Wall};
+use crate::runtime::caught::Caught;
 use crate::runtime::clock;
 use crate::runtime::fairness::Turns;
 use crate::runtime::probe::Driver;
@@ -72,6 +71,7 @@ impl Runtime for Uring {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        // monoio does not catch a task's panic.
         monoio::spawn(Caught { task });
     }
 
@@ -91,25 +91,6 @@ impl Runtime for Uring {
                 Ok(Socket::new(Io::Unix(stream), None))
             }
         }
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// A task whose panic ends the task and not the thread (monoio does not catch it).
-    struct Caught<F> {
-        #[pin]
-        task: F,
-    }
-}
-
-impl<F: Future<Output = ()>> Future for Caught<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let task = self.project().task;
-        let poll = std::panic::AssertUnwindSafe(|| task.poll(cx));
-        // The panic hook has already told what and where; the task's state is dropped with it.
-        std::panic::catch_unwind(poll).unwrap_or(Poll::Ready(()))
     }
 }
 
@@ -332,6 +313,25 @@ impl Acceptor {
         let stopped = std::cell::Cell::new(false);
         Ok(Self { io, canceller, stopped, turns: Turns::default() })
     }
+
+    /// The kernel stops to take connections at once; closing alone waits for this core's next turn, and one
+    /// that ends has none.
+    #[expect(unsafe_code, reason = "shutdown(2) on a descriptor we own")]
+    fn refuse(&self) {
+        let fd = match &self.io {
+            AcceptIo::Tcp(listener) => listener.as_raw_fd(),
+            AcceptIo::Unix(listener) => listener.as_raw_fd(),
+        };
+        // SAFETY: the descriptor is open as long as `self`.
+        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+    }
+
+    /// Ends the accept in flight.
+    fn end(&self) {
+        self.stopped.set(true);
+        let canceller = self.canceller.take();
+        *self.canceller.borrow_mut() = canceller.cancel();
+    }
 }
 
 impl Listener for Acceptor {
@@ -363,19 +363,17 @@ impl Listener for Acceptor {
         }
     }
 
-    #[expect(unsafe_code, reason = "shutdown(2) on a descriptor we own")]
     fn stop(&self) {
-        self.stopped.set(true);
-        let fd = match &self.io {
-            AcceptIo::Tcp(listener) => listener.as_raw_fd(),
-            AcceptIo::Unix(listener) => listener.as_raw_fd(),
-        };
-        // The kernel stops to take connections at once; closing alone waits for this core's next turn,
-        // and one that ends has none.
-        // SAFETY: the descriptor is open as long as `self`.
-        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
-        let canceller = self.canceller.take();
-        *self.canceller.borrow_mut() = canceller.cancel();
+        self.refuse();
+        self.end();
+    }
+
+    fn leave(&self) {
+        // Every core has a TCP socket of its own; a Unix socket is one for all of them.
+        if matches!(self.io, AcceptIo::Tcp(_)) {
+            self.refuse();
+        }
+        self.end();
     }
 }
 

@@ -8,12 +8,14 @@ pub mod boot;
 pub mod mailbox;
 
 use std::cell::{Cell, RefCell};
+use std::panic;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::address::Address;
 use crate::base::limits::CONNECTIONS_PER_CORE_MAX;
 use crate::base::time::Instant;
+use crate::runtime::caught::Caught;
 use crate::runtime::{Listener, Runtime};
 use crate::serve::Core;
 use crate::serve::proxy_header::Refused;
@@ -61,8 +63,16 @@ impl<R: Runtime> Worker<R> {
         Self { core, ear, doors, connections_max, accepting, ticks }
     }
 
-    /// Works until told to stop, or until drained.
+    /// Works until told to stop, or until drained. A panic of its own ends it, too, but not before all that
+    /// it held is given back.
     pub async fn run(self, listeners: Vec<NewListener<R::Bound>>) {
+        if let Err(panic) = (Caught { task: self.work(listeners) }).await {
+            self.give_back().await;
+            panic::resume_unwind(panic);
+        }
+    }
+
+    async fn work(&self, listeners: Vec<NewListener<R::Bound>>) {
         let core = &self.core;
         core.runtime.spawn(core.deadlines.clone().sweep(core.runtime.clone()));
         self.listen(listeners);
@@ -113,6 +123,25 @@ impl<R: Runtime> Worker<R> {
             core.runtime.sleep_until(core.runtime.now() + TICK).await;
         }
         self.end();
+    }
+
+    /// Closes what a worker that died holds: the tasks of its connections and of its accepts would keep
+    /// their sockets open for ever, and the kernel would go on to give clients to one on which nobody answers.
+    async fn give_back(&self) {
+        let core = &self.core;
+        core.stopping.set(true);
+        core.draining.set(true);
+        for door in self.doors.take() {
+            door.listener.leave();
+        }
+        let until = core.runtime.now() + CUT_SHORT_WITHIN;
+        let is_holding = || core.connections.get() > 0 || self.accepting.get() > 0;
+        while is_holding() && core.runtime.now() < until {
+            core.deadlines.elapse_all();
+            core.runtime.sleep_until(core.runtime.now() + TICK).await;
+        }
+        // What was closed last is closed with the next turn of the event loop.
+        core.runtime.sleep_until(core.runtime.now() + TICK).await;
     }
 
     fn end(&self) {

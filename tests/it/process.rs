@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use crate::support::eventually;
 use crate::support::gateway::{Folder, Gateway, gateway, ringway};
 use crate::support::origin::Origin;
-use crate::support::wire::request;
+use crate::support::wire::{Wire, request};
 
 const RESPOND: &str = "[[route]]\nmatch = \"/\"\nrespond = { status = 200, body = \"in\" }\n";
 
@@ -28,13 +28,31 @@ fn a_worker_that_panics_is_replaced_and_both_serve() {
     let config = format!("workers = 2\n{RESPOND}");
     let told = trigger.display().to_string();
     let gateway = gateway(&config).environment("RINGWAY_TEST_WORKER_DIES", &told).start();
-    gateway.get("/").expect(200);
+    let mut kept: Vec<Wire> = (0..20).map(|_| gateway.connect()).collect();
+    for client in &mut kept {
+        client.get("/", &[]).expect(200);
+    }
     fs::write(&trigger, "").unwrap();
     eventually("the worker to be replaced", || {
         gateway.metric("ringway_worker_restarts_total", &[]) == 1.0
     });
-    let stderr = gateway.stderr();
-    assert!(stderr.contains("died: it panicked") && stderr.contains("runs again"), "{stderr}");
+    eventually("both to be told", || {
+        let stderr = gateway.stderr();
+        stderr.contains("died: it panicked") && stderr.contains("runs again")
+    });
+    // Its clients were let go, those of the other worker are served, and nobody is left waiting.
+    let mut open = 0;
+    for mut client in kept {
+        client.send_perhaps(request("GET", "/", &[], b""));
+        match client.try_response("GET") {
+            Ok(response) => {
+                response.expect(200);
+                open += 1;
+            }
+            Err(why) => assert!(!why.contains("nothing came"), "{why}"),
+        }
+    }
+    assert!(open > 0 && open < 20, "both workers had clients: {open} were kept");
     eventually("/readyz to say 200", || gateway.admin("/readyz").status == 200);
     let served = |worker: &str| gateway.metric("ringway_worker_requests_total", &[worker]);
     let before = [served("worker=\"0\""), served("worker=\"1\"")];
@@ -42,6 +60,10 @@ fn a_worker_that_panics_is_replaced_and_both_serve() {
         gateway.get("/").expect(200);
         served("worker=\"0\"") > before[0] && served("worker=\"1\"") > before[1]
     });
+    // No socket of the dead worker is left, to which the kernel would give a third of all clients.
+    for _ in 0..60 {
+        gateway.get("/").expect(200);
+    }
 }
 
 #[test]

@@ -258,4 +258,8 @@ impl Listener for SimulatedListener {
     fn stop(&self) {
         self.bound.door.close();
     }
+
+    fn leave(&self) {
+        self.bound.door.close();
+    }
 }
