@@ -125,14 +125,7 @@ impl Values {
         for reference in references {
             let outcome = outcome(reference.part);
             let text = plan.parts[reference.part].text(outcome);
-            let found = match &reference.path {
-                // The text was checked before, so that it has an index.
-                Some(path) => json::index(text, tokens).ok().and_then(|document| {
-                    path.find(&document).map(|at| document.value(at).of(text))
-                }),
-                None => Some(text),
-            };
-            let found = found.filter(|value| *value != b"null");
+            let found = find(reference, text, tokens);
             values.behind_failure |= found.is_none() && matches!(outcome, PartOutcome::Failed(_));
             values.slots.push(found.map(|value| {
                 let start = values.text.len();
@@ -160,6 +153,25 @@ impl Values {
             tokens.trim();
         }
         values
+    }
+
+    /// Whether the request of the part at `index` can never be written, whatever the others answer: the one at
+    /// `needed`, which has ended, lacks a value that it requires.
+    pub fn are_lost(
+        plan: &Plan,
+        index: usize,
+        needed: usize,
+        outcome: PartOutcome<'_>,
+        tokens: &mut Tokens,
+    ) -> bool {
+        let part = &plan.parts[index];
+        let text = plan.parts[needed].text(outcome);
+        let requires = |slot| part.templates().any(|template| template.requires(slot));
+        let lost = part.references.iter().enumerate().any(|(slot, reference)| {
+            reference.part == needed && requires(slot) && find(reference, text, tokens).is_none()
+        });
+        // For no elements nothing is requested, so that nothing is required.
+        lost && part.each.is_none()
     }
 
     /// How many elements calls are to be made for.
@@ -204,6 +216,18 @@ impl Values {
             RenderError::Missing { .. } | RenderError::Unfit => PartFault::Internal,
         }
     }
+}
+
+/// The value that a reference names in a part's text; a `null` is none.
+fn find<'a>(reference: &Reference, text: &'a [u8], tokens: &mut Tokens) -> Option<&'a [u8]> {
+    let found = match &reference.path {
+        // The text was checked before, so that it has an index.
+        Some(path) => json::index(text, tokens)
+            .ok()
+            .and_then(|document| path.find(&document).map(|at| document.value(at).of(text))),
+        None => Some(text),
+    };
+    found.filter(|value| *value != b"null")
 }
 
 #[cfg(test)]

@@ -348,6 +348,14 @@ impl Template {
         }
     }
 
+    /// Whether it cannot be filled without the value of this slot.
+    pub fn requires(&self, slot: usize) -> bool {
+        self.placeholders().any(|placeholder| {
+            let own = matches!(placeholder.source, Source::Part { slot: own, .. } if own == slot);
+            own && matches!(placeholder.absent, Absent::Refuse)
+        })
+    }
+
     /// Where the first `{part.…}` stands in the text, if there is one.
     pub fn first_part(&self) -> Option<Span> {
         self.pieces.iter().find_map(|piece| match piece {

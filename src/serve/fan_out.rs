@@ -165,7 +165,14 @@ async fn ask_all<R: Runtime>(
         }
         ended.insert(index);
         let mut then = Then::GoOn;
-        for next in waiting.iter().filter(|next| plan.parts[*next].needs().is_within(ended)) {
+        // One that is required and can never be asked does not wait for the rest: the answer fails now.
+        let is_lost = |next: usize| {
+            let outcome = referred(ends[index].as_ref());
+            let lost = |tokens: &mut _| Values::are_lost(plan, next, index, outcome, tokens);
+            view.is_required(plan, next) && core.shard(|shard| lost(&mut shard.tokens))
+        };
+        let is_ready = |next: usize| plan.parts[next].needs().is_within(ended) || is_lost(next);
+        for next in waiting.iter().filter(|next| is_ready(*next)) {
             let ended = |needed: usize| referred(ends[needed].as_ref());
             let values = core.shard(|shard| Values::gather(plan, next, ended, &mut shard.tokens));
             asked[next] = part(next, values);

@@ -482,3 +482,30 @@ orders = { get = "order /orders", keep = ["[0]"] }
     assert_eq!(gateway.get("/dashboard").expect(200).text(), expected);
     assert_eq!(user.requests().len(), 20);
 }
+
+#[test]
+fn a_required_part_that_can_never_be_asked_fails_the_answer_before_the_others_are_there() {
+    let user = Origin::saying(r#"{"name":"Ada"}"#);
+    let order = Origin::saying("[]");
+    // Nothing would end before the route's own timeout, whose answer is a 504.
+    let silent = Origin::silent();
+    let route = |timeout: &str, rest: &str| {
+        format!(
+            r#"
+[[route]]
+match = "GET /dashboard"
+timeout = "{timeout}"
+
+[route.merge]
+user   = {{ get = "user /user" }}
+slow   = {{ get = "notif /slow" }}
+orders = {{ get = "order /orders?a={{part.user.id{rest}}}&b={{part.slow.id}}" }}
+"#
+        )
+    };
+    let gateway = merging(&route("60s", ""), &user, &order, &silent);
+    gateway.get("/dashboard").expect_problem(502);
+    assert!(order.requests().is_empty());
+    let gateway = merging(&route("500ms", "?"), &user, &order, &silent);
+    gateway.get("/dashboard").expect_problem(504);
+}
