@@ -52,6 +52,12 @@ impl<'a> Merged<'a> {
         self.len
     }
 
+    /// Length of what may be followed by more parts: all of it but the brace at the end. What parts that are
+    /// absent add later never changes a byte of it. Unit: bytes.
+    pub fn open_len(&self) -> usize {
+        self.len - self.pieces().last().map_or(0, <[u8]>::len)
+    }
+
     /// Never: a document has its braces.
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -283,6 +289,30 @@ mod tests {
         ];
         let expected = r#"{"x":2,"\u0079":3,"\ud800":4,"b":null,"z":1}"#;
         assert_eq!(document(&plan, &outcomes), expected);
+    }
+
+    #[test]
+    fn parts_that_come_later_change_nothing_in_front_of_them() {
+        let plan = flattened(&[("a", true), ("b", false), ("c", true), ("d", false), ("e", true)]);
+        let values = [
+            PartOutcome::Value(br#"{"x":1,"d":0}"#),
+            PartOutcome::Value(b"2"),
+            PartOutcome::Value(br#"{"x":7,"y":[],"b":3}"#),
+            PartOutcome::Empty,
+            PartOutcome::Value(br#"{"y":0,"z":1,"x":{}}"#),
+        ];
+        let whole = document(&plan, &values);
+        assert_eq!(whole, r#"{"x":1,"b":2,"y":[],"d":null,"z":1}"#);
+        let mut lengths = Vec::new();
+        for ended in 0..=values.len() {
+            let mut outcomes = [PartOutcome::Absent; 5];
+            outcomes[..ended].copy_from_slice(&values[..ended]);
+            let members = Members::of(&plan, &outcomes, &mut Tokens::default());
+            let open = merge(&plan, &outcomes, &members).open_len();
+            assert_eq!(document(&plan, &outcomes)[..open], whole[..open]);
+            lengths.push(open);
+        }
+        assert_eq!(lengths, [0, 6, 12, 19, 28, 34]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod reference;
 pub mod request;
 pub mod select;
+pub mod stream;
 pub mod view;
 
 pub use crate::aggregate::merge::{Members, Merged, merge};

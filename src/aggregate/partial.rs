@@ -194,7 +194,7 @@ pub fn failures<'a>(outcomes: &'a [PartOutcome<'_>]) -> impl Iterator<Item = Par
 }
 
 /// Why a part failed, and for how many of its elements if it is called for several.
-fn failure(outcome: &PartOutcome<'_>) -> Option<(PartFault, Option<u32>)> {
+pub(super) fn failure(outcome: &PartOutcome<'_>) -> Option<(PartFault, Option<u32>)> {
     match outcome {
         PartOutcome::Failed(fault) => Some((*fault, None)),
         PartOutcome::Several(_, failures) => Some((failures.first?, Some(failures.count))),

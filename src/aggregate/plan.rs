@@ -30,6 +30,10 @@ pub struct Plan {
     pub pass: Pass,
     /// Whether answers get an entity tag, and conditions on it are honoured.
     pub etag: bool,
+    /// Whether answers go out while optional parts are still asked.
+    pub stream: bool,
+    /// Whether answers tell how long each part took.
+    pub server_timing: bool,
     /// The parts that wait for others.
     waiting: PartSet,
     /// The parts that others refer to.
@@ -128,6 +132,8 @@ impl Plan {
             parts: parts.into(),
             pass,
             etag: false,
+            stream: false,
+            server_timing: false,
             waiting: PartSet::EMPTY,
             referred: PartSet::EMPTY,
         };
@@ -289,7 +295,7 @@ impl Part {
     }
 
     /// The bytes that stand for the part in the document, and for others that refer to it.
-    pub(super) fn text<'a>(&'a self, outcome: PartOutcome<'a>) -> &'a [u8] {
+    pub fn text<'a>(&'a self, outcome: PartOutcome<'a>) -> &'a [u8] {
         match outcome {
             PartOutcome::Value(text) | PartOutcome::Several(text, _) => text,
             PartOutcome::Empty | PartOutcome::Failed(_) | PartOutcome::Absent => {

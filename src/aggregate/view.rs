@@ -117,14 +117,19 @@ impl View {
     /// a part is cut like the part.
     pub fn show<'a>(&'a self, outcomes: &mut [PartOutcome<'a>]) {
         for (index, outcome) in outcomes.iter_mut().enumerate() {
-            let cut = self.cuts.get(index).and_then(Option::as_ref);
-            *outcome = match (*outcome, cut) {
-                _ if !self.shown.contains(index) => PartOutcome::Absent,
-                (PartOutcome::Empty | PartOutcome::Failed(_), Some(cut)) if !cut.of_element => {
-                    PartOutcome::Value(&cut.otherwise)
-                }
-                (other, _) => other,
-            };
+            *outcome = self.show_one(index, *outcome);
+        }
+    }
+
+    /// The same of one part.
+    pub fn show_one<'a>(&'a self, index: usize, outcome: PartOutcome<'a>) -> PartOutcome<'a> {
+        let cut = self.cuts.get(index).and_then(Option::as_ref);
+        match (outcome, cut) {
+            _ if !self.shown.contains(index) => PartOutcome::Absent,
+            (PartOutcome::Empty | PartOutcome::Failed(_), Some(cut)) if !cut.of_element => {
+                PartOutcome::Value(&cut.otherwise)
+            }
+            (other, _) => other,
         }
     }
 }

@@ -107,6 +107,9 @@ pub const PART_TIME_MIN: std::time::Duration = std::time::Duration::from_millis(
 pub const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Nesting of one part's JSON. Deeper documents are refused so that no parser can be made to recurse.
 pub const JSON_DEPTH_MAX: usize = 128;
+/// The value of Server-Timing; parts that would make it longer are left out. Unit: bytes. `PARTS_MAX` parts with
+/// names of a hundred bytes; a head of ours fits a buffer with it.
+pub const SERVER_TIMING_BYTES_MAX: usize = 4096;
 /// Attempts recorded of one exchange: every part tried as often as allowed.
 pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
 

@@ -55,10 +55,10 @@ pub fn compile(
     }
     let names = |list: &[Text]| list.iter().map(|name| name.value.as_str().into()).collect();
     let pass = Pass { headers: names(&route.pass.headers), query: names(&route.pass.query) };
-    let etag = route.etag;
     made.map(|parts| {
         let mut plan = Plan::new(parts, pass);
-        plan.etag = etag;
+        (plan.etag, plan.stream, plan.server_timing) =
+            (route.etag, route.stream, route.server_timing);
         plan
     })
 }

@@ -57,9 +57,13 @@ pub const BAD_FIELD: &str = "E0124";
 pub const BAD_VIEW: &str = "E0125";
 /// A test that says two things at once, or nothing.
 pub const BAD_TEST: &str = "E0126";
+/// Something that an answer which goes out early cannot have.
+pub const BAD_STREAM: &str = "E0127";
 /// A configuration without routes: every request is answered with 404.
 pub const NO_ROUTES: &str = "W0100";
 /// An admin listener that other machines can reach.
 pub const ADMIN_OPEN: &str = "W0101";
 /// A pattern of `include` that matches no file.
 pub const INCLUDES_NOTHING: &str = "W0102";
+/// A streamed answer that never begins before its end.
+pub const STREAM_WAITS: &str = "W0103";

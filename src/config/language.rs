@@ -471,6 +471,10 @@ pub static ROUTE: Section = Section {
             "Of a `forward`: protocols that clients may leave HTTP for; `\"none\"` for none.",
         )
         .or("`[default]`"),
+        Key::new("stream", Shape::Boolean, "Sends the answer of a `merge` as it becomes ready, once every required part has ended well; clients may ask for a line or an event for each part.")
+            .or("`false`"),
+        Key::new("server_timing", Shape::Boolean, "Tells in `server-timing` how long each part of a `merge` took.")
+            .or("`false`"),
         Key::new("pass", Shape::Table(&PASS), "What of the client's request goes to the parts of a `merge`."),
         Key::new("view", Shape::Named(&Shape::Table(&VIEW)), "What kinds of clients get of a `merge`. The first that fits holds, in the order of the file; without one the whole answer."),
         Key::new("on_partial", Shape::Choice(ON_PARTIAL), "What a failed optional part of a `merge` does: `answer` puts its `else` in its place and names it in `gateway-partial`, `fail` makes the answer a 502.")

@@ -36,6 +36,7 @@ pub mod schema;
 mod secret;
 pub mod shaping;
 pub mod span;
+mod stream;
 mod substitute;
 pub mod suggest;
 pub mod test;

@@ -13,6 +13,7 @@ use crate::config::matching::{self, Match, When};
 use crate::config::policy::{Policies, Stated};
 use crate::config::reader::{Reader, text_of};
 use crate::config::span::{Span, Spanned, Text};
+use crate::config::stream;
 use crate::config::tree::{Entry, Kind, Log, Node};
 use crate::config::units::shown_duration;
 use crate::config::view::{self, View};
@@ -34,6 +35,10 @@ pub struct Route {
     pub pass: Pass,
     /// Whether a merged answer has an entity tag. Default: no.
     pub etag: bool,
+    /// Whether a merged answer goes out while optional parts are still asked. Default: no.
+    pub stream: bool,
+    /// Whether a merged answer tells how long each part took. Default: no.
+    pub server_timing: bool,
     /// What kinds of clients get of a merge, in the order of the file.
     pub views: Vec<View>,
     /// What a failed optional part of a merge does: `answer` or `fail`. Default: `answer`.
@@ -106,7 +111,8 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
         view::read(entries, entry.key.span, log)
     });
     let on_partial = reader.choice("on_partial");
-    let etag = reader.boolean("etag");
+    let is_set = |key| reader.boolean(key).is_some_and(|word| word.value);
+    let (etag, stream, server_timing) = (is_set("etag"), is_set("stream"), is_set("server_timing"));
     if target.as_ref().is_some_and(|target| !matches!(target, Target::Merge(_))) {
         refuse_merge_keys(&reader);
     }
@@ -126,6 +132,9 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
     }
     if let Some(Target::Merge(parts)) = &target {
         check_timeouts(parts, &policies, log);
+        if stream {
+            stream::check(&reader, parts, etag, on_partial.as_ref().map(|word| word.value));
+        }
     }
     if let (Some(matches), Some(target)) = (&matches, &target) {
         connect::check(&reader, matches, target);
@@ -135,7 +144,9 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
         name: name.unwrap_or_else(|| matches.text.clone()),
         when: when.unwrap_or_default(),
         pass: pass.unwrap_or_default(),
-        etag: etag.is_some_and(|etag| etag.value),
+        etag,
+        stream,
+        server_timing,
         views: views.unwrap_or_default(),
         on_partial: on_partial.map_or(defaults::ON_PARTIAL, |word| word.value),
         span: node.span,
@@ -147,9 +158,8 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
 
 /// Keys that mean something beside `merge` only.
 fn refuse_merge_keys(reader: &Reader<'_>) {
-    for entry in
-        ["pass", "view", "on_partial", "etag"].into_iter().filter_map(|key| reader.entry(key))
-    {
+    let keys = ["pass", "view", "on_partial", "etag", "stream", "server_timing"];
+    for entry in keys.into_iter().filter_map(|key| reader.entry(key)) {
         let key = entry.key.value.as_str();
         let message = match key {
             "pass" => "`pass` means nothing here: it is for the parts of a `merge`".to_owned(),

@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::aggregate::{OnPartial, Part, Plan, request};
+use crate::aggregate::{OnPartial, Part, Plan, View, request};
 use crate::base::buffer::BufferPool;
 use crate::base::name::Name;
 use crate::exchange::Exchange;
@@ -263,6 +263,9 @@ impl Told<'_> {
             ));
         }
         self.views(merge, chosen);
+        if plan.stream {
+            self.streamed(plan, view);
+        }
         if view.on_partial == OnPartial::Fail {
             self.line(format_args!("  an optional part that fails makes the answer a 502"));
         }
@@ -287,6 +290,25 @@ impl Told<'_> {
                 self.line(format_args!("    the view keeps some of it"));
             }
         }
+    }
+
+    /// When the head of a streamed answer goes out.
+    fn streamed(&mut self, plan: &Plan, view: &View) {
+        let required = view.asked().iter().filter(|index| view.is_required(plan, *index));
+        let required: Vec<String> =
+            required.map(|index| format!("`{}`", plan.parts[index].name)).collect();
+        match required.as_slice() {
+            [] => self.line(format_args!("  streamed: the head goes out at once")),
+            required => self.line(format_args!(
+                "  streamed: the head goes out when {} answered well",
+                match required {
+                    [one] => format!("{one} has"),
+                    several => format!("{} have", several.join(" and ")),
+                }
+            )),
+        }
+        self.line(format_args!("  then each part when all before it are here"));
+        self.line(format_args!("  lines or events, part by part, if `accept` names them"));
     }
 
     /// Which views there are, and which one this request gets.

@@ -54,6 +54,11 @@ impl Merge {
             vary.extend_from_slice(name.as_bytes());
         };
         let mut known: Vec<&str> = Vec::new();
+        if plan.stream {
+            // It decides the form.
+            known.push("accept");
+            put("accept");
+        }
         let conditions = views.iter().flat_map(|client| &client.conditions);
         for condition in conditions.filter(|condition| condition.place == Place::Header) {
             if !known.contains(&&*condition.name) {

@@ -171,6 +171,14 @@ impl<'a> Request<'a> {
         let mut named = fields.filter(|field| field.name.of(self.raw).eq_ignore_ascii_case(name));
         named.next().map(|field| field.value.of(self.raw))
     }
+
+    /// Every value of a field by name, as [`Request::field_named`] finds the first.
+    pub fn all_named(&self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let raw = self.raw;
+        let fields = self.head.fields.iter().filter(|field| field.id != FieldName::LookAlike);
+        let named = fields.filter(move |field| field.name.of(raw).eq_ignore_ascii_case(name));
+        named.map(move |field| field.value.of(raw))
+    }
 }
 
 /// A response head with its bytes.

@@ -3,6 +3,7 @@
 //! Heads are spans into the buffer they were received in: a field that passes unchanged is never copied
 //! but onto the wire. This room never guesses: framing that is ambiguous in any way is refused.
 
+pub mod accept;
 pub mod chars;
 pub mod coding;
 pub mod date;

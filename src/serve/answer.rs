@@ -153,6 +153,23 @@ pub async fn send_pieces<'p, R: Runtime>(
     outgoing.write(out).await
 }
 
+/// The head of a local response whose body follows, of a length that is not known yet.
+///
+/// # Errors
+/// The core's budget of buffers is spent.
+pub fn streamed_head<R: Runtime>(
+    core: &Core<R>,
+    x: &Exchange,
+    local: &Local<'_>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<Buf, Fault> {
+    let mut out = core.buffer()?;
+    let framing = outgoing.frame(local.status, BodyLength::Chunked);
+    let secs = core.runtime.wall().as_secs();
+    head(&mut out, x, local, framing, outgoing.version, outgoing.keep_alive, secs);
+    Ok(out)
+}
+
 /// Writes the head of a local response. It always fits: every line of it is bounded far below a buffer.
 fn head(
     out: &mut Buf,
@@ -181,6 +198,9 @@ fn head(
     if let (BodyLength::Exact(bytes), false) = (framing, local.status.0 == 204) {
         put(b"\r\ncontent-length: ");
         put(number.format(bytes).as_bytes());
+    }
+    if framing == BodyLength::Chunked {
+        put(b"\r\ntransfer-encoding: chunked");
     }
     match (keep_alive, version) {
         (false, _) => put(b"\r\nconnection: close\r\n"),

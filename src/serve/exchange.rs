@@ -122,7 +122,7 @@ async fn walk<R: Runtime>(
             };
             settle(incoming, outgoing);
             let merging = Merging { plan, view, vary, body: &body };
-            fan_out::run(core, installed, merging, x, outgoing).await?;
+            fan_out::run(core, installed, merging, x, way.watch, outgoing).await?;
         }
         Target::Redirect(to) => {
             settle(incoming, outgoing);

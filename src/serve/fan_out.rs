@@ -8,6 +8,7 @@
 use std::pin::Pin;
 
 use crate::aggregate::reference::{PartSet, Values};
+use crate::aggregate::stream::Form;
 use crate::aggregate::{Members, Merged, PartOutcome, Taken, merge, partial};
 use crate::exchange::Exchange;
 use crate::exchange::fault::Fault;
@@ -18,8 +19,10 @@ use crate::http::{Method, Status};
 use crate::runtime::Runtime;
 use crate::serve::answer::{self, Local};
 use crate::serve::join::{self, Then};
+use crate::serve::merge_stream::{Ends, Streamed};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::part::{self, Answer, End, Failure, Merging, Order};
+use crate::serve::watch::Watch;
 use crate::serve::{Core, Installed, each};
 
 /// Asks all parts and sends the merged answer.
@@ -31,28 +34,36 @@ pub async fn run<R: Runtime>(
     installed: &Installed<R>,
     merging: Merging<'_>,
     x: &mut Exchange,
+    watch: &Watch<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
     let Merging { plan, view, vary, .. } = merging;
     rehearse(merging, x)?;
-    let mut ends = ask_all(core, installed, merging, x).await;
-    for end in ends.iter_mut().flatten() {
-        for record in end.attempts.drain(..) {
-            x.timeline.answered = x.timeline.answered.max(record.done);
-            x.record(record);
-        }
+    let mut ends = Ends::new(plan.parts.len());
+    let form = Form::of(plan, x.request());
+    let sent = if form == Form::Whole {
+        ask_all(core, installed, merging, x, &ends).await;
+        Ok(false)
+    } else {
+        let asking = ask_all(core, installed, merging, x, &ends);
+        let streamed = Streamed { core, merging, x, ends: &ends, form, watch };
+        streamed.run(asking, outgoing).await
+    };
+    let timing = if plan.server_timing { ends.timing(plan) } else { Vec::new() };
+    note(x, &mut ends);
+    if outgoing.begun {
+        x.status = Some(Status(200));
     }
-    let mut outcomes = Vec::with_capacity(plan.parts.len());
-    for end in &ends {
-        if let Some(End { result: Err(Failure::Request(fault)), .. }) = end {
-            return Err(*fault);
-        }
-        outcomes.push(outcome(end.as_ref()));
+    if sent? {
+        return Ok(());
     }
-    x.parts_failed.extend(partial::failures(&outcomes));
+    if let Some(fault) = ends.refusal() {
+        return Err(fault);
+    }
+    let mut outcomes = ends.outcomes();
     if let Err((part, fault)) = partial::verdict(plan, view, &outcomes) {
         let (kind, status) = (fault.fault(), fault.status());
-        match ends[part].as_ref().map(|end| &end.result) {
+        match ends.get(part).map(|end| &end.result) {
             Some(Err(Failure::Problem(_, body))) => {
                 answer::part_problem(core, x, kind, status, body, outgoing).await;
             }
@@ -68,8 +79,13 @@ pub async fn run<R: Runtime>(
         debug_assert!(fits, "a vector grows");
         fields.extend_from_slice(b"\r\ncache-control: no-store\r\n");
     }
-    for end in view.shown().iter().filter_map(|part| ends[part].as_ref()) {
+    for end in view.shown().iter().filter_map(|part| ends.get(part)) {
         fields.extend_from_slice(end.result.as_ref().map_or(&[], |answer| &answer.lines));
+    }
+    if !timing.is_empty() {
+        for piece in [b"server-timing: ", &timing[..], b"\r\n"] {
+            fields.extend_from_slice(piece);
+        }
     }
     view.show(&mut outcomes);
     let members = core.shard(|shard| Members::of(plan, &outcomes, &mut shard.tokens));
@@ -80,6 +96,19 @@ pub async fn run<R: Runtime>(
     let kind = if known { "" } else { "application/json" };
     let local = Local { status, fields: &fields, kind, body: &[] };
     answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
+}
+
+/// Notes in the exchange what was asked and what failed.
+fn note(x: &mut Exchange, ends: &mut Ends) {
+    for end in ends.iter_mut() {
+        for record in end.attempts.drain(..) {
+            x.timeline.answered = x.timeline.answered.max(record.done);
+            x.record(record);
+        }
+    }
+    if ends.refusal().is_none() {
+        x.parts_failed.extend(partial::failures(&ends.outcomes()));
+    }
 }
 
 /// Appends the document's entity tag; says whether the client has this document already. Only GET and HEAD are
@@ -98,7 +127,7 @@ fn tagged(x: &Exchange, document: &Merged<'_>, fields: &mut Vec<u8>) -> bool {
 
 /// How a part ended, for the pure rooms. One without an end was cancelled because a required part failed,
 /// which `verdict` finds.
-fn outcome(end: Option<&End>) -> PartOutcome<'_> {
+pub(super) fn outcome(end: Option<&End>) -> PartOutcome<'_> {
     match end.map(|end| &end.result) {
         Some(Ok(answer)) => match answer.taken {
             Taken::Value(span) if answer.failures.count > 0 => {
@@ -141,10 +170,9 @@ async fn ask_all<R: Runtime>(
     installed: &Installed<R>,
     merging: Merging<'_>,
     x: &Exchange,
-) -> Vec<Option<End>> {
+    ends: &Ends,
+) {
     let Merging { plan, view, .. } = merging;
-    let mut ends: Vec<Option<End>> = Vec::with_capacity(plan.parts.len());
-    ends.resize_with(plan.parts.len(), || None);
     let (mut ended, mut waiting) = (PartSet::EMPTY, plan.waiting().within(view.asked()));
     let part = |index, values| {
         Some(Box::pin(each::ask(core, installed, Order { merging, index, values, by: None }, x)))
@@ -159,7 +187,7 @@ async fn ask_all<R: Runtime>(
             Ok(_) => true,
             Err(failure) => failure.part().is_some() && !view.is_required(plan, index),
         };
-        ends[index] = Some(end);
+        ends.put(index, end);
         if !go_on {
             return Then::Stop;
         }
@@ -167,13 +195,13 @@ async fn ask_all<R: Runtime>(
         let mut then = Then::GoOn;
         // One that is required and can never be asked does not wait for the rest: the answer fails now.
         let is_lost = |next: usize| {
-            let outcome = referred(ends[index].as_ref());
+            let outcome = referred(ends.get(index));
             let lost = |tokens: &mut _| Values::are_lost(plan, next, index, outcome, tokens);
             view.is_required(plan, next) && core.shard(|shard| lost(&mut shard.tokens))
         };
         let is_ready = |next: usize| plan.parts[next].needs().is_within(ended) || is_lost(next);
         for next in waiting.iter().filter(|next| is_ready(*next)) {
-            let ended = |needed: usize| referred(ends[needed].as_ref());
+            let ended = |needed: usize| referred(ends.get(needed));
             let values = core.shard(|shard| Values::gather(plan, next, ended, &mut shard.tokens));
             asked[next] = part(next, values);
             waiting.remove(next);
@@ -182,5 +210,4 @@ async fn ask_all<R: Runtime>(
         then
     })
     .await;
-    ends
 }

@@ -19,6 +19,7 @@ pub mod forward;
 pub mod gather;
 pub mod h1;
 pub mod join;
+pub mod merge_stream;
 pub mod outgoing;
 pub mod pace;
 pub mod part;

@@ -37,6 +37,7 @@ mod shaping;
 mod slow;
 mod smuggling;
 mod spelling;
+mod stream;
 mod timeouts;
 mod tunnel;
 mod views;
