@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use ringway::aggregate::each::Batch;
 use ringway::aggregate::fuzz;
 use ringway::aggregate::json::{self, Path, Tokens};
 use ringway::aggregate::{Members, Part, PartFault, PartOutcome, Pass, Plan, merge, partial};
@@ -143,6 +144,39 @@ proptest! {
             let found = found.map(|span| serde_json::from_slice::<Value>(span.of(&text)).expect("JSON"));
             let expected = expected.map(|value| serde_json::from_slice::<Value>(&written(value, false)).expect("JSON"));
             prop_assert_eq!(found, expected);
+        }
+    }
+
+    /// Whatever the order of a batch's answer and the spelling of its keys, each element gets its own, and one
+    /// that nobody asked for goes nowhere.
+    #[test]
+    fn a_batch_is_split_as_the_naive_one_is(
+        known in prop::collection::btree_map("[a-c\"\\\\é0-9]{1,3}", value(), 0..12)
+            .prop_flat_map(|known| Just(known.into_iter().collect::<Vec<_>>()).prop_shuffle()),
+        asked in prop::collection::btree_set("[a-c\"\\\\é0-9]{1,3}", 0..12),
+        pretty in any::<bool>(),
+        as_numbers in any::<bool>(),
+    ) {
+        // A text that is a number may be spelt as one, on either side.
+        let spell = |key: &String, as_number: bool| match key.parse::<u32>() {
+            Ok(number) if as_number && number.to_string() == *key => Value::from(number),
+            _ => Value::from(key.as_str()),
+        };
+        let answer = known.iter().map(|(key, value)| json!({ "id": spell(key, as_numbers), "v": value }));
+        let answer = written(&Value::from(answer.collect::<Vec<_>>()), pretty);
+        let asked: Vec<(String, Vec<u8>)> = asked
+            .into_iter()
+            .map(|key| { let text = written(&spell(&key, !as_numbers), false); (key, text) })
+            .collect();
+        let elements: Vec<&[u8]> = asked.iter().map(|(_, text)| &text[..]).collect();
+        let batch = Batch { size: 12, by: Path::parse("id").expect("a path"), shape: None };
+        let found = batch.split(&answer, &elements, None, &mut Tokens::default()).expect("an array");
+        prop_assert_eq!(found.len(), asked.len());
+        for ((key, _), found) in asked.iter().zip(found) {
+            let naive = known.iter().find(|(known, _)| known == key).map(|(_, value)| value);
+            let naive = naive.map(|value| serde_json::from_slice::<Value>(&written(value, false)).expect("JSON"));
+            let found = found.map(|text| serde_json::from_slice::<Value>(&text).expect("JSON")["v"].take());
+            prop_assert_eq!(found, naive, "{:?}", key);
         }
     }
 
