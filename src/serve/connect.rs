@@ -31,7 +31,7 @@ pub async fn run<R: Runtime>(
     let now = passage.core.runtime.now();
     x.timeline.connected = Some(now);
     x.status = Some(Status(200));
-    x.tunnel = Some(Tunnel { protocol: None, closed_by: Side::Gateway });
+    x.tunnel = Some(Tunnel { protocol: None, closed_by: Side::Downstream });
     let mut head = passage.core.buffer()?;
     let fits = writer::status_line(&mut head, Status(200))
         && head.put(x.reply_fields.as_bytes())
@@ -53,6 +53,8 @@ async fn dial<R: Runtime>(passage: &Passage<'_, R>, x: &mut Exchange) -> Result<
         let mut record = attempt::begin(&asked, core.runtime.now());
         let dialled = attempt::connect(core, installed, &mut asked, up, &mut record).await;
         record.fault = dialled.as_ref().err().map(|fault| fault.kind);
+        // A connection that stands is done with at the tunnel's end.
+        record.done = record.fault.map(|_| core.runtime.now());
         x.record(record);
         let fault = match dialled {
             Ok(lease) => return Ok(lease),

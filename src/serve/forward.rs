@@ -113,6 +113,7 @@ pub async fn run<R: Runtime>(
         let tried =
             once(passage, x, scratch, &body, &mut asked, &mut record, incoming, outgoing).await;
         record.fault = tried.as_ref().err().map(|fault| fault.kind);
+        record.done.get_or_insert_with(|| core.runtime.now());
         x.record(record);
         let fault = match tried {
             Ok(switched) => return Ok(switched),
@@ -258,7 +259,8 @@ async fn switch<R: Runtime>(
     let response = Response { head: &scratch.head, raw: buf.data() };
     heads::response_head(&mut out, response, &how).map_err(|_| head_too_large())?;
     x.status = Some(scratch.head.status);
-    x.tunnel = Some(Tunnel { protocol: protocol.cloned(), closed_by: Side::Gateway });
+    // Until both are told, only the client can end it.
+    x.tunnel = Some(Tunnel { protocol: protocol.cloned(), closed_by: Side::Downstream });
     buf.consume(scratch.head.bytes as usize);
     record.bytes += buf.len() as u64;
     outgoing.switch(out, Some(buf)).await?;

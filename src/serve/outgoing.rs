@@ -69,7 +69,9 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     pub fn answers(&mut self, head: &RequestHead) {
         self.version = head.version;
         self.head_only = head.method == Method::Head;
-        self.keep_alive = head.keep_alive;
+        // What follows a CONNECT was written for its tunnel, by whoever is to speak through it: where there is
+        // none, it must never be read as this client's next request.
+        self.keep_alive = head.keep_alive && head.method != Method::Connect;
     }
 
     /// How a body of `length` with `status` is delimited towards this client (RFC 9112 §6.3), and

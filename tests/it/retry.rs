@@ -102,3 +102,19 @@ fn an_idle_connection_that_the_origin_closed_costs_nobody_an_answer() {
     let requests = origin.requests().len();
     assert_eq!(requests, 20, "an idle close is no lost request");
 }
+
+/// What an attempt took counts in histograms and in the gateway's own share of the time.
+#[test]
+fn a_failed_attempt_is_over_before_the_next_one_begins() {
+    let (_port, refusing) = Origin::refusing();
+    let text = FORWARD.replace("@app@", "@refusing@");
+    let gateway = gateway(&text).with("refusing", refusing).start();
+    gateway.get("/").expect_problem(502);
+    let line = gateway.access_log(1).remove(0);
+    let millis = |attempt: usize, field: &str| {
+        line["attempts"][attempt][field].as_f64().unwrap_or_else(|| panic!("{field} in {line}"))
+    };
+    let over = millis(0, "start_ms") + millis(0, "duration_ms");
+    // Numbers are cut to microseconds.
+    assert!(over <= millis(1, "start_ms") + 0.002, "{line}");
+}

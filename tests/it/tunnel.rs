@@ -822,3 +822,36 @@ forward = "db"
         "CONNECT db.test:1 HTTP/1.1\r\nHost: db.test:1\r\nContent-Length: 1\r\n\r\nx";
     refused_connect(gateway.connect(), with_content, 400);
 }
+
+/// Whoever speaks through a tunnel may speak before it opens; refused, its words are nobody's request.
+#[test]
+fn what_follows_a_refused_connect_is_never_read_as_http() {
+    let (_port, refusing) = Origin::refusing();
+    let origin = Origin::saying("plain");
+    let text = format!(
+        "{FORWARD}[jwt.idp]\nsecret = \"0123456789abcdef0123456789abcdef\"\n\
+         [upstream.db]\nendpoints = [\"@refusing@\"]\n\
+         [[route]]\nmatch = \"CONNECT db.test/\"\nforward = \"db\"\nname = \"db\"\n\
+         [[route]]\nmatch = \"CONNECT shut.test/\"\nforward = \"db\"\nname = \"shut\"\njwt = \"idp\"\n"
+    );
+    let gateway = gateway(&text).with("app", origin.address).with("refusing", refusing).start();
+    let smuggled = String::from_utf8(request("GET", "/smuggled", &[], b"")).expect("ASCII");
+    for (authority, status) in [("db.test:1", 502), ("shut.test:1", 401), ("other.test:1", 501)] {
+        refused_connect(gateway.connect(), &(connect(authority) + &smuggled), status);
+    }
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn a_client_that_is_gone_when_the_origin_switches_has_closed_the_tunnel() {
+    let ends = Ends::new();
+    let gateway = gateway(FORWARD).with("app", ends.origin.address).start();
+    let mut client = gateway.connect();
+    client.send(handshake(&[]));
+    let (mut stream, ..) = ends.next();
+    origin::reset(client.stream());
+    drop(client);
+    stream.write_all(&switched("websocket")).unwrap();
+    let line = gateway.access_log(1).remove(0);
+    assert_eq!((&line["fault"], &line["closed_by"]), (&json!("client_gone"), &json!("downstream")));
+}
