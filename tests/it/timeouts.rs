@@ -2,10 +2,12 @@
 //!
 //! Only outcomes are asserted and never durations: the configured times are short so that tests are.
 
-use crate::support::Gate;
+use std::time::{Duration, Instant};
+
 use crate::support::gateway::{Gateway, gateway};
 use crate::support::origin::{Origin, Step, ok};
 use crate::support::wire::request;
+use crate::support::{Gate, eventually};
 
 /// A forwarding gateway with these further lines in its listener, its upstream and its route.
 fn forwarding(origin: &Origin, listener: &str, upstream: &str, route: &str) -> Gateway {
@@ -40,7 +42,7 @@ fn a_head_that_drips_is_held_to_the_same_deadline() {
     let dripping = std::thread::spawn(move || {
         use std::io::Write;
         while half.write_all(b"X").is_ok() {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     });
     client.response().expect(408);
@@ -48,17 +50,24 @@ fn a_head_that_drips_is_held_to_the_same_deadline() {
     dripping.join().unwrap();
 }
 
-/// A deadline so short that it passes anywhere: before a byte is read, or between two of them.
 #[test]
-fn a_head_that_has_begun_is_answered_wherever_its_deadline_passes() {
+fn a_head_whose_deadline_passes_while_the_core_stands_still_is_a_408() {
     let origin = Origin::saying("never");
-    let gateway = forwarding(&origin, "timeout = { head = \"1ms\" }", "", "");
-    for _ in 0..200 {
-        let mut client = gateway.connect();
-        client.send("GET /");
-        for _ in 0..10 {
-            client.send_perhaps("x");
-        }
+    let head = Duration::from_millis(150);
+    let gateway = forwarding(&origin, "timeout = { head = \"150ms\" }", "", "");
+    let mut clients: Vec<_> = (0..20).map(|_| gateway.connect()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\n");
+    }
+    // Bytes wait to be read and the deadline is over, both at once, when it goes on.
+    gateway.signal("STOP");
+    for client in &mut clients {
+        client.send("X");
+    }
+    let stopped = Instant::now();
+    eventually("the deadline to pass", || stopped.elapsed() > head);
+    gateway.signal("CONT");
+    for client in &mut clients {
         client.response().expect_problem(408);
         client.expect_close();
     }
