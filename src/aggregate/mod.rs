@@ -6,6 +6,7 @@
 //! waits, never decodes a part and never lets the order of arrival show: keys stand in plan order and the
 //! bytes of a part are the origin's.
 
+pub mod cache;
 pub mod each;
 pub mod fuzz;
 pub mod json;

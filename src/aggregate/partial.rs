@@ -3,7 +3,7 @@
 //! A required part's failure is the answer's: its 4xx is passed on as the status, its timeout is 504, all
 //! else is 502 (503 when no endpoint could be asked). An optional one's is an entry in `gateway-partial`,
 //! a List of RFC 9651 §3.1 whose items are the parts' names and whose one parameter is the reason:
-//! `orders;timeout, unread;status`. Either never holds a byte that an origin sent.
+//! `orders;timeout, unread;status`; `orders;timeout;stale` where an older answer stands in. Either never holds a byte that an origin sent.
 
 use std::fmt::Write;
 
@@ -196,7 +196,7 @@ pub fn failures<'a>(outcomes: &'a [PartOutcome<'_>]) -> impl Iterator<Item = Par
 /// Why a part failed, and for how many of its elements if it is called for several.
 pub(super) fn failure(outcome: &PartOutcome<'_>) -> Option<(PartFault, Option<u32>)> {
     match outcome {
-        PartOutcome::Failed(fault) => Some((*fault, None)),
+        PartOutcome::Failed(fault) | PartOutcome::Stale(_, fault) => Some((*fault, None)),
         PartOutcome::Several(_, failures) => Some((failures.first?, Some(failures.count))),
         _ => None,
     }
@@ -207,11 +207,12 @@ pub(super) fn failure(outcome: &PartOutcome<'_>) -> Option<(PartFault, Option<u3
 #[must_use]
 pub fn write<S: Sink>(plan: &Plan, outcomes: &[PartOutcome<'_>], out: &mut S) -> bool {
     let parts = plan.parts.iter().zip(outcomes);
-    let failed = parts.filter_map(|(part, outcome)| Some((part, failure(outcome)?)));
-    failed.enumerate().all(|(number, (part, (fault, count)))| {
+    let failed = parts.filter_map(|(part, outcome)| Some((part, outcome, failure(outcome)?)));
+    failed.enumerate().all(|(number, (part, outcome, (fault, count)))| {
         let comma: &[u8] = if number == 0 { b"" } else { b", " };
         let reason = fault.word().as_bytes();
-        let named = [comma, &part.label, b";", reason].iter().all(|piece| out.put(piece));
+        let stale: &[u8] = if matches!(outcome, PartOutcome::Stale(..)) { b";stale" } else { b"" };
+        let named = [comma, &part.label, b";", reason, stale].iter().all(|piece| out.put(piece));
         named
             && count.is_none_or(|count| {
                 out.put(b";failed=") && out.put(itoa::Buffer::new().format(count).as_bytes())
@@ -283,6 +284,11 @@ mod tests {
         assert!(write(&plan, &[FINE, FAILED, status], &mut out));
         assert_eq!(out, b"orders;timeout, unread;status");
         out.clear();
+        let stale = PartOutcome::Stale(b"7", PartFault::Connect);
+        assert!(write(&plan, &[stale, FINE, FAILED], &mut out));
+        assert_eq!(out, b"user;connect;stale, unread;timeout");
+        assert!(is_partial(&[stale]));
+        out.clear();
         assert!(write(&plan, &[FINE, PartOutcome::Empty, FINE], &mut out) && out.is_empty());
         assert!(is_partial(&[FINE, FAILED]) && !is_partial(&[FINE, PartOutcome::Empty]));
     }
@@ -339,6 +345,8 @@ mod tests {
         let status = |status| PartFault::Status(Status(status));
         let whole = View::whole(&plan, OnPartial::Answer);
         assert_eq!(verdict(&plan, &whole, &[FAILED, FINE, PartOutcome::Empty]), Ok(()));
+        let stale = PartOutcome::Stale(b"7", PartFault::Connect);
+        assert_eq!(verdict(&plan, &whole, &[stale, stale, stale]), Ok(()));
         let strict = View::whole(&plan, OnPartial::Fail);
         let unexcused = Err((0, PartFault::NotExcused));
         assert_eq!(verdict(&plan, &strict, &[FAILED, FINE, PartOutcome::Empty]), unexcused);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::aggregate::cache::{self, CacheRule};
 use crate::aggregate::each::{Each, Failures};
 use crate::aggregate::json::{self, Path, Tokens};
 use crate::aggregate::partial::{self, PartFault};
@@ -88,6 +89,10 @@ pub struct Part {
     pub codings: Box<[Box<str>]>,
     /// Fields of its answer that go to the client.
     pub reply_headers: Box<[Box<str>]>,
+    /// Whether its answers are used again.
+    pub cache: Option<CacheRule>,
+    /// What it asks and what it makes of an answer, for keys.
+    pub(super) identity: Box<[u8]>,
     /// `,"name":`.
     pub(super) key_text: Box<[u8]>,
     /// The name as `gateway-partial` spells it.
@@ -109,6 +114,8 @@ pub enum PartOutcome<'a> {
     Failed(PartFault),
     /// One call for each element, some of which failed.
     Several(&'a [u8], Failures),
+    /// It failed, and an older answer stands in.
+    Stale(&'a [u8], PartFault),
     /// It is no part of this answer.
     Absent,
 }
@@ -144,6 +151,7 @@ impl Plan {
             part.key_text = key.into();
             part.label = partial::label(part.name.as_str());
             part.constant_fields = request::constant_fields(part, &plan.pass);
+            part.identity = cache::identity(part);
             part.needs = part.references.iter().map(|reference| reference.part).collect();
             if let Some(each) = &part.each {
                 part.needs.insert(each.of.part);
@@ -199,6 +207,8 @@ impl Part {
             flatten: false,
             codings: Box::default(),
             reply_headers: Box::default(),
+            cache: None,
+            identity: Box::default(),
             key_text: Box::default(),
             label: Box::default(),
             constant_fields: Box::default(),
@@ -297,7 +307,9 @@ impl Part {
     /// The bytes that stand for the part in the document, and for others that refer to it.
     pub fn text<'a>(&'a self, outcome: PartOutcome<'a>) -> &'a [u8] {
         match outcome {
-            PartOutcome::Value(text) | PartOutcome::Several(text, _) => text,
+            PartOutcome::Value(text)
+            | PartOutcome::Several(text, _)
+            | PartOutcome::Stale(text, _) => text,
             PartOutcome::Empty | PartOutcome::Failed(_) | PartOutcome::Absent => {
                 // What stands in for an element stands in for no object of them.
                 let otherwise = self.otherwise.as_deref().filter(|_| self.each.is_none());

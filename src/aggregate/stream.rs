@@ -92,6 +92,9 @@ impl Form {
             for piece in [b",\"error\":\"", fault.word().as_bytes(), b"\""] {
                 out.extend_from_slice(piece);
             }
+            if matches!(outcome, PartOutcome::Stale(..)) {
+                out.extend_from_slice(b",\"stale\":true");
+            }
             if let Some(count) = count {
                 out.extend_from_slice(b",\"failed\":");
                 out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
@@ -207,6 +210,9 @@ mod tests {
         let failed = PartOutcome::Failed(PartFault::Timeout);
         let text = lines.before(&plan, 0, &failed, true);
         assert_eq!(text, br#"{"part":"a \"b\"\n","error":"timeout","value":"#);
+        let stale = PartOutcome::Stale(b"7", PartFault::Timeout);
+        let text = lines.before(&plan, 0, &stale, true);
+        assert!(text.ends_with(br#","error":"timeout","stale":true,"value":"#), "{text:?}");
         let text = Form::Events.before(&plan, 0, &PartOutcome::Empty, false);
         assert_eq!(text, b"event: part\ndata: {\"part\":\"a \\\"b\\\"\\n\"");
         let value = in_one_line(b"{\r\n \"a\" :\n\n1}\n").collect::<Vec<_>>().concat();

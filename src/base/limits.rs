@@ -103,6 +103,22 @@ pub const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 /// Time that a part must have left of its exchange's deadline to be asked at all. Deadlines are met within
 /// about two milliseconds, so that a call with less is lost before it is made.
 pub const PART_TIME_MIN: std::time::Duration = std::time::Duration::from_millis(2);
+/// Answers of parts that a core keeps. Unit: bytes, keys and bookkeeping included. A budget as nginx's
+/// `keys_zone` and Varnish's `malloc` have one; sixteen of the largest answers or some ten thousand usual ones.
+pub const PART_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The same, counted. 96 bytes of bookkeeping each, once there are any.
+pub const PART_CACHE_ENTRIES_MAX: usize = 16 * 1024;
+/// One answer among them, so that no single one drives out all others. Unit: bytes.
+pub const PART_CACHE_ENTRY_BYTES_MAX: usize = PART_CACHE_BYTES_MAX / 8;
+/// Longest request of a part that is kept apart from others, with what else its key is made of. Unit: bytes.
+/// Most have a few hundred.
+pub const PART_KEY_BYTES_MAX: usize = 16 * 1024;
+/// Calls of parts in flight that others may wait for, on one core; further ones are made for themselves.
+pub const PART_FLIGHTS_MAX: usize = 4096;
+/// Parts whose answers belong to one request each, remembered by a core so that nobody waits for them.
+pub const PART_UNSHARED_MAX: usize = 1024;
+/// Stale answers that a core renews at once beside its clients' requests.
+pub const PART_REFRESHES_MAX: usize = 64;
 /// Default bound on one part's body. Unit: bytes.
 pub const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Nesting of one part's JSON. Deeper documents are refused so that no parser can be made to recurse.

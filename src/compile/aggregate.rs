@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::aggregate::cache::{CacheRule, Lifetime};
 use crate::aggregate::{Part, Pass, Plan, request};
 use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
@@ -12,7 +13,7 @@ use crate::compile::reference::{self, Linker};
 use crate::compile::report::Report;
 use crate::compile::shaping;
 use crate::compile::template::Scope;
-use crate::config::{self, PartMethod, Text};
+use crate::config::{self, PartCache, PartMethod, Text};
 use crate::exchange::template::TemplateKind;
 use crate::http::Method;
 
@@ -109,8 +110,20 @@ fn one(
         part.fallback.as_ref().map(|value| value.value.to_string().into_bytes().into());
     (made.client_body, made.problem_passed) = (part.client_body, part.problem_passed);
     part.headers.iter().for_each(|name| check_kept(name, scope.route().etag, report));
+    made.cache = cache_rule(part);
     made.reply_headers = part.headers.iter().map(|name| name.value.as_str().into()).collect();
     Some(made)
+}
+
+fn cache_rule(part: &config::Part) -> Option<CacheRule> {
+    let fresh = part.cache.map(|cache| match cache {
+        PartCache::Origin => Lifetime::Origin,
+        PartCache::Set { ttl, stale_while_revalidate, stale_if_error } => {
+            Lifetime::Set { ttl, stale_while_revalidate, stale_if_error }
+        }
+    });
+    let else_stale = part.else_stale;
+    (fresh.is_some() || !else_stale.is_zero()).then_some(CacheRule { fresh, else_stale })
 }
 
 /// Fields of an answer that tell of the part's own bytes, or of its connection (RFC 9110 §7.6.1): kept, they

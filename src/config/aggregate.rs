@@ -13,7 +13,7 @@ use crate::config::codes;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::fields;
 use crate::config::json::to_json;
-use crate::config::language::{EACH, PART};
+use crate::config::language::{EACH, PART, PART_CACHE};
 use crate::config::reader::{Reader, text_of, wrong_type};
 use crate::config::shaping::{self, Shaping};
 use crate::config::span::{Span, Spanned, Text};
@@ -49,6 +49,26 @@ pub struct Part {
     pub client_body: bool,
     /// Whether its problem document goes to the client.
     pub problem_passed: bool,
+    /// How long its answers are used again.
+    pub cache: Option<PartCache>,
+    /// How long its last answer stands in when it fails; zero: not at all.
+    pub else_stale: Duration,
+}
+
+/// How long answers of a part are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartCache {
+    /// As the origin says.
+    Origin,
+    /// As the configuration says.
+    Set {
+        /// How long it is fresh.
+        ttl: Duration,
+        /// How long after that it is used while a new one is fetched.
+        stale_while_revalidate: Duration,
+        /// How long after that it may stand in for a failure.
+        stale_if_error: Duration,
+    },
 }
 
 /// The elements that a part is called for.
@@ -120,13 +140,23 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
     let codings = read_codings(&reader);
     let headers = fields::names(reader.texts("headers"), log);
     let request_headers = fields::to_send(reader.fields("request_headers"), log);
-    let problem = reader.choice("problem");
     let each = reader.node("each").and_then(|node| read_each(node, log));
+    let problem = reader.choice("problem");
+    let cache = reader.node("cache").and_then(|node| read_cache(&reader, node, log));
+    let else_stale = reader.duration("else_stale").map_or(Duration::ZERO, |stale| stale.value);
     let (method, call) = read_method(&reader, entry)?;
     if let Some(body) = body.as_ref().filter(|_| method == PartMethod::Get) {
         let message = "a `get` has no body (RFC 9110 §9.3.1)";
         let diagnostic = Diagnostic::error(codes::BAD_PART, body.span, message);
         log.push(diagnostic.help("use `post`, `put` or `patch`"));
+    }
+    if method != PartMethod::Get {
+        for key in ["cache", "else_stale"] {
+            let Some(entry) = reader.entry(key) else { continue };
+            let message =
+                format!("`{key}` is for a `get`: answers to other methods are not used again");
+            log.error(codes::BAD_PART, entry.key.span, message);
+        }
     }
     if let (Some(problem), Some(fallback)) = (&problem, &fallback) {
         let message = "the problem of an optional part is never the answer's";
@@ -150,6 +180,34 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
         each,
         client_body,
         problem_passed: problem.is_some_and(|word| word.value == "pass"),
+        cache,
+        else_stale,
+    })
+}
+
+/// Reads `cache`, a word or a table.
+fn read_cache(reader: &Reader<'_>, node: &Node, log: &Log) -> Option<PartCache> {
+    if let Kind::Text(_) = node.kind {
+        let word = text_of(node, log, "`\"origin\"` or a table")?;
+        if word.value == "origin" {
+            return Some(PartCache::Origin);
+        }
+        let message = format!("`{}` is no way to use answers again", word.value);
+        let diagnostic = Diagnostic::error(codes::NOT_ONE_OF, word.span, message);
+        log.push(diagnostic.help("write `\"origin\"` or `{ ttl = \"1m\" }`"));
+        return None;
+    }
+    let table = reader.table("cache", &PART_CACHE)?;
+    if table.node("ttl").is_none() {
+        table.missing("ttl", "write `cache = { ttl = \"1m\" }`, or `cache = \"origin\"`");
+    }
+    let duration = |key| table.duration(key).map(|duration| duration.value);
+    let (while_revalidating, if_error) =
+        (duration("stale_while_revalidate"), duration("stale_if_error"));
+    Some(PartCache::Set {
+        ttl: duration("ttl")?,
+        stale_while_revalidate: while_revalidating.unwrap_or_default(),
+        stale_if_error: if_error.unwrap_or_default(),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::config::schema::{Key, Section, Shape};
 mod merge;
 mod test;
 
-pub use crate::config::language::merge::{EACH, ON_PARTIAL, PASS, VIEW, VIEW_WHEN};
+pub use crate::config::language::merge::{EACH, ON_PARTIAL, PART_CACHE, PASS, VIEW, VIEW_WHEN};
 pub use crate::config::language::test::{
     FAILURES, TEST, TEST_ANSWER, TEST_EXPECT, TEST_REQUEST, TEST_SENT, TEST_STEP,
 };
@@ -612,8 +612,19 @@ pub static PART: Section = Section {
             Shape::Either(&[Shape::Text, Shape::Table(&EACH)]),
             "Calls the part once for each distinct element of another part, `{each}`: `\"{part.orders[*].user_id}\"`. Its value is an object of the answers by element; `else` stands for one of them.",
         ),
+        Key::new(
+            "cache",
+            Shape::Either(&[Shape::Choice(&["origin"]), Shape::Table(&PART_CACHE)]),
+            "Uses answers of a `get` again for requests that could not be told apart: `\"origin\"` as long as its Cache-Control says, `{ ttl = \"1m\" }` as long as you say.",
+        )
+        .or("every request is asked for"),
+        Key::new(
+            "else_stale",
+            Shape::Duration,
+            "When a `get` fails, its last answer stands in before `else` does, so long after it was fresh; `gateway-partial` says so.",
+        )
+        .or("never"),
         Key::later("by"),
-        Key::later("cache"),
         Key::later("retry"),
         Key::later("delete"),
         Key::later("hedge"),

@@ -50,7 +50,7 @@ pub mod view;
 mod workers;
 
 pub use crate::config::admin::Admin;
-pub use crate::config::aggregate::{Call, Each, Part, PartMethod};
+pub use crate::config::aggregate::{Call, Each, Part, PartCache, PartMethod};
 pub use crate::config::diagnostic::Diagnostics;
 pub use crate::config::include::Surroundings;
 pub use crate::config::jwt::{Jwt, KeySource, Secret};

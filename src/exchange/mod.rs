@@ -23,7 +23,7 @@ use crate::exchange::client::Client;
 use crate::exchange::fault::{Fault, Side};
 use crate::exchange::identity::Identity;
 use crate::exchange::params::Params;
-use crate::exchange::part::PartFailure;
+use crate::exchange::part::{PartCached, PartFailure};
 use crate::exchange::reply::ReplyFields;
 use crate::exchange::timeline::Timeline;
 use crate::http::Status;
@@ -69,6 +69,8 @@ pub struct Exchange {
     pub attempts: Vec<Attempt>,
     /// Parts of a merge that failed, in plan order; at most `PARTS_MAX`.
     pub parts_failed: Vec<PartFailure>,
+    /// What the store of answers did for parts, in plan order; at most `PARTS_MAX`.
+    pub parts_cached: Vec<PartCached>,
     /// The status sent to the client, once sent.
     pub status: Option<Status>,
     /// Bytes of the request read from the client, head included.
@@ -99,6 +101,7 @@ impl Default for Exchange {
             tunnel: None,
             attempts: Vec::with_capacity(4),
             parts_failed: Vec::new(),
+            parts_cached: Vec::new(),
             status: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -128,6 +131,7 @@ impl Exchange {
         self.kept_head = Box::default();
         self.attempts.clear();
         self.parts_failed.clear();
+        self.parts_cached.clear();
         self.status = None;
         self.bytes_in = 0;
         self.bytes_out = 0;

@@ -7,6 +7,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::aggregate::cache::{CacheRule, Lifetime};
 use crate::aggregate::{OnPartial, Part, Plan, View, request};
 use crate::base::buffer::BufferPool;
 use crate::base::name::Name;
@@ -364,6 +365,9 @@ impl Told<'_> {
             }
             None => self.line(format_args!("    required: if it fails, so does the answer")),
         }
+        if let Some(rule) = &part.cache {
+            self.cache(rule);
+        }
         let left = part.timeout.min(route.timeout);
         let host = upstream.endpoints.first().map_or("", |endpoint| &*endpoint.host).as_bytes();
         let (parts, client_body_bytes) = (PartValues::Named, 0);
@@ -375,6 +379,27 @@ impl Told<'_> {
         }
         if part.client_body {
             self.line(format_args!("    > (and the client's body, with its length)"));
+        }
+    }
+
+    fn cache(&mut self, rule: &CacheRule) {
+        match rule.fresh {
+            Some(Lifetime::Origin) => {
+                self.line(format_args!("    its answers are used again as long as they say"));
+            }
+            Some(Lifetime::Set { ttl, stale_while_revalidate, stale_if_error }) => {
+                self.line(format_args!(
+                    "    its answers are used again for {}, {} more while a new one is fetched, {} more if that fails",
+                    shown(ttl), shown(stale_while_revalidate), shown(stale_if_error)
+                ));
+            }
+            None => {}
+        }
+        if !rule.else_stale.is_zero() {
+            let stale = shown(rule.else_stale);
+            self.line(format_args!(
+                "    if it fails, its last answer stands in, stale for at most {stale}"
+            ));
         }
     }
 

@@ -4,6 +4,7 @@
 //! but onto the wire. This room never guesses: framing that is ambiguous in any way is refused.
 
 pub mod accept;
+pub mod caching;
 pub mod chars;
 pub mod coding;
 pub mod date;

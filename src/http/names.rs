@@ -25,6 +25,7 @@ pub enum FieldName {
     Date,
     Etag,
     Expect,
+    Expires,
     Forwarded,
     GatewayPartial,
     Host,
@@ -33,6 +34,7 @@ pub enum FieldName {
     KeepAlive,
     Location,
     MaxForwards,
+    Pragma,
     ProxyAuthenticate,
     ProxyAuthorization,
     ProxyConnection,
@@ -47,6 +49,7 @@ pub enum FieldName {
     Trailer,
     TransferEncoding,
     Upgrade,
+    Vary,
     Via,
     WwwAuthenticate,
     XForwardedFor,
@@ -64,7 +67,7 @@ pub enum FieldName {
 }
 
 /// Every name that has a spelling, in the order of the enum.
-const SPELLINGS: [(FieldName, &str); 44] = [
+const SPELLINGS: [(FieldName, &str); 47] = [
     (F::AcceptEncoding, "accept-encoding"),
     (F::Age, "age"),
     (F::Authorization, "authorization"),
@@ -77,6 +80,7 @@ const SPELLINGS: [(FieldName, &str); 44] = [
     (F::Date, "date"),
     (F::Etag, "etag"),
     (F::Expect, "expect"),
+    (F::Expires, "expires"),
     (F::Forwarded, "forwarded"),
     (F::GatewayPartial, "gateway-partial"),
     (F::Host, "host"),
@@ -85,6 +89,7 @@ const SPELLINGS: [(FieldName, &str); 44] = [
     (F::KeepAlive, "keep-alive"),
     (F::Location, "location"),
     (F::MaxForwards, "max-forwards"),
+    (F::Pragma, "pragma"),
     (F::ProxyAuthenticate, "proxy-authenticate"),
     (F::ProxyAuthorization, "proxy-authorization"),
     (F::ProxyConnection, "proxy-connection"),
@@ -99,6 +104,7 @@ const SPELLINGS: [(FieldName, &str); 44] = [
     (F::Trailer, "trailer"),
     (F::TransferEncoding, "transfer-encoding"),
     (F::Upgrade, "upgrade"),
+    (F::Vary, "vary"),
     (F::Via, "via"),
     (F::WwwAuthenticate, "www-authenticate"),
     (F::XForwardedFor, "x-forwarded-for"),
@@ -227,10 +233,10 @@ fn by_length(length: usize) -> &'static [FieldName] {
     match length {
         2 => &[F::Te],
         3 => &[F::Via, F::Age],
-        4 => &[F::Host, F::Date, F::Etag],
+        4 => &[F::Host, F::Date, F::Etag, F::Vary],
         5 => &[F::Range],
-        6 => &[F::Cookie, F::Server, F::Expect],
-        7 => &[F::Upgrade, F::Trailer],
+        6 => &[F::Cookie, F::Server, F::Expect, F::Pragma],
+        7 => &[F::Upgrade, F::Trailer, F::Expires],
         8 => &[F::Location],
         9 => &[F::Forwarded, F::XRealIp],
         10 => &[F::Connection, F::KeepAlive, F::SetCookie, F::Tracestate],

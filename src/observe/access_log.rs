@@ -22,7 +22,7 @@ use crate::exchange::timeline::Timeline;
 use crate::exchange::{Exchange, RequestId};
 use crate::observe::line::Line;
 use crate::observe::metrics::{CoreMetrics, Spent, outcome};
-use crate::observe::names::field;
+use crate::observe::names::{field, value};
 use crate::observe::plan::RecordPlan;
 
 /// A core's side of the access log.
@@ -225,8 +225,28 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
         }
         line.put(b"}");
     }
+    if !x.parts_cached.is_empty() {
+        write_cached(line, x, plan);
+    }
     line.number(field::BYTES_IN, x.bytes_in);
     line.number(field::BYTES_OUT, x.bytes_out);
+}
+
+/// `"cache":{"orders":{"hit":1}}`.
+fn write_cached(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
+    line.name(field::CACHE);
+    let mut lead: &[u8] = b"{\"";
+    for cached in &x.parts_cached {
+        line.put(lead);
+        line.put(plan.part_json(x.route, cached.part));
+        line.put(b"\":{");
+        for (how, count) in cached.uses.iter() {
+            line.number(value::of_cache(how), u64::from(count));
+        }
+        line.put(b"}");
+        lead = b",\"";
+    }
+    line.put(b"}");
 }
 
 fn write_stages(line: &mut Line<'_>, timeline: &Timeline) {

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::base::ids::RouteId;
 use crate::base::limits::{
     ORIGIN_SERIES_MAX, PART_LABELS_MAX, REQUEST_SERIES_MAX, UPSTREAM_LABELS_MAX,
 };
@@ -19,7 +20,7 @@ use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{FaultKind, Side};
-use crate::exchange::part::REASONS;
+use crate::exchange::part::{CacheUse, CacheUses, REASONS};
 use crate::http::Status;
 use crate::observe::names::value;
 use crate::observe::plan::{Label, RecordPlan};
@@ -134,6 +135,28 @@ impl CoreMetrics {
                 counters.failures[failure.reason_index()].add(1);
             }
         }
+        for cached in &x.parts_cached {
+            self.record_uses(plan.part_label(x.route, cached.part), cached.uses);
+        }
+    }
+
+    /// Counts the renewal of a part's stale answer, which belongs to no exchange.
+    pub fn record_renewal(
+        &self,
+        route: RouteId,
+        part: u16,
+        attempts: &[Attempt],
+        plan: &RecordPlan,
+        now: Instant,
+    ) {
+        self.record_attempts(attempts, plan, now);
+        let label = plan.part_label(Some(route), part);
+        self.record_uses(label, CacheUses::one(CacheUse::Renewal));
+    }
+
+    fn record_uses(&self, part: Label, uses: CacheUses) {
+        let Some(counters) = self.parts.at(part.index()) else { return };
+        uses.iter().for_each(|(how, count)| counters.cached[how as usize].add(u64::from(count)));
     }
 
     /// A client's connection was accepted and is served.
@@ -244,10 +267,11 @@ impl HeaderRefusal {
     }
 }
 
-/// What one core counts of one part: its failures by reason.
+/// What one core counts of one part: its failures by reason, and what the store did for it.
 #[derive(Debug, Default)]
 pub(crate) struct PartCounters {
     pub(crate) failures: [Counter; REASONS.len()],
+    pub(crate) cached: [Counter; CacheUse::ALL.len()],
 }
 
 /// What one core counts of one upstream.

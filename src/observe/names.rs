@@ -100,6 +100,8 @@ metrics! {
         "Bytes received from an upstream, heads included.";
     PART_FAILURES Counter "ringway_part_failures_total"
         "Parts of merges that failed, by route, part and reason, whether or not the answer was sent.";
+    PART_CACHE Counter "ringway_part_cache_total"
+        "What the store of parts' answers did, by route, part and result.";
     POOL_IDLE Gauge "ringway_upstream_idle_connections"
         "Idle connections kept for reuse.";
     BUFFERS_IN_USE Gauge "ringway_buffers_in_use"
@@ -170,6 +172,19 @@ pub mod label {
 
 /// Values of labels that are not names of something else.
 pub mod value {
+    use crate::exchange::part::CacheUse;
+
+    /// What the store of answers did, in one word.
+    pub fn of_cache(how: CacheUse) -> &'static str {
+        match how {
+            CacheUse::Hit => HIT,
+            CacheUse::Miss => MISS,
+            CacheUse::Stale => STALE,
+            CacheUse::Collapsed => COLLAPSED,
+            CacheUse::Renewal => RENEWAL,
+        }
+    }
+
     /// Requests that no route matched.
     pub const ROUTE_NONE: &str = "_none";
     /// What came after the bound on labels or series.
@@ -180,6 +195,12 @@ pub mod value {
     pub const IN: &str = "in";
     /// From us.
     pub const OUT: &str = "out";
+    /// A stale answer was used.
+    pub const STALE: &str = "stale";
+    /// The answer to another request was used.
+    pub const COLLAPSED: &str = "collapsed";
+    /// A stale answer was renewed.
+    pub const RENEWAL: &str = "renewal";
     /// Found.
     pub const HIT: &str = "hit";
     /// Not found.
@@ -242,6 +263,8 @@ pub mod field {
     pub const PARTIAL: &str = "partial";
     /// Why parts of a merge failed, by their names.
     pub const PARTS: &str = "parts";
+    /// What the store of answers did for parts of a merge, by their names.
+    pub const CACHE: &str = "cache";
     /// The view of a merge that the client got.
     pub const VIEW: &str = "view";
     /// Bytes read from the client.

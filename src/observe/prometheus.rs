@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 
 use crate::base::name::Name;
 use crate::exchange::fault::FaultKind;
-use crate::exchange::part::REASONS;
+use crate::exchange::part::{CacheUse, REASONS};
 use crate::observe::metrics::HeaderRefusal;
 use crate::observe::names::{Metric, label, metric, value};
 use crate::observe::plan::{Label, PART_SEPARATOR};
@@ -136,6 +136,14 @@ impl Page {
             let reason = REASONS.get(*reason).copied().unwrap_or_default();
             let labels = [(label::ROUTE, route), (label::PART, part), (label::REASON, reason)];
             self.count(metric::PART_FAILURES, &labels, *count);
+        }
+        self.head(metric::PART_CACHE);
+        for ((part, how), count) in &snapshot.parts_cached {
+            let name = named(&snapshot.part_names, *part);
+            let (route, part) = name.split_once(PART_SEPARATOR).unwrap_or((name, name));
+            let how = CacheUse::ALL.get(*how).map_or("", |how| value::of_cache(*how));
+            let labels = [(label::ROUTE, route), (label::PART, part), (label::RESULT, how)];
+            self.count(metric::PART_CACHE, &labels, *count);
         }
         self.by_upstream(metric::UPSTREAM_RETRIES, snapshot, |sum| sum.retries);
         self.by_upstream(metric::UPSTREAM_REUSED, snapshot, |sum| sum.reused);

@@ -88,6 +88,8 @@ pub struct Snapshot {
     pub(crate) part_names: Vec<Name>,
     /// Failures of parts, by place in `REASONS`.
     pub(crate) parts: BTreeMap<(Label, usize), u64>,
+    /// What the store of answers did for parts, by place in `CacheUse::ALL`.
+    pub(crate) parts_cached: BTreeMap<(Label, usize), u64>,
     pub(crate) workers: Vec<WorkerSum>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -145,6 +147,12 @@ impl Snapshot {
                 let count = counter.read();
                 if count > 0 {
                     *self.parts.entry((label, reason)).or_default() += count;
+                }
+            }
+            for (how, counter) in counters.cached.iter().enumerate() {
+                let count = counter.read();
+                if count > 0 {
+                    *self.parts_cached.entry((label, how)).or_default() += count;
                 }
             }
         }

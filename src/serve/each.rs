@@ -13,9 +13,11 @@ use crate::aggregate::{PartFault, Taken, each};
 use crate::base::span::Span;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
+use crate::exchange::part::CacheUses;
 use crate::runtime::Runtime;
 use crate::serve::join::{self, Then};
-use crate::serve::part::{self, Answer, Body, End, Failure, Merging, Order};
+use crate::serve::part::{self, Merging, Order};
+use crate::serve::part_answer::{Answer, Body, End, Failure};
 use crate::serve::{Core, Installed};
 
 /// Makes the calls of a part, be it one or one for each element.
@@ -74,7 +76,7 @@ fn asked_by(rule: &each::Each, number: usize, elements: usize) -> Range<usize> {
 }
 
 fn failed(fault: PartFault, attempts: Vec<Attempt>) -> End {
-    End { result: Err(Failure::Part(fault)), attempts }
+    End { result: Err(Failure::Part(fault)), attempts, uses: CacheUses::default() }
 }
 
 /// The object of all elements' answers.
@@ -88,6 +90,8 @@ fn together<R: Runtime>(
     let (stand_in, excused) = (view.stand_in(plan, index), !view.is_required(plan, index));
     let elements = order.values.elements().unwrap_or(0);
     let attempts = ends.iter_mut().flatten().flat_map(|end| end.attempts.drain(..)).collect();
+    let mut uses = CacheUses::default();
+    ends.iter().flatten().for_each(|end| uses.add_all(end.uses));
     let mut lines = Vec::new();
     let mut failures = each::Failures::default();
     let mut object = each::Object::default();
@@ -96,11 +100,15 @@ fn together<R: Runtime>(
         let Some(End { result, .. }) = end else { continue };
         let asked: Vec<&[u8]> =
             asked_by(rule, number, elements).map(|element| order.values.element(element)).collect();
+        if let Ok(Answer { stale: Some(fault), .. }) = &result {
+            // An older answer stands in: each of its elements counts as failed, and is shown.
+            asked.iter().for_each(|_| failures.add(*fault));
+        }
         let values = match &result {
             Ok(answer) => answered(core, order, rule, answer, &asked),
             Err(failure) => match failure.part() {
                 Some(fault) if excused => Err(fault),
-                _ => return End { result, attempts },
+                _ => return End { result, attempts, uses },
             },
         };
         for (at, element) in asked.iter().enumerate() {
@@ -113,15 +121,18 @@ fn together<R: Runtime>(
                     failures.add(fault);
                     object.add(element, stand_in);
                 }
-                Err(fault) => return failed(fault, attempts),
+                Err(fault) => return End { result: Err(Failure::Part(fault)), attempts, uses },
             }
         }
-        lines.extend(result.into_iter().flat_map(|answer| answer.lines));
+        if let Ok(answer) = &result {
+            lines.extend_from_slice(answer.lines.bytes());
+        }
     }
     let text = object.finish();
     let taken = Taken::Value(Span::new(0, text.len()));
-    let answer = Answer { body: Body::Collected(text), shaped: Vec::new(), taken, lines, failures };
-    End { result: Ok(answer), attempts }
+    let (body, shaped, lines) = (Body::Collected(text), Body::Empty, Body::Collected(lines));
+    let answer = Answer { body, shaped, taken, lines, failures, stale: None };
+    End { result: Ok(answer), attempts, uses }
 }
 
 /// What one call's answer holds for each element that it was made for; `None` where it lacks one.
@@ -133,21 +144,12 @@ fn answered<'a, R: Runtime>(
     asked: &[&[u8]],
 ) -> Result<Vec<Option<Cow<'a, [u8]>>>, PartFault> {
     let Order { merging: Merging { plan, view, .. }, index, .. } = *order;
-    let text = answer_text(answer);
+    let text = answer.text();
     match &rule.batch {
         None => Ok(vec![Some(Cow::Borrowed(text.unwrap_or(view.stand_in(plan, index))))]),
         Some(batch) => {
             let (text, keep) = (text.unwrap_or(b"[]"), view.kept(index));
             core.shard(|shard| batch.split(text, asked, keep, &mut shard.tokens))
         }
-    }
-}
-
-/// The text of one answer; `None` when there is nothing.
-fn answer_text(answer: &Answer) -> Option<&[u8]> {
-    match answer.taken {
-        Taken::Value(span) => Some(span.of(answer.body.bytes())),
-        Taken::Shaped(_) => Some(&answer.shaped),
-        Taken::Empty => None,
     }
 }

@@ -12,6 +12,7 @@ use crate::aggregate::stream::Form;
 use crate::aggregate::{Members, Merged, PartOutcome, Taken, merge, partial};
 use crate::exchange::Exchange;
 use crate::exchange::fault::Fault;
+use crate::exchange::part::PartCached;
 use crate::exchange::template::{PartValues, RenderError};
 use crate::http::etag::Etag;
 use crate::http::names::FieldName;
@@ -21,7 +22,8 @@ use crate::serve::answer::{self, Local};
 use crate::serve::join::{self, Then};
 use crate::serve::merge_stream::{Ends, Streamed};
 use crate::serve::outgoing::Outgoing;
-use crate::serve::part::{self, Answer, End, Failure, Merging, Order};
+use crate::serve::part::{self, Merging, Order};
+use crate::serve::part_answer::{Answer, End, Failure};
 use crate::serve::watch::Watch;
 use crate::serve::{Core, Installed, each};
 
@@ -80,7 +82,7 @@ pub async fn run<R: Runtime>(
         fields.extend_from_slice(b"\r\ncache-control: no-store\r\n");
     }
     for end in view.shown().iter().filter_map(|part| ends.get(part)) {
-        fields.extend_from_slice(end.result.as_ref().map_or(&[], |answer| &answer.lines));
+        fields.extend_from_slice(end.result.as_ref().map_or(&[], |answer| answer.lines.bytes()));
     }
     if !timing.is_empty() {
         for piece in [b"server-timing: ", &timing[..], b"\r\n"] {
@@ -100,7 +102,8 @@ pub async fn run<R: Runtime>(
 
 /// Notes in the exchange what was asked and what failed.
 fn note(x: &mut Exchange, ends: &mut Ends) {
-    for end in ends.iter_mut() {
+    for (part, end) in ends.iter_mut() {
+        x.parts_cached.extend(PartCached::of(part as u16, end.uses));
         for record in end.attempts.drain(..) {
             x.timeline.answered = x.timeline.answered.max(record.done);
             x.record(record);
@@ -129,12 +132,15 @@ fn tagged(x: &Exchange, document: &Merged<'_>, fields: &mut Vec<u8>) -> bool {
 /// which `verdict` finds.
 pub(super) fn outcome(end: Option<&End>) -> PartOutcome<'_> {
     match end.map(|end| &end.result) {
+        Some(Ok(answer @ Answer { stale: Some(fault), .. })) => {
+            answer.text().map_or(PartOutcome::Empty, |text| PartOutcome::Stale(text, *fault))
+        }
         Some(Ok(answer)) => match answer.taken {
             Taken::Value(span) if answer.failures.count > 0 => {
                 PartOutcome::Several(span.of(answer.body.bytes()), answer.failures)
             }
             Taken::Value(span) => PartOutcome::Value(span.of(answer.body.bytes())),
-            Taken::Shaped(_) => PartOutcome::Value(&answer.shaped),
+            Taken::Shaped(_) => PartOutcome::Value(answer.shaped.bytes()),
             Taken::Empty => PartOutcome::Empty,
         },
         Some(Err(failure)) => failure.part().map_or(PartOutcome::Empty, PartOutcome::Failed),

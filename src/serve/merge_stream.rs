@@ -25,7 +25,8 @@ use crate::serve::answer::{Local, streamed_head};
 use crate::serve::attempt::FRAME_END_BYTES;
 use crate::serve::fan_out::outcome;
 use crate::serve::outgoing::Outgoing;
-use crate::serve::part::{End, Failure, Merging};
+use crate::serve::part::Merging;
+use crate::serve::part_answer::{End, Failure};
 use crate::serve::watch::Watch;
 
 /// How the parts of one exchange have ended so far: each is written once, and may be read from then on.
@@ -54,9 +55,10 @@ impl Ends {
         self.ends[index].get()
     }
 
-    /// All that have ended, in plan order.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut End> {
-        self.ends.iter_mut().filter_map(OnceCell::get_mut)
+    /// All that have ended, in plan order, with their indices.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut End)> {
+        let ends = self.ends.iter_mut().enumerate();
+        ends.filter_map(|(index, end)| Some((index, end.get_mut()?)))
     }
 
     /// How all ended, for the pure rooms.
@@ -178,7 +180,8 @@ impl<R: Runtime> Streamed<'_, R> {
         // What may still become partial is not to be stored as if it were whole.
         fields.extend_from_slice(b"cache-control: no-store\r\n");
         for end in view.shown().iter().filter_map(|index| self.ends.get(index)) {
-            fields.extend_from_slice(end.result.as_ref().map_or(&[], |answer| &answer.lines));
+            fields
+                .extend_from_slice(end.result.as_ref().map_or(&[], |answer| answer.lines.bytes()));
         }
         let partial = self.form == Form::Document;
         if version != Version::Http10 && (partial || plan.server_timing) {

@@ -15,6 +15,7 @@ pub mod duplex;
 pub mod each;
 pub mod exchange;
 pub mod fan_out;
+pub mod flight;
 pub mod forward;
 pub mod gather;
 pub mod h1;
@@ -23,6 +24,8 @@ pub mod merge_stream;
 pub mod outgoing;
 pub mod pace;
 pub mod part;
+pub mod part_answer;
+pub mod part_cache;
 pub mod proxy_header;
 pub mod record;
 pub mod request_head;
@@ -33,8 +36,8 @@ pub mod watch;
 pub mod work;
 pub mod writing;
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use crate::base::buffer::{Buf, BufferPool};
@@ -47,6 +50,7 @@ use crate::observe::metrics::CoreMetrics;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::clients::Clients;
+use crate::serve::part_cache::PartCache;
 use crate::serve::proxy_header::Refused;
 use crate::serve::shard::{Origins, Shard};
 use crate::serve::shortage::Shortage;
@@ -80,6 +84,9 @@ pub struct Core<R: Runtime> {
     pub draining: Cell<bool>,
     /// Whether the process ends: what is still open is closed and recorded.
     pub stopping: Cell<bool>,
+    /// Answers of parts, and calls that others may join.
+    pub parts: PartCache,
+    own: OnceCell<Weak<Core<R>>>,
     installed: RefCell<Rc<Installed<R>>>,
     shard: RefCell<Shard>,
     spare_work: Spare<Work>,
@@ -136,6 +143,7 @@ impl<R: Runtime> Core<R> {
         mut shard: Shard,
     ) -> Self {
         let installed = Rc::new(shard::install(None, gateway, &mut shard.rng));
+        let parts = PartCache::new(shard.rng.bits());
         Self {
             id,
             runtime,
@@ -150,6 +158,8 @@ impl<R: Runtime> Core<R> {
             shortage: Shortage::default(),
             draining: Cell::new(false),
             stopping: Cell::new(false),
+            parts,
+            own: OnceCell::new(),
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),
             spare_work: Spare::default(),
@@ -157,6 +167,16 @@ impl<R: Runtime> Core<R> {
             exchanges: Cell::new(0),
             lingering: Cell::new(0),
         }
+    }
+
+    /// Lets this core's own tasks outlive the exchange that began them.
+    pub fn settle(self: &Rc<Self>) {
+        self.own.get_or_init(|| Rc::downgrade(self));
+    }
+
+    /// The core, for a task of its own; `None` before it was settled.
+    pub fn own(&self) -> Option<Rc<Self>> {
+        self.own.get()?.upgrade()
     }
 
     /// The version to use for a whole exchange.

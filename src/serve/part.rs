@@ -1,5 +1,7 @@
 //! One call of a merge: from its turn to a value that was found good, or the reason why there is none.
 //!
+//! Whether the call is made at all, and for how many, is decided in `serve/part_cache.rs`; what it brings is
+//! judged here without regard to the client, and cut to the client's view only then.
 //! Bodies are collected within the bound of their part and never re-encoded, but where a view or the part's
 //! own lists cut something out. A call never reaches beyond its deadline, and is never begun when it
 //! cannot be over in time; attempts are repeated as RFC 9110 §9.2.2 allows.
@@ -7,30 +9,36 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use crate::aggregate::cache::{self, Key};
 use crate::aggregate::each::Failures;
-use crate::aggregate::json::{self, Tokens};
+use crate::aggregate::json;
 use crate::aggregate::reference::Values;
 use crate::aggregate::{Part, PartFault, Plan, Taken, View, request, view};
 use crate::base::buffer::Buf;
+use crate::base::ids::RouteId;
 use crate::base::limits::{PART_TIME_MIN, PROBLEM_BYTES_MAX};
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{Again, Fault, Side};
+use crate::exchange::part::CacheUses;
 use crate::exchange::template::{PartValues, RenderError, Sink};
+use crate::http::caching::{Freshness, Times};
 use crate::http::coding::Coding;
 use crate::http::framing::BodyLength;
 use crate::http::head::Response;
 use crate::http::names::FieldName;
 use crate::http::{Method, Status};
+use crate::net::proxy_protocol::Endpoints;
 use crate::observe::trace::TraceLines;
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
 use crate::serve::body::{BodyReader, BodyRules};
-use crate::serve::decode;
+use crate::serve::part_answer::{Answer, Body, End, Failure, Judged};
 use crate::serve::work::ResponseScratch;
 use crate::serve::{Core, Installed};
+use crate::serve::{decode, part_cache, proxy_header};
 use crate::upstream::retry;
 
 /// What is to be asked, and for whom.
@@ -46,76 +54,6 @@ pub struct Merging<'a> {
     pub body: &'a Body,
 }
 
-/// How one part ended, and every attempt made for it.
-pub struct End {
-    pub result: Result<Answer, Failure>,
-    pub attempts: Vec<Attempt>,
-}
-
-/// A whole answer that was found good.
-pub struct Answer {
-    pub body: Body,
-    /// The value written anew, if it was.
-    pub shaped: Vec<u8>,
-    pub taken: Taken,
-    /// Field lines of its answer that go to the client.
-    pub lines: Vec<u8>,
-    /// Of calls for several elements, those that failed.
-    pub failures: Failures,
-}
-
-/// Why a part has no answer.
-pub enum Failure {
-    /// The origin's side.
-    Part(PartFault),
-    /// The same, with a problem document that is passed on.
-    Problem(PartFault, Vec<u8>),
-    /// The client's request does not hold what the part's request needs.
-    Request(Fault),
-}
-
-impl Failure {
-    /// The part's fault, if it is one.
-    pub fn part(&self) -> Option<PartFault> {
-        match self {
-            Self::Part(fault) | Self::Problem(fault, _) => Some(*fault),
-            Self::Request(_) => None,
-        }
-    }
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self::Part(fault.into())
-    }
-}
-
-impl From<RenderError> for Failure {
-    fn from(error: RenderError) -> Self {
-        Self::Request(error.fault())
-    }
-}
-
-/// A body in one place.
-pub enum Body {
-    /// None, or none that anybody needs.
-    Empty,
-    /// All of it came in one piece and stays where it was received.
-    Buffer(Buf),
-    /// It was put together.
-    Collected(Vec<u8>),
-}
-
-impl Body {
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Empty => &[],
-            Self::Buffer(buf) => buf.data(),
-            Self::Collected(bytes) => bytes,
-        }
-    }
-}
-
 /// One call to be made.
 pub struct Order<'a> {
     pub merging: Merging<'a>,
@@ -126,7 +64,7 @@ pub struct Order<'a> {
     pub by: Option<Instant>,
 }
 
-/// Asks one part, again where the standard allows it.
+/// Asks one part, or has its answer already; what its client gets of it.
 pub async fn ask<R: Runtime>(
     core: &Core<R>,
     installed: &Installed<R>,
@@ -134,26 +72,133 @@ pub async fn ask<R: Runtime>(
     x: &Exchange,
 ) -> End {
     let Order { merging, index, values, by } = order;
-    let plan = merging.plan;
-    let part = &plan.parts[index];
+    let part = &merging.plan.parts[index];
     let begun = core.runtime.now();
-    if let Err(fault) = may_begin(plan, part, x, &values, begun) {
-        return End { result: Err(Failure::Part(fault)), attempts: Vec::new() };
+    let call = Call {
+        core,
+        installed,
+        plan: merging.plan,
+        index,
+        route: x.route,
+        deadline: by.unwrap_or_else(|| x.deadline.min(begun + part.timeout)),
+        trace: TraceLines::of(&x.id, &x.trace),
+        client: proxy_header::ends(&x.client),
+    };
+    let key = match may_begin(&call, x, &values, begun) {
+        Ok(key) => key,
+        Err(failure) => {
+            let (attempts, uses) = (Vec::new(), CacheUses::default());
+            return End { result: Err(failure), attempts, uses };
+        }
+    };
+    let (result, stale, attempts, uses) = match &key {
+        Some(key) => {
+            let outcome = part_cache::ask(&call, key).await;
+            (outcome.result, outcome.stale, outcome.attempts, outcome.uses)
+        }
+        None => {
+            let source = Source::Exchange { x, values: &values, body: merging.body };
+            let Fetched { result, attempts, .. } = fetch(&call, source).await;
+            (result, None, attempts, CacheUses::default())
+        }
+    };
+    let result = result.map(|judged| shown(&call, merging.view, judged, stale));
+    End { result, attempts, uses }
+}
+
+/// Whether a call is worth making: its request can be written, and there is time left. A request that others
+/// could share is written into its key.
+fn may_begin<R: Runtime>(
+    call: &Call<'_, R>,
+    x: &Exchange,
+    values: &Values,
+    now: Instant,
+) -> Result<Option<Key>, Failure> {
+    let (plan, part) = (call.plan, call.part());
+    let explained = |error: RenderError| match part.needs().is_empty() {
+        true => Failure::from(error),
+        false => Failure::Part(values.fault(error)),
+    };
+    let space = part_cache::space(call.installed.gateway.upstream(part.upstream), &call.client);
+    let key = Key::of(plan, part, x, values.view(), &space).map_err(explained)?;
+    if key.is_none() && !part.needs().is_empty() {
+        try_to_write(plan, part, x, values.view()).map_err(explained)?;
     }
+    let has_time = x.deadline.since(now) >= PART_TIME_MIN;
+    if has_time { Ok(key) } else { Err(Failure::Part(PartFault::Timeout)) }
+}
+
+/// A call to be made: all of it that does not live in an exchange.
+pub struct Call<'a, R: Runtime> {
+    pub core: &'a Core<R>,
+    pub installed: &'a Installed<R>,
+    pub plan: &'a Plan,
+    /// Which part of the plan.
+    pub index: usize,
+    pub route: Option<RouteId>,
+    pub deadline: Instant,
+    /// Lines sent with it.
+    pub trace: TraceLines,
+    /// Whom it is made for, where the upstream is told.
+    pub client: Endpoints,
+}
+
+impl<R: Runtime> Call<'_, R> {
+    /// The part.
+    pub fn part(&self) -> &Part {
+        &self.plan.parts[self.index]
+    }
+}
+
+/// Where a call's request comes from.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// It is written from the client's.
+    Exchange { x: &'a Exchange, values: &'a Values, body: &'a Body },
+    /// It is written already.
+    Key(&'a Key),
+}
+
+/// How a call ended, and what its answer allows.
+pub struct Fetched {
+    pub result: Result<Judged, Failure>,
+    pub attempts: Vec<Attempt>,
+    pub terms: Terms,
+}
+
+/// What may be done with an answer.
+#[derive(Clone, Copy, Default)]
+pub struct Terms {
+    /// Others who asked the same may have it.
+    pub shareable: bool,
+    /// How long it may be kept, if at all.
+    pub freshness: Option<Freshness>,
+}
+
+/// Makes a call, again where the standard allows it.
+pub async fn fetch<R: Runtime>(call: &Call<'_, R>, source: Source<'_>) -> Fetched {
+    let Call { core, installed, .. } = *call;
+    let part = call.part();
     let slot = core.deadlines.slot();
-    let deadline = by.unwrap_or_else(|| x.deadline.min(begun + part.timeout));
-    let mut asked = Asked::of(part.upstream, deadline, &x.client);
-    asked.part = Some(index as u16);
+    let mut asked = Asked {
+        upstream: part.upstream,
+        part: Some(call.index as u16),
+        deadline: call.deadline,
+        tried: 0,
+        may_reuse: true,
+        client: call.client,
+    };
     let upstream = installed.gateway.upstream(part.upstream);
     let origins = installed.origins(part.upstream);
     origins.state.borrow_mut().request_begun();
     let mut scratch = core.take_scratch();
     let mut attempts = Vec::with_capacity(1);
+    let mut terms = Terms::default();
     let result = loop {
         let mut record = attempt::begin(&asked, core.runtime.now());
-        let call = Call { core, installed, merging, index, values: &values, x, slot: &slot };
         let mut again = Again::Never;
-        let tried = once(&call, &mut asked, &mut record, &mut scratch, &mut again).await;
+        let one = Try { call, source, slot: &slot };
+        let tried = once(&one, &mut asked, &mut record, &mut scratch, &mut again, &mut terms).await;
         record.done = Some(core.runtime.now());
         if let Some(fault) = tried.as_ref().err().and_then(Failure::part) {
             record.fault = Some(fault.fault().kind);
@@ -170,45 +215,31 @@ pub async fn ask<R: Runtime>(
         asked.may_reuse = again == Again::Always;
     };
     core.keep_scratch(scratch);
-    End { result, attempts }
+    Fetched { result, attempts, terms }
 }
 
-/// Whether a call is worth making: its request can be written, and there is time left.
-fn may_begin(
-    plan: &Plan,
-    part: &Part,
-    x: &Exchange,
-    values: &Values,
-    now: Instant,
-) -> Result<(), PartFault> {
-    if !part.needs().is_empty() {
-        try_to_write(plan, part, x, values.view()).map_err(|error| values.fault(error))?;
-    }
-    if x.deadline.since(now) < PART_TIME_MIN { Err(PartFault::Timeout) } else { Ok(()) }
-}
-
-/// What all steps of one call share.
-struct Call<'a, R: Runtime> {
-    core: &'a Core<R>,
-    installed: &'a Installed<R>,
-    merging: Merging<'a>,
-    index: usize,
-    values: &'a Values,
-    x: &'a Exchange,
+/// What all steps of one try share.
+struct Try<'a, R: Runtime> {
+    call: &'a Call<'a, R>,
+    source: Source<'a>,
     slot: &'a Slot,
 }
 
 async fn once<R: Runtime>(
-    call: &Call<'_, R>,
+    one: &Try<'_, R>,
     asked: &mut Asked,
     record: &mut Attempt,
     scratch: &mut ResponseScratch,
     again: &mut Again,
-) -> Result<Answer, Failure> {
-    let Call { core, installed, merging: Merging { plan, body, .. }, index, values, x, slot } =
-        *call;
-    let part = &plan.parts[index];
-    let body = if part.client_body { body.bytes() } else { &[] };
+    terms: &mut Terms,
+) -> Result<Judged, Failure> {
+    let Try { call, source, slot } = *one;
+    let Call { core, installed, plan, .. } = *call;
+    let part = call.part();
+    let body = match source {
+        Source::Exchange { body, .. } if part.client_body => body.bytes(),
+        _ => &[],
+    };
     let mut note = |fault: Fault| {
         *again = fault.again;
         Failure::from(fault)
@@ -216,21 +247,27 @@ async fn once<R: Runtime>(
     let lease = attempt::connect(core, installed, asked, slot, record).await.map_err(&mut note)?;
     let mut buf = core.buffer()?;
     let upstream = installed.gateway.upstream(part.upstream);
-    let trace = TraceLines::of(&x.id, &x.trace);
+    let sent = core.runtime.now();
     let envelope = request::Envelope {
         host: upstream.endpoints[lease.endpoint.index()].host.as_bytes(),
-        left: asked.deadline.since(core.runtime.now()),
-        added: trace.as_bytes(),
-        parts: values.view(),
+        left: asked.deadline.since(sent),
+        added: call.trace.as_bytes(),
+        parts: PartValues::Unknown,
         client_body_bytes: body.len(),
     };
-    let written = request::write(plan, part, x, &envelope, &mut buf);
-    written.map_err(|error| match part.needs().is_empty() {
-        true => Failure::from(error),
-        false => Failure::Part(values.fault(error)),
-    })?;
-    let sent = send_with(&lease, slot, asked.deadline, buf, body).await;
-    let mut buf = sent.map_err(&mut note)?;
+    match source {
+        Source::Key(key) => key.write(part, &envelope, &mut buf)?,
+        Source::Exchange { x, values, .. } => {
+            let envelope = request::Envelope { parts: values.view(), ..envelope };
+            let written = request::write(plan, part, x, &envelope, &mut buf);
+            written.map_err(|error| match part.needs().is_empty() {
+                true => Failure::from(error),
+                false => Failure::Part(values.fault(error)),
+            })?;
+        }
+    }
+    let written = send_with(&lease, slot, asked.deadline, buf, body).await;
+    let mut buf = written.map_err(&mut note)?;
     attempt::ready_for_response(&mut buf);
     let first_byte = core.runtime.now() + upstream.rules.first_byte_timeout;
     let until = Cell::new(asked.deadline.min(first_byte));
@@ -239,7 +276,20 @@ async fn once<R: Runtime>(
     record.answered = Some(core.runtime.now());
     record.status = Some(scratch.head.status);
     record.bytes = u64::from(scratch.head.bytes);
-    collect(call, lease, asked.deadline, record, scratch, buf).await
+    *terms = terms_of(one, Response { head: &scratch.head, raw: buf.data() }, sent);
+    collect(one, lease, asked.deadline, record, scratch, buf).await
+}
+
+/// What may be done with an answer whose request was sent at `sent`.
+fn terms_of<R: Runtime>(one: &Try<'_, R>, response: Response<'_>, sent: Instant) -> Terms {
+    let Source::Key(key) = one.source else { return Terms::default() };
+    let runtime = &one.call.core.runtime;
+    let shareable = cache::is_shareable(response);
+    let freshness = one.call.part().cache.as_ref().and_then(|rule| {
+        let times = Times { sent, received: runtime.now(), wall: runtime.wall() };
+        rule.store(key.has_authorization(), response, &times).ok()
+    });
+    Terms { shareable, freshness }
 }
 
 /// Sends a head, and the client's body behind it, a buffer at a time.
@@ -297,15 +347,15 @@ async fn read_final_head<R: Runtime>(
 
 /// Collects the body and judges the answer; the connection goes back if its message ended exactly.
 async fn collect<R: Runtime>(
-    call: &Call<'_, R>,
+    one: &Try<'_, R>,
     lease: Lease<R>,
     deadline: Instant,
     record: &mut Attempt,
     scratch: &mut ResponseScratch,
     mut buf: Buf,
-) -> Result<Answer, Failure> {
-    let Call { core, merging: Merging { plan, .. }, index, slot, .. } = *call;
-    let part = &plan.parts[index];
+) -> Result<Judged, Failure> {
+    let Try { call, slot, .. } = *one;
+    let (core, part) = (call.core, call.part());
     let ResponseScratch { head, chunks } = scratch;
     let good = part.judge_status(head.status);
     // How a failure is encoded matters to nobody.
@@ -357,25 +407,20 @@ async fn collect<R: Runtime>(
     value(call, head.status, body, lines)
 }
 
-/// What a whole answer is worth to this client.
+/// What a whole answer is worth.
 fn value<R: Runtime>(
     call: &Call<'_, R>,
     status: Status,
     body: Body,
     lines: Vec<u8>,
-) -> Result<Answer, Failure> {
-    let Call { core, merging: Merging { plan, view, .. }, index, .. } = *call;
-    let part = &plan.parts[index];
+) -> Result<Judged, Failure> {
     let mut shaped = Vec::new();
-    let taken =
-        core.shard(|shard| part.judge(status, body.bytes(), &mut shard.tokens, &mut shaped));
+    let taken = call
+        .core
+        .shard(|shard| call.part().judge(status, body.bytes(), &mut shard.tokens, &mut shaped));
     let taken = taken.map_err(Failure::Part)?;
-    let taken =
-        core.shard(|shard| shown(taken, view, index, &body, &mut shaped, &mut shard.tokens));
-    // What is not shown and not referred to either need not be kept.
-    let needless = matches!(taken, Taken::Shaped(_)) && !plan.referred().contains(index);
-    let body = if needless { Body::Empty } else { body };
-    Ok(Answer { body, shaped, taken, lines, failures: Failures::default() })
+    let (shaped, lines) = (Body::Collected(shaped), Body::Collected(lines));
+    Ok(Judged { body, shaped, taken, lines })
 }
 
 /// Whether an answer is a 4xx with a problem document (RFC 9457).
@@ -386,25 +431,27 @@ fn is_problem(response: Response<'_>) -> bool {
         && kind.eq_ignore_ascii_case(b"application/problem+json")
 }
 
-/// What the view keeps of a part: written anew, unless it is all of it.
-fn shown(
-    taken: Taken,
+/// What the client gets of an answer: what its view keeps, written anew unless that is all of it.
+fn shown<R: Runtime>(
+    call: &Call<'_, R>,
     view: &View,
-    index: usize,
-    body: &Body,
-    shaped: &mut Vec<u8>,
-    tokens: &mut Tokens,
-) -> Taken {
-    let (Some(selection), Taken::Value(span) | Taken::Shaped(span)) =
-        (view.selection(index), taken)
-    else {
-        return taken;
-    };
-    let mut kept = Vec::new();
-    let whole = if matches!(taken, Taken::Shaped(_)) { &shaped[..] } else { span.of(body.bytes()) };
-    view::cut(whole, selection, tokens, &mut kept);
-    *shaped = kept;
-    Taken::Shaped(span)
+    judged: Judged,
+    stale: Option<PartFault>,
+) -> Answer {
+    let Judged { body, mut shaped, mut taken, lines } = judged;
+    if let (Some(selection), Taken::Value(span) | Taken::Shaped(span)) =
+        (view.selection(call.index), taken)
+    {
+        let is_shaped = matches!(taken, Taken::Shaped(_));
+        let whole = if is_shaped { shaped.bytes() } else { span.of(body.bytes()) };
+        let mut cut = Vec::new();
+        call.core.shard(|shard| view::cut(whole, selection, &mut shard.tokens, &mut cut));
+        (shaped, taken) = (Body::Collected(cut), Taken::Shaped(span));
+    }
+    // What is not shown and not referred to either need not be kept.
+    let needless = matches!(taken, Taken::Shaped(_)) && !call.plan.referred().contains(call.index);
+    let body = if needless { Body::Empty } else { body };
+    Answer { body, shaped, taken, lines, failures: Failures::default(), stale }
 }
 
 /// The content coding of an answer.

@@ -57,6 +57,7 @@ impl<R: Runtime> Worker<R> {
     /// A worker around `core` that obeys `ear`.
     /// At most `connections_max` clients are served at once, whatever listeners say.
     pub fn new(core: Rc<Core<R>>, ear: Ear<R::Bound>, connections_max: usize) -> Self {
+        core.settle();
         let connections_max = connections_max.min(CONNECTIONS_PER_CORE_MAX);
         let doors = RefCell::new(Vec::new());
         let (accepting, ticks) = (Rc::default(), Cell::new(0));

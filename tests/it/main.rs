@@ -27,6 +27,7 @@ mod hostile;
 mod idle;
 mod jwt;
 mod metrics;
+mod part_cache;
 mod partial;
 mod process;
 mod rate_limit;

@@ -267,7 +267,9 @@ fn head_and_http_1_0_get_the_document_with_its_length() {
     client.send("HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
     let mut old = gateway.connect();
     old.send("GET / HTTP/1.0\r\nHost: test\r\n\r\n");
-    origin.wait_for(4);
+    // On one core they share the calls.
+    origin.wait_for(2);
+    eventually("both to be served", || gateway.metric("http_server_active_requests", &[]) == 2.0);
     client.expect_open();
     late.open();
     let head = client.response_to("HEAD").expect(200);

@@ -90,3 +90,26 @@ pub static EACH: Section = Section {
         ),
     ],
 };
+
+/// `cache` of a part.
+pub static PART_CACHE: Section = Section {
+    title: "route.merge.NAME.cache",
+    here: "this lifetime",
+    doc: "How long answers of a part are used again, whatever the origin says of time. What the origin forbids (`no-store`, `private`, `no-cache`) stays forbidden.",
+    keys: &[
+        Key::new("ttl", Shape::Duration, "How long an answer is fresh: nobody is asked meanwhile.")
+            .required(),
+        Key::new(
+            "stale_while_revalidate",
+            Shape::Duration,
+            "How long after that it is still used, while one call beside the clients' requests fetches a new one.",
+        )
+        .or("not at all"),
+        Key::new(
+            "stale_if_error",
+            Shape::Duration,
+            "How long after `ttl` it may stand in when the call fails; `gateway-partial` says so.",
+        )
+        .or("not at all"),
+    ],
+};
