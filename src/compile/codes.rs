@@ -39,3 +39,5 @@ pub const KEY_LEFT_OUT: &str = "W0202";
 pub const PLAIN_KEYS: &str = "W0203";
 /// A limit's key that looks like a reference and is a constant.
 pub const CONSTANT_KEY: &str = "W0204";
+/// An endpoint at which this gateway listens itself.
+pub const CIRCLE: &str = "W0205";

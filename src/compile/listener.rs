@@ -1,7 +1,8 @@
 //! Listeners: addresses, the spelling of paths, bounds, timeouts; and which sockets cannot both be there.
 //!
 //! A wildcard address takes its port on every address of the family, and on Linux `[::]` takes that of
-//! IPv4, too. Such a pair is never left for the kernel to refuse when the process starts.
+//! IPv4, too. Such a pair is never left for the kernel to refuse when the process starts. An endpoint that is a
+//! listener of this process is warned about: its requests would come back until descriptors run out.
 
 use std::net::IpAddr;
 
@@ -19,6 +20,7 @@ use crate::route::spelling::{Delimiter, DotSegments, EmptySegments, PathSpelling
 /// All listeners, in the order of the file.
 pub fn compile(config: &Config, report: &Report) -> Box<[Listener]> {
     check_addresses(config, report);
+    check_circles(config, report);
     let tells_destination = config.upstreams.iter().any(|one| one.proxy_protocol.is_some());
     config.listeners.iter().map(|listener| one(listener, tells_destination)).collect()
 }
@@ -121,4 +123,41 @@ fn covers(wildcard: &Address, address: &Address) -> bool {
             IpAddr::V4(ip) => ip.is_unspecified() && address.is_ipv4(),
             IpAddr::V6(ip) => ip.is_unspecified(),
         }
+}
+
+/// Warns of endpoints at which this gateway listens itself. It could be meant, with another path behind each
+/// turn; it is hardly ever.
+fn check_circles(config: &Config, report: &Report) {
+    for endpoint in config.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
+        let address = &endpoint.address;
+        let own = config.listeners.iter().find(|own| reaches(&address.value, &own.address.value));
+        if let Some(own) = own {
+            let message =
+                "this endpoint is this gateway's own listener: requests would go in circles";
+            let diagnostic = Diagnostic::warning(codes::CIRCLE, address.span, message);
+            report.push(
+                diagnostic
+                    .also(own.address.span, "the listener")
+                    .help("name the address of the service, or give the listener another port"),
+            );
+        }
+    }
+}
+
+/// Whether a connection to `endpoint` surely comes to `listener`: a wildcard takes all of loopback, and to
+/// connect to a wildcard is to connect to loopback. Which other addresses are this machine's is not known here.
+fn reaches(endpoint: &Address, listener: &Address) -> bool {
+    let (Some(to), Some(at)) = (endpoint.tcp(), listener.tcp()) else {
+        return endpoint == listener;
+    };
+    let (to_ip, at_ip) = (to.ip().to_canonical(), at.ip().to_canonical());
+    let here = to_ip.is_loopback() || to_ip.is_unspecified();
+    // `[::]` takes IPv4, too.
+    let family = to_ip.is_ipv4() == at_ip.is_ipv4() || at_ip.is_ipv6();
+    let met = if at_ip.is_unspecified() {
+        here && family
+    } else {
+        to_ip == at_ip || (to_ip.is_unspecified() && at_ip.is_loopback() && family)
+    };
+    met && to.port() == at.port() && to.port() != 0
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::{CONFIG, FAILED, OK, Said, USAGE};
 use crate::compile::compile;
-use crate::config::{self, Surroundings};
+use crate::config::{self, Surroundings, units};
 use crate::control::load::Machine;
 use crate::observe::plan::LabelBook;
 
@@ -34,8 +34,9 @@ pub struct Wishes {
 
 /// Largest document that is read. Unit: bytes. The largest public ones (Kubernetes, GitHub) are 10 MiB.
 const DOCUMENT_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// Where the service is assumed to be when the document does not say.
-const NOWHERE: &str = "127.0.0.1:8080";
+/// Written when the document does not say where the service is: an address of documentation (RFC 5737 §3), at
+/// which nothing answers by accident.
+const NOWHERE: &str = "192.0.2.1:80";
 /// The methods of a path item (OpenAPI 3.1 §4.8.9), in the order in which a match names them.
 const METHODS: [&str; 8] = ["get", "head", "post", "put", "patch", "delete", "options", "trace"];
 
@@ -114,6 +115,9 @@ fn write(name: &str, document: &Value, wishes: &Wishes) -> Result<Written, Refus
     if !prefix.is_empty() && !prefix.starts_with('/') {
         return Err(Refusal::Wish(format!("--prefix begins with `/`: `/{prefix}`")));
     }
+    if let Some(Err(advice)) = wishes.endpoint.as_deref().map(units::address) {
+        return Err(Refusal::Wish(format!("--endpoint is not an address: {advice}")));
+    }
     let mut text = format!("# {}, from {}\n\n", line(title), line(name));
     let _ = writeln!(text, "[upstream.{upstream}]");
     let endpoint = wishes.endpoint.clone().or_else(|| server.endpoint.clone());
@@ -125,7 +129,7 @@ fn write(name: &str, document: &Value, wishes: &Wishes) -> Result<Written, Refus
             let said = server.url.as_deref().unwrap_or("nothing");
             let _ = writeln!(
                 text,
-                "endpoints = [\"{NOWHERE}\"]   # its address: the document says {}",
+                "endpoints = [\"{NOWHERE}\"]   # replace it by the service's address: the document says {}",
                 line(said)
             );
         }

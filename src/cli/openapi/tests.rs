@@ -257,7 +257,7 @@ fn wishes_are_followed() {
 #[test]
 fn a_server_with_a_name_is_a_comment_to_act_on() {
     let text = imported(&USERS.replace("10.0.0.11:8080", "users.internal"), &Wishes::default());
-    let line = "endpoints = [\"127.0.0.1:8080\"]   # its address: the document says http://users.internal/v1";
+    let line = "endpoints = [\"192.0.2.1:80\"]   # replace it by the service's address: the document says http://users.internal/v1";
     assert!(text.contains(line), "{text}");
 }
 
@@ -281,6 +281,10 @@ fn a_document_that_cannot_be_used_says_why() {
     );
     let wishes = Wishes { prefix: Some("api".into()), ..Wishes::default() };
     assert_eq!(import::with("x", USERS, &wishes, &Machine).code, USAGE);
+    let wishes = Wishes { endpoint: Some("users:80".into()), ..Wishes::default() };
+    let said = import::with("x", USERS, &wishes, &Machine);
+    assert_eq!(said.code, USAGE);
+    assert!(said.err.starts_with("error: --endpoint is not an address: write `ip:port`"));
 }
 
 #[test]
