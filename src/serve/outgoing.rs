@@ -12,8 +12,8 @@ use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::head::RequestHead;
 use crate::http::{Method, Status, Version};
-use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
+use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
 use crate::serve::pace::Pace;
 use crate::serve::writing::Writing;
@@ -208,6 +208,9 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         let writing = Writing { core, stream, slot, pause_max };
         if writing.all(buf, &mut self.pace).await.is_err() {
             self.keep_alive = false;
+            // Closed in order, the kernel would go on holding megabytes for whoever takes none, and no bound
+            // on connections counts them any more.
+            stream.reset_on_close();
             let kind = FaultKind::ClientGone;
             return Err(Fault { kind, side: Side::Downstream, again: Again::Never });
         }
