@@ -3,8 +3,13 @@
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=.git/HEAD");
-    println!("cargo:rerun-if-changed=.git/refs/heads");
+    // A path that is not there (a work tree, an archive) would mean a new build each time.
+    for path in [".git/HEAD", ".git/refs/heads"] {
+        if std::fs::exists(path).unwrap_or_default() {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
+    println!("cargo:rerun-if-changed=build.rs");
     let said = |program: &str, words: &[&str]| {
         let output = Command::new(program).args(words).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
