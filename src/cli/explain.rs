@@ -48,8 +48,9 @@ pub fn with(path: &Path, request: &str, asked: Asked<'_>, around: &dyn Surroundi
     let asked = head_text(request, headers).and_then(|head| exchange(&head, claims, listener));
     match asked {
         Ok(mut x) => {
-            let note = token_note(headers);
-            let out = format!("{request}\n\n{note}{}", explain(gateway, listener, from, &mut x));
+            let (host, token) = (host_note(request, headers), token_note(headers));
+            let out =
+                format!("{request}\n\n{host}{token}{}", explain(gateway, listener, from, &mut x));
             Said { out, err: found.render(), code: OK }
         }
         Err(why) => usage(&why),
@@ -82,12 +83,13 @@ fn head_text(request: &str, headers: &[String]) -> Result<String, String> {
         (Some(url), None, None) => ("GET", url),
         _ => return Err("a request is a method and a URL".into()),
     };
-    let bare = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url);
-    let split = bare.find(['/', '?']).unwrap_or(bare.len());
-    let (host, target) = bare.split_at(split);
-    if host.is_empty() && !headers.iter().any(|line| names_host(line)) {
-        return Err("the request has no host: it needs `http://host/…`".into());
+    let (host, target) = host_and_target(url);
+    if method == "CONNECT" && (!target.is_empty() || !host.contains(':')) {
+        let form = "`CONNECT db.example.com:5432`";
+        return Err(format!("CONNECT asks for a host and its port, without a path: {form}"));
     }
+    // As `[[test]]` takes it.
+    let host = if host.is_empty() { "localhost" } else { host };
     let lead = if target.starts_with('/') { "" } else { "/" };
     // CONNECT asks for an authority and has no path (RFC 9112 §3.2.3).
     let line = if method == "CONNECT" { host.to_owned() } else { format!("{lead}{target}") };
@@ -103,6 +105,18 @@ fn head_text(request: &str, headers: &[String]) -> Result<String, String> {
         text.push_str(&format!("{}: {}\r\n", name.trim(), value.trim()));
     }
     Ok(text + "\r\n")
+}
+
+fn host_and_target(url: &str) -> (&str, &str) {
+    let bare = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url);
+    bare.split_at(bare.find(['/', '?']).unwrap_or(bare.len()))
+}
+
+/// A request without a host is one for `localhost`: said, since another host may have another route.
+fn host_note(request: &str, headers: &[String]) -> &'static str {
+    let url = request.split_ascii_whitespace().last().unwrap_or_default();
+    let given = !host_and_target(url).0.is_empty() || headers.iter().any(|line| names_host(line));
+    if given { "" } else { "no host is given: `localhost` is taken\n\n" }
 }
 
 fn names_host(line: &str) -> bool {

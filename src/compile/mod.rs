@@ -68,7 +68,7 @@ pub fn compile(
     let making = Making { last, assets: &assets, report: &report };
     let stock = stock(config, &making, &mut Rng::new(seed));
     let tables = tables(config);
-    mark_default(config, &tables, &report);
+    check_policies(config, &tables, &report);
     let listeners = listener::compile(config, &report);
     let routes = route::compile(config, &tables, &stock, &report);
     let router = route::router(config, &report);
@@ -117,13 +117,16 @@ fn tables(config: &Config) -> Tables<'_> {
     }
 }
 
-/// What `[default]` names is used, even if every route opts out; a wrong name is wrong there already.
-fn mark_default(config: &Config, tables: &Tables<'_>, report: &Report) {
-    if let Some(name) = &config.default.jwt {
-        tables.issuers.check(name, report);
-    }
-    for name in &config.default.limits {
-        tables.limits.check(name, report);
+/// What `[default]` names is used, even if every route opts out, and a wrong name is wrong there already; so
+/// it is in a route that could not be read for another mistake.
+fn check_policies(config: &Config, tables: &Tables<'_>, report: &Report) {
+    for policies in std::iter::once(&config.default).chain(&config.loose) {
+        if let Some(name) = &policies.jwt {
+            tables.issuers.check(name, report);
+        }
+        for name in &policies.limits {
+            tables.limits.check(name, report);
+        }
     }
 }
 

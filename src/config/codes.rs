@@ -67,3 +67,5 @@ pub const ADMIN_OPEN: &str = "W0101";
 pub const INCLUDES_NOTHING: &str = "W0102";
 /// A streamed answer that never begins before its end.
 pub const STREAM_WAITS: &str = "W0103";
+/// A word that may be anything and is nearly one that is usual.
+pub const SLIP: &str = "W0104";

@@ -13,6 +13,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::language::{LIMITS, LISTEN, LISTEN_TIMEOUT, PATH};
 use crate::config::reader::{Reader, quoted, wrong_type};
 use crate::config::span::{Span, Spanned, Text};
+use crate::config::suggest;
 use crate::config::tree::{Kind, Log, Node};
 use crate::config::units::{self, Address, Network};
 
@@ -312,12 +313,34 @@ fn address_source(reader: &Reader<'_>, text: &Text) -> Option<AddressSource> {
         "x-forwarded-for" => return Some(AddressSource::XForwardedFor),
         name if name.is_empty() || !name.bytes().all(plain) => "this is not a source of addresses",
         name if NO_ADDRESS.contains(&name) => "this field holds no client's address",
-        _ => return Some(AddressSource::Field(name)),
+        _ => {
+            warn_of_slip(reader, text);
+            return Some(AddressSource::Field(name));
+        }
     };
     reader.log.push(Diagnostic::error(codes::BAD_CHOICE, text.span, why).note(
         "write \"x-forwarded-for\", \"forwarded\", \"proxy_protocol\", or the name of a field with one address, like \"cf-connecting-ip\"",
     ));
     None
+}
+
+/// The sources that are usual. Others may be meant, so a name that is nearly one of these is warned about.
+const USUAL_SOURCES: &[&str] = &[
+    "x-forwarded-for",
+    "forwarded",
+    "proxy_protocol",
+    "x-real-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+    "fastly-client-ip",
+];
+
+fn warn_of_slip(reader: &Reader<'_>, text: &Text) {
+    if let Some(near) = suggest::slip(&text.value, USUAL_SOURCES) {
+        let message = "this field is none of the usual ones";
+        let diagnostic = Diagnostic::warning(codes::SLIP, text.span, message);
+        reader.log.push(diagnostic.suggest(Some(near), ""));
+    }
 }
 
 fn read_path(reader: &Reader<'_>) -> PathPolicy {

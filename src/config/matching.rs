@@ -10,6 +10,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::language::WHEN;
 use crate::config::reader::{Reader, wrong_type};
 use crate::config::span::{Span, Text};
+use crate::config::suggest;
 use crate::config::tree::{Entry, Kind, Log, Node};
 
 /// A `match`, taken apart.
@@ -105,6 +106,41 @@ fn refuse<T>(log: &Log, span: Span, message: &str, advice: &str) -> Option<T> {
     None
 }
 
+/// The methods of RFC 9110 §9.3 and RFC 5789. Any other word is a method, too (§9.1), so one that is nearly
+/// one of these is warned about.
+const USUAL_METHODS: &[&str] =
+    &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+/// Registered methods, and those of caches and of service discovery.
+const KNOWN: &[&str] = &[
+    "ACL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LIST",
+    "LOCK",
+    "MERGE",
+    "MKCOL",
+    "MOVE",
+    "NOTIFY",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "PUSH",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "SUBSCRIBE",
+    "UNBIND",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "VIEW",
+];
+
 fn read_methods(words: &str, place: &dyn Fn(&str) -> Text, log: &Log) -> Option<Vec<Text>> {
     let mut methods: Vec<Text> = Vec::new();
     if words.is_empty() {
@@ -121,6 +157,11 @@ fn read_methods(words: &str, place: &dyn Fn(&str) -> Text, log: &Log) -> Option<
         }
         if methods.iter().any(|known| known.value == word) {
             return refuse(log, method.span, "this method is here twice", "");
+        }
+        if let Some(near) = suggest::slip(word, USUAL_METHODS).filter(|_| !KNOWN.contains(&word)) {
+            let message = "this method is none of HTTP's own";
+            let diagnostic = Diagnostic::warning(codes::SLIP, method.span, message);
+            log.push(diagnostic.suggest(Some(near), ""));
         }
         methods.push(method);
     }
@@ -242,8 +283,8 @@ fn read_segment(
     if matches!(piece, "." | "..") {
         return refuse(log, span, "a dot segment never matches", "");
     }
-    if piece == "*" {
-        return refuse(log, span, "`*` alone matches only itself", "write `{*rest}` or `{name}`");
+    if let Some((message, advice)) = wildcard_of_others(piece) {
+        return refuse(log, span, &message, &advice);
     }
     if piece.bytes().any(|b| !b.is_ascii_graphic() || b"\"<>\\^`|".contains(&b)) {
         let message = "characters outside of RFC 3986 are percent-encoded in a path";
@@ -253,6 +294,27 @@ fn read_segment(
         return refuse(log, span, "`%` stands before two hexadecimal digits", "");
     }
     Some(Segment::Literal(Text::new(piece.to_owned(), span)))
+}
+
+/// What other gateways and frameworks write for a parameter: a literal here, and hardly ever meant as one.
+fn wildcard_of_others(piece: &str) -> Option<(String, String)> {
+    let name = piece.trim_start_matches([':', '*']);
+    let word = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match piece {
+        "*" => Some(("`*` alone matches only itself".into(), "write `{*rest}` or `{name}`".into())),
+        "**" => {
+            let advice = "for the rest of the path write `{*rest}`".into();
+            Some(("`**` alone matches only itself".into(), advice))
+        }
+        _ if piece.starts_with(':') && word => {
+            let advice = format!(
+                "for a parameter write `{{{name}}}`; for this very text `%3A{}`",
+                &piece[1..]
+            );
+            Some((format!("`{piece}` matches only itself"), advice))
+        }
+        _ => None,
+    }
 }
 
 fn well_encoded(text: &str) -> bool {
@@ -343,6 +405,8 @@ mod tests {
             "/..",
             "/%2",
             "/*",
+            "/b/**",
+            "/c/:id",
             "{h}/x",
             "a..b/x",
         ] {

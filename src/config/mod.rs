@@ -87,6 +87,8 @@ pub struct Config {
     pub default: Policies,
     /// Routes, in the order of the files.
     pub routes: Vec<Route>,
+    /// Policies of routes that could not be read: what they name is looked up all the same.
+    pub loose: Vec<Policies>,
     /// The listener for operators.
     pub admin: Admin,
     /// What is written down.
@@ -169,9 +171,10 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
         .iter()
         .filter_map(|node| listener::read(node, &log))
         .collect();
+    let mut loose = Vec::new();
     let routes: Vec<Route> = tables("route", "a list of tables, `[[route]]`")
         .iter()
-        .filter_map(|node| route::read(node, &stated, &log))
+        .filter_map(|node| route::read(node, &stated, &mut loose, &log))
         .collect();
     let tests = match tests {
         Tests::Read => tables("test", "a list of tables, `[[test]]`"),
@@ -189,6 +192,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
         limits: named(&reader, "limit", limit::read),
         default: Stated::default().over(&stated),
         routes,
+        loose,
         tests,
         admin: reader.node("admin").and_then(|n| admin::read(n, &log)).unwrap_or_default(),
         observe: reader.node("observe").and_then(|n| observe::read(n, &log)).unwrap_or_default(),

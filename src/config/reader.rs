@@ -9,11 +9,12 @@ use std::time::Duration;
 use crate::config::codes;
 use crate::config::defaults::DURATION_MAX;
 use crate::config::diagnostic::Diagnostic;
+use crate::config::language::{LISTEN, ROOT};
 use crate::config::schema::{Section, Shape};
 use crate::config::span::{Span, Spanned, Text};
 use crate::config::suggest::nearest;
 use crate::config::tree::{Entry, Kind, Log, Node};
-use crate::config::units::{self, Rate, shown_duration};
+use crate::config::units::{self, Rate, shown_bytes, shown_duration};
 
 /// One table, opened.
 pub(super) struct Reader<'a> {
@@ -52,6 +53,11 @@ impl<'a> Reader<'a> {
         let name = key.value.as_str();
         match self.section.key(name) {
             Some(key) if key.is_supported() => {}
+            Some(_) if name == "tls" && self.is_edge() => {
+                let advice =
+                    "put a TLS terminator in front for now, and name it in `trusted_proxies`";
+                not_supported(self.log, key.span, "`tls`", advice);
+            }
             Some(_) => self.not_supported(key.span, &format!("`{name}`")),
             None => {
                 let near = nearest(name, self.section.keys.iter().map(|key| key.name));
@@ -61,18 +67,26 @@ impl<'a> Reader<'a> {
                 }
                 let valid: Vec<&str> = self.section.names().collect();
                 let message = format!("unknown key `{name}` in {}", self.section.here);
+                let diagnostic = Diagnostic::error(codes::UNKNOWN_KEY, key.span, message)
+                    .suggest(near, "not a key of this table");
+                let home = if near.is_none() { misplaced(self.section, name) } else { None };
                 self.log.push(
-                    Diagnostic::error(codes::UNKNOWN_KEY, key.span, message)
-                        .suggest(near, "not a key of this table")
+                    home.into_iter()
+                        .fold(diagnostic, Diagnostic::help)
                         .note(format!("valid here: {}", valid.join(", "))),
                 );
             }
         }
     }
 
+    /// Whether TLS here would be towards clients.
+    fn is_edge(&self) -> bool {
+        [ROOT.title, LISTEN.title].contains(&self.section.title)
+    }
+
     /// Says that something of the language is not in this version.
     pub(super) fn not_supported(&self, span: Span, what: &str) {
-        not_supported(self.log, span, what);
+        not_supported(self.log, span, what, "");
     }
 
     pub(super) fn error(&self, code: &'static str, span: Span, message: impl Into<String>) {
@@ -176,7 +190,8 @@ impl<'a> Reader<'a> {
         match units::bytes(&text.value) {
             Err(advice) => self.bad_unit(node, &text, "a size", &advice),
             Ok(bytes) if bytes < min || bytes > max => {
-                let message = format!("`{key}` must be between {min} and {max} bytes");
+                let (min, max) = (shown_bytes(min), shown_bytes(max));
+                let message = format!("`{key}` must be between {min} and {max}");
                 self.error(codes::OUT_OF_RANGE, text.span, message);
                 None
             }
@@ -246,9 +261,24 @@ impl<'a> Reader<'a> {
 }
 
 /// Says that something of the language is not in this version.
-pub(super) fn not_supported(log: &Log, span: Span, what: &str) {
+pub(super) fn not_supported(log: &Log, span: Span, what: &str, advice: &str) {
     let message = format!("{what} is not supported by this version of Ringway");
-    log.push(Diagnostic::error(codes::NOT_SUPPORTED, span, message).label("not in this version"));
+    let diagnostic = Diagnostic::error(codes::NOT_SUPPORTED, span, message);
+    let diagnostic = diagnostic.label("not in this version");
+    log.push(if advice.is_empty() { diagnostic } else { diagnostic.help(advice) });
+}
+
+/// Most tables that are named as a key's home: of a key of more tables, none was surely meant.
+const HOMES_MAX: usize = 3;
+
+/// Where a key belongs that `section` does not have, if other tables have it.
+fn misplaced(section: &'static Section, name: &str) -> Option<String> {
+    if let Some(outer) = section.inner_home(name) {
+        return Some(format!("`{name}` belongs in `{outer}` here: `{outer} = {{ {name} = … }}`"));
+    }
+    let homes: Vec<String> = ROOT.homes(name).iter().map(|home| format!("`{home}`")).collect();
+    let few = !homes.is_empty() && homes.len() <= HOMES_MAX;
+    few.then(|| format!("`{name}` belongs in {}", homes.join(" or ")))
 }
 
 /// Reports "expected …, found …".
@@ -345,6 +375,12 @@ pub(super) fn choice_of(
     words: &'static [&'static str],
     log: &Log,
 ) -> Option<Spanned<&'static str>> {
+    if !matches!(node.kind, Kind::Text(_)) {
+        let listed: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+        let advice = format!("write one of {}", listed.join(", "));
+        wrong_type(log, node, "a text", &advice);
+        return None;
+    }
     let text = text_of(node, log, "a text")?;
     if let Some(word) = words.iter().find(|word| **word == text.value) {
         return Some(text.map(|_| *word));

@@ -94,8 +94,13 @@ const TARGETS: [&str; 4] = ["forward", "merge", "redirect", "respond"];
 /// The statuses of a redirect (RFC 9110 §15.4).
 const STATUSES: [i64; 5] = [301, 302, 303, 307, 308];
 
-/// Reads one `[[route]]`; `None` without a match or a target.
-pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
+/// Reads one `[[route]]`; `None` without a match or a target: then its policies go to `loose`.
+pub(super) fn read(
+    node: &Node,
+    default: &Stated,
+    loose: &mut Vec<Policies>,
+    log: &Log,
+) -> Option<Route> {
     let reader = Reader::open(&ROUTE, node, log)?;
     let policies = Stated::read(&reader).over(default);
     let when = reader.node("when").and_then(|when| matching::read_when(when, log));
@@ -139,7 +144,10 @@ pub(super) fn read(node: &Node, default: &Stated, log: &Log) -> Option<Route> {
     if let (Some(matches), Some(target)) = (&matches, &target) {
         connect::check(&reader, matches, target);
     }
-    let (matches, target) = (matches?, target?);
+    let (Some(matches), Some(target)) = (matches, target) else {
+        loose.push(policies);
+        return None;
+    };
     Some(Route {
         name: name.unwrap_or_else(|| matches.text.clone()),
         when: when.unwrap_or_default(),

@@ -71,6 +71,51 @@ pub enum Shape {
     Later,
 }
 
+impl Shape {
+    /// The tables that may stand here, those of several shapes included.
+    fn tables(self) -> Vec<&'static Section> {
+        match self {
+            Self::Table(section) => vec![section],
+            Self::List(item) | Self::Named(item) => item.tables(),
+            Self::Either(shapes) => shapes.iter().flat_map(|shape| shape.tables()).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Section {
+    /// The key of this table whose own table has `name`.
+    pub fn inner_home(&self, name: &str) -> Option<&'static str> {
+        let has = |section: &&Section| section.supports(name);
+        let mut keys = self.keys.iter().filter(|key| !matches!(key.shape, Shape::Named(_)));
+        keys.find(|key| key.shape.tables().iter().any(has)).map(|key| key.name)
+    }
+
+    /// The titles of all tables below this one that have `name`; those of tests have words of their own.
+    pub fn homes(&'static self, name: &str) -> Vec<&'static str> {
+        let mut seen: Vec<&'static str> = Vec::new();
+        let mut homes = Vec::new();
+        let mut open = vec![self];
+        while let Some(section) = open.pop() {
+            if seen.contains(&section.title) {
+                continue;
+            }
+            seen.push(section.title);
+            if section.supports(name) {
+                homes.push(section.title);
+            }
+            let keys = section.keys.iter().filter(|key| key.name != "test");
+            open.extend(keys.flat_map(|key| key.shape.tables()));
+        }
+        homes.sort_unstable();
+        homes
+    }
+
+    fn supports(&self, name: &str) -> bool {
+        self.key(name).is_some_and(Key::is_supported)
+    }
+}
+
 impl Key {
     /// An optional key.
     pub const fn new(name: &'static str, shape: Shape, doc: &'static str) -> Self {

@@ -31,6 +31,20 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     best.map(|(_, candidate)| candidate)
 }
 
+/// Most edits that make a slip of the pen of a word that is right in itself.
+const SLIP_EDITS_MAX: usize = 2;
+
+/// The candidate that `word` is a slip of the pen of, where any word could be meant: stricter than
+/// [`nearest`], and nothing for a candidate itself, in either case.
+pub fn slip<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    if candidates.iter().any(|candidate| candidate.eq_ignore_ascii_case(word)) {
+        return None;
+    }
+    let letters = |text: &str| text.to_lowercase().chars().collect::<Vec<_>>();
+    nearest(word, candidates.iter().copied())
+        .filter(|near| distance(&letters(word), &letters(near)) <= SLIP_EDITS_MAX)
+}
+
 /// Edits between two words.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut above: Vec<usize> = Vec::new();
@@ -66,6 +80,15 @@ mod tests {
         assert_eq!(nearest("certificate", ["timeout", "match"]), None);
         assert_eq!(nearest("ab", ["cd", "ac"]), None);
         assert_eq!(nearest(&"x".repeat(10_000), ["x"]), None);
+    }
+
+    #[test]
+    fn a_slip_is_near_and_never_the_word_itself() {
+        let fields = ["x-forwarded-for", "true-client-ip", "fastly-client-ip"];
+        assert_eq!(slip("x-forwared-for", &fields), Some("x-forwarded-for"));
+        for other in ["X-Forwarded-For", "x-client-ip", "fly-client-ip", "x-original-for"] {
+            assert_eq!(slip(other, &fields), None, "{other}");
+        }
     }
 
     #[test]

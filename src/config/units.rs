@@ -185,6 +185,13 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
+/// A size as a person would write it, exactly.
+pub fn shown_bytes(bytes: u64) -> String {
+    let mut binary = SIZES[..4].iter().rev();
+    let exact = binary.find(|(_, scale)| bytes > 0 && bytes.is_multiple_of(*scale));
+    exact.map_or("0B".into(), |(unit, scale)| format!("{}{unit}", bytes / scale))
+}
+
 /// A duration as a person would write it; for messages and pages.
 pub fn shown_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -247,6 +254,13 @@ mod tests {
         assert!(address("10.0.0.1").is_err_and(|advice| advice.contains("`10.0.0.1:8080`")));
         for bad in ["", "8080", "localhost:1", "unix:a", "1.2.3.4:99999"] {
             assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_shown_size_reads_back() {
+        for text in ["0B", "1B", "1MiB", "60KiB", "1000B", "2GiB"] {
+            assert_eq!(shown_bytes(bytes(text).expect("good")), text);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::config::codes;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::reader::Reader;
 use crate::config::span::Text;
+use crate::config::suggest;
 
 /// Protocols whose content would be requests again.
 const BLIND: [&str; 5] = ["http", "h2", "h2c", "h3", "tls"];
@@ -30,6 +31,10 @@ pub(super) fn read(reader: &Reader<'_>) -> Option<Vec<Text>> {
         } else if let Some((message, help)) = refused(&protocol.value) {
             let diagnostic = Diagnostic::error(codes::BAD_CHOICE, protocol.span, message);
             reader.log.push(diagnostic.help(help));
+        } else if let Some(near) = suggest::slip(&protocol.value, &["websocket"]) {
+            let message = "this protocol is none of the usual ones";
+            let diagnostic = Diagnostic::warning(codes::SLIP, protocol.span, message);
+            reader.log.push(diagnostic.suggest(Some(near), ""));
         }
     }
     if protocols.len() > UPGRADES_PER_ROUTE_MAX {

@@ -161,12 +161,15 @@ fn read_endpoint(node: &Node, log: &Log) -> Option<Endpoint> {
     Some(Endpoint { address: endpoint_address(reader.node("address")?, log)?, weight })
 }
 
+/// Advice where a name stands.
+const BY_ADDRESS: &str = "write an IP address: `10.0.0.11:8080`";
+
 /// The address of an endpoint: not a name, and a port that can be connected to.
 fn endpoint_address(node: &Node, log: &Log) -> Option<Spanned<Address>> {
     let text = if let Kind::Text(text) = &node.kind { text.as_str() } else { "" };
     for (scheme, what) in [("dns:", "an endpoint by `dns:`"), ("srv:", "an endpoint by `srv:`")] {
         if text.starts_with(scheme) {
-            not_supported(log, node.span, what);
+            not_supported(log, node.span, what, BY_ADDRESS);
             return None;
         }
     }
@@ -179,7 +182,7 @@ fn endpoint_address(node: &Node, log: &Log) -> Option<Spanned<Address>> {
         }
     }
     if is_name(text) {
-        not_supported(log, node.span, "a name as an endpoint");
+        not_supported(log, node.span, "a name as an endpoint", BY_ADDRESS);
         return None;
     }
     let address = read_address(node, log)?;

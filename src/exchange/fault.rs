@@ -142,3 +142,20 @@ kinds! {
     /// The HTTP version is not one that we speak.
     VersionRefused "version_refused" 505;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_can_look_up_every_kind() {
+        let page = include_str!("../../docs/operating.md");
+        for kind in FaultKind::ALL {
+            let row = page.lines().filter(|line| line.starts_with('|')).find(|line| {
+                line.contains(&format!("`{}`", kind.name()))
+                    && line.contains(&format!("| {}", kind.status().0))
+            });
+            assert!(row.is_some(), "{} with {} is not in the page", kind.name(), kind.status().0);
+        }
+    }
+}

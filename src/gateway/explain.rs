@@ -60,8 +60,9 @@ pub fn explain(
             told.line(format_args!("route `{}` wins", route.name));
             told.losers(&considered);
             told.policies(route, x);
+            told.needless_claims(route, x);
             told.target(route, x);
-            told.in_force(route, listener);
+            told.in_force(route, listener, x);
         }
         Found::MethodRefused(_) | Found::Missing if x.head.method == Method::Connect => {
             told.line(format_args!("no route is for CONNECT to this host: 501"));
@@ -160,6 +161,14 @@ impl Told<'_> {
                 }
                 Policy::Jwt(jwt) => self.jwt(number, jwt, x),
             }
+        }
+    }
+
+    /// Claims that nobody asks for: said, so that an open route is not taken for a closed one.
+    fn needless_claims(&mut self, route: &Route, x: &Exchange) {
+        let asked = route.policies.iter().any(|policy| matches!(policy, Policy::Jwt(_)));
+        if x.identity.is_some() && !asked {
+            self.line(format_args!("  this route asks for no token: --jwt changes nothing here"));
         }
     }
 
@@ -485,7 +494,7 @@ impl Told<'_> {
         }
     }
 
-    fn in_force(&mut self, route: &Route, listener: &Listener) {
+    fn in_force(&mut self, route: &Route, listener: &Listener, x: &Exchange) {
         self.line(format_args!("\nin force, defaults included"));
         let limits = &listener.head_limits;
         self.line(format_args!("  whole request {}", shown(route.timeout)));
@@ -495,7 +504,10 @@ impl Told<'_> {
             None if calls => self.line(format_args!("  pause in a body as the upstream says")),
             None => {}
         }
-        if matches!(route.target, Target::Forward(_)) {
+        if x.head.method == Method::Connect {
+            let idle = shown(route.tunnel_idle_timeout);
+            self.line(format_args!("  tunnel silent at most {idle}"));
+        } else if matches!(route.target, Target::Forward(_)) {
             self.upgrades(route);
         }
         self.line(format_args!("  request body at most {}", size(route.body_bytes_max)));

@@ -334,8 +334,12 @@ fn shape(path: &str) -> Shape {
 /// A literal segment as a match may have it: anything unusual percent-encoded.
 fn escaped(segment: &str) -> String {
     let mut text = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
+    for (index, byte) in segment.bytes().enumerate() {
         match byte {
+            // `:id` and `*` are what other languages write for a parameter: refused where they are bare.
+            b':' | b'*' if index == 0 => {
+                let _ = write!(text, "%{byte:02X}");
+            }
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => text.push(char::from(byte)),
             b'-' | b'.' | b'_' | b'~' | b':' | b'@' | b'%' | b'+' | b',' | b'=' | b'!' | b'$'
             | b'&' | b'(' | b')' | b'*' => text.push(char::from(byte)),
