@@ -61,7 +61,8 @@ pub struct Exchange {
     pub began: Wall,
     /// What went wrong, if anything did.
     pub fault: Option<Fault>,
-    /// Why a policy refused, in one word of its closed set, for the log; empty when none did.
+    /// Why it was refused, in one word of a closed set, for the log: by a policy, or because of its head or
+    /// path; empty when it was not.
     pub reason: &'static str,
     /// What the connection became, if HTTP was left.
     pub tunnel: Option<Tunnel>,

@@ -47,7 +47,8 @@ impl Default for RequestHead {
 impl RequestHead {
     fn blank() -> Self {
         Self {
-            method: Method::Get,
+            // Of a head that could not be parsed nobody knows the method.
+            method: Method::Other,
             method_text: Span::EMPTY,
             target: Target {
                 form: TargetForm::Origin,

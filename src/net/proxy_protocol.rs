@@ -93,6 +93,11 @@ impl Malformed {
 const V1_SIGNATURE: &[u8] = b"PROXY ";
 /// How a version 2 header begins (§2.2): no other protocol's first bytes.
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Whether these bytes begin as a header does, however it goes on.
+pub fn is_begun(data: &[u8]) -> bool {
+    data.starts_with(V1_SIGNATURE) || data.starts_with(V2_SIGNATURE)
+}
 /// Signature, version and command, family, length. Unit: bytes.
 const V2_FIXED_BYTES: usize = 16;
 

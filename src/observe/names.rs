@@ -253,7 +253,7 @@ pub mod field {
     pub const FAULT: &str = "fault";
     /// Whose side failed.
     pub const FAULT_SIDE: &str = "fault_side";
-    /// Why a policy refused, in one word.
+    /// Why a policy, or we because of its head or path, refused it, in one word.
     pub const REASON: &str = "reason";
     /// The protocol that HTTP was left for.
     pub const UPGRADE: &str = "upgrade";

@@ -111,6 +111,23 @@ impl PathFault {
             Self::LookAlike => "reads like another route's literal",
         }
     }
+
+    /// The same in one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::DotSegment => "dot_segment",
+            Self::EmptySegment => "empty_segment",
+            Self::EncodedSlash => "encoded_slash",
+            Self::Semicolon => "semicolon",
+            Self::Backslash => "backslash",
+            Self::ControlByte => "control_byte",
+            Self::BrokenEscape => "broken_escape",
+            Self::DoubleEncoding => "double_encoding",
+            Self::NotUtf8 => "not_utf8",
+            Self::TooDeep => "segments_max",
+            Self::LookAlike => "look_alike",
+        }
+    }
 }
 
 /// Where a path's segments are: memory of one core, used anew for each request.

@@ -10,8 +10,8 @@ use crate::exchange::reply::Reply;
 use crate::http::framing::BodyLength;
 use crate::http::{Status, Version, date};
 use crate::runtime::Runtime;
-use crate::serve::Core;
 use crate::serve::outgoing::Outgoing;
+use crate::serve::{Core, h1};
 
 /// Our name in Proxy-Status.
 const PROXY_NAME: &str = "ringway";
@@ -234,7 +234,7 @@ fn problem(body: &mut Vec<u8>, x: &Exchange, kind: FaultKind, status: Status) {
     body.extend_from_slice(b"\",\"status\":");
     body.extend_from_slice(itoa::Buffer::new().format(status.0).as_bytes());
     body.extend_from_slice(b",\"detail\":\"");
-    body.extend_from_slice(detail(kind).as_bytes());
+    body.extend_from_slice(detail(kind, x.reason).as_bytes());
     body.extend_from_slice(b"\"");
     if !x.id.as_bytes().is_empty() {
         body.extend_from_slice(b",\"request_id\":\"");
@@ -245,8 +245,14 @@ fn problem(body: &mut Vec<u8>, x: &Exchange, kind: FaultKind, status: Status) {
 }
 
 /// One sentence for the client: what happened, and what it can do.
-fn detail(kind: FaultKind) -> &'static str {
+fn detail(kind: FaultKind, reason: &str) -> &'static str {
     match kind {
+        FaultKind::HttpRequestError if reason == h1::TLS_HANDSHAKE => {
+            "This is TLS; this address speaks HTTP without it."
+        }
+        FaultKind::HttpRequestError if reason == h1::PROXY_HEADER => {
+            "This is a PROXY header; none is expected at this address."
+        }
         FaultKind::HttpRequestError => "The request is malformed or ambiguous.",
         FaultKind::PathRefused => {
             "The path is spelt in a way that services read differently: dot segments, empty segments, encoded slashes, semicolons, invalid encoding, or the name of another route in disguise."

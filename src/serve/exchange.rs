@@ -187,7 +187,10 @@ fn find_route<'i, R: Runtime>(
             FaultKind::MethodRefused
         }
         Found::Missing => FaultKind::RouteMissing,
-        Found::PathRefused(_) => FaultKind::PathRefused,
+        Found::PathRefused(why) => {
+            x.reason = why.word();
+            FaultKind::PathRefused
+        }
     };
     Err(refusal(kind))
 }

@@ -14,6 +14,7 @@ use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, Parsed};
 use crate::http::names::FieldName;
+use crate::net::proxy_protocol;
 use crate::observe::trace;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
@@ -27,6 +28,11 @@ use crate::serve::tunnel::{self, Ends};
 use crate::serve::watch::Watch;
 use crate::serve::work::Work;
 use crate::serve::{Core, answer, proxy_header, record};
+
+/// Why a head is refused: it is the beginning of TLS.
+pub const TLS_HANDSHAKE: &str = "tls_handshake";
+/// Why a head is refused: it is a PROXY header, and none is due.
+pub const PROXY_HEADER: &str = "proxy_header";
 
 /// What becomes of a connection that is not busy any more.
 pub enum After {
@@ -114,8 +120,8 @@ async fn serve_one<R: Runtime>(
         Ok(buf) => buf,
         Err(Unread::Gone) => return Next::Close,
         Err(Unread::Begun(head)) => return Next::Rest(head),
-        Err(Unread::Refused(fault)) => {
-            x.head.clear();
+        Err(Unread::Refused(fault, reason)) => {
+            begin_unread(core, listener, x, reason);
             answer::fault(core, x, fault, &mut outgoing).await;
             record::finish(core, &installed, x, 0, outgoing.bytes);
             linger(core, connection, down).await;
@@ -172,8 +178,8 @@ enum Unread {
     Gone,
     /// Only a part of it is here: what waits for the rest must not hold all that an exchange does.
     Begun(Begun),
-    /// What it sent is refused.
-    Refused(Fault),
+    /// What it sent is refused, and why in one word, where the fault does not say it.
+    Refused(Fault, &'static str),
 }
 
 /// Takes a head that is here or comes with the next read; the buffer returned begins with it.
@@ -187,7 +193,7 @@ async fn read_head<R: Runtime>(
 ) -> Result<Buf, Unread> {
     let Arrived { mut bytes, mut seen, refused, .. } = arrived;
     if let Some(fault) = refused {
-        return Err(Unread::Refused(fault));
+        return Err(Unread::Refused(fault, ""));
     }
     if bytes.is_empty() {
         let until = x.timeline.begun + listener.head_timeout;
@@ -196,7 +202,7 @@ async fn read_head<R: Runtime>(
             Ok((Ok(0) | Err(_), _)) => return Err(Unread::Gone),
             Ok((Ok(_), filled)) => bytes = filled,
             // It had begun, for there was something to read: only this core was too slow.
-            Err(_) => return Err(Unread::Refused(refusal(FaultKind::RequestTimeout))),
+            Err(_) => return Err(Unread::Refused(refusal(FaultKind::RequestTimeout), "")),
         }
         seen = 0;
     }
@@ -206,7 +212,22 @@ async fn read_head<R: Runtime>(
             Ok(bytes)
         }
         Ok(Parsed::Partial) => Err(Unread::Begun(Begun::of(bytes, x))),
-        Err(error) => Err(Unread::Refused(fault_of_head(&error))),
+        Err(error) => {
+            let reason = other_protocol(bytes.data()).unwrap_or(error.word());
+            Err(Unread::Refused(fault_of_head(&error), reason))
+        }
+    }
+}
+
+/// Another protocol that a refused head belongs to: the mistakes of a first installation.
+fn other_protocol(raw: &[u8]) -> Option<&'static str> {
+    // A TLS record of type handshake (RFC 8446 §5.1); no request begins with this byte.
+    const HANDSHAKE: u8 = 22;
+    match raw {
+        [HANDSHAKE, ..] => Some(TLS_HANDSHAKE),
+        _ if raw.starts_with(b"PRI * HTTP/2") => Some("http2"),
+        _ if proxy_protocol::is_begun(raw) => Some(PROXY_HEADER),
+        _ => None,
     }
 }
 
@@ -217,6 +238,18 @@ fn begin<R: Runtime>(core: &Core<R>, listener: &Listener, x: &mut Exchange) {
     x.id = id;
     x.reply_fields.add(FieldName::XRequestId.as_str(), id.as_bytes());
     x.trace = trace;
+}
+
+/// The same for a request whose head is refused: nothing of it is known but why.
+fn begin_unread<R: Runtime>(
+    core: &Core<R>,
+    listener: &Listener,
+    x: &mut Exchange,
+    reason: &'static str,
+) {
+    x.head.clear();
+    x.reason = reason;
+    begin(core, listener, x);
 }
 
 /// Takes what came of the body out of the head's buffer, so that the head stays as it is.

@@ -20,7 +20,7 @@ use crate::base::limits::{PART_TIME_MIN, PROBLEM_BYTES_MAX};
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
-use crate::exchange::fault::{Again, Fault, Side};
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::part::CacheUses;
 use crate::exchange::template::{PartValues, RenderError, Sink};
 use crate::http::caching::{Freshness, Times};
@@ -200,9 +200,9 @@ pub async fn fetch<R: Runtime>(call: &Call<'_, R>, source: Source<'_>) -> Fetche
         let one = Try { call, source, slot: &slot };
         let tried = once(&one, &mut asked, &mut record, &mut scratch, &mut again, &mut terms).await;
         record.done = Some(core.runtime.now());
-        if let Some(fault) = tried.as_ref().err().and_then(Failure::part) {
-            record.fault = Some(fault.fault().kind);
-        }
+        // What a step noted is more precise than what the answer says of the part.
+        let told = tried.as_ref().err().and_then(Failure::part).map(|fault| fault.fault().kind);
+        record.fault = told.and(record.fault).or(told);
         attempts.push(record);
         let fault = Fault { again, ..PartFault::Reset.fault() };
         let retried = tried.is_err()
@@ -242,9 +242,10 @@ async fn once<R: Runtime>(
     };
     let mut note = |fault: Fault| {
         *again = fault.again;
-        Failure::from(fault)
+        fault
     };
-    let lease = attempt::connect(core, installed, asked, slot, record).await.map_err(&mut note)?;
+    let lease = attempt::connect(core, installed, asked, slot, record).await;
+    let lease = lease.map_err(&mut note).map_err(|fault| noted(record, fault))?;
     let mut buf = core.buffer()?;
     let upstream = installed.gateway.upstream(part.upstream);
     let sent = core.runtime.now();
@@ -267,12 +268,12 @@ async fn once<R: Runtime>(
         }
     }
     let written = send_with(&lease, slot, asked.deadline, buf, body).await;
-    let mut buf = written.map_err(&mut note)?;
+    let mut buf = written.map_err(&mut note).map_err(|fault| noted(record, fault))?;
     attempt::ready_for_response(&mut buf);
     let first_byte = core.runtime.now() + upstream.rules.first_byte_timeout;
     let until = Cell::new(asked.deadline.min(first_byte));
     let head = read_final_head(&lease, slot, &until, part.method, buf, scratch).await;
-    let buf = head.map_err(&mut note)?;
+    let buf = head.map_err(&mut note).map_err(|fault| noted(record, fault))?;
     record.answered = Some(core.runtime.now());
     record.status = Some(scratch.head.status);
     record.bytes = u64::from(scratch.head.bytes);
@@ -290,6 +291,15 @@ fn terms_of<R: Runtime>(one: &Try<'_, R>, response: Response<'_>, sent: Instant)
         rule.store(key.has_authorization(), response, &times).ok()
     });
     Terms { shareable, freshness }
+}
+
+/// Notes in an attempt what exactly its origin did wrong, as a forwarded request's says it. What has another
+/// name in a part (it was too large or too slow for its plan) is left to the part's fault.
+fn noted(record: &mut Attempt, fault: Fault) -> Failure {
+    if !matches!(fault.kind, FaultKind::BodyTooLarge | FaultKind::RequestTimeout) {
+        record.fault = Some(fault.kind);
+    }
+    Failure::from(fault)
 }
 
 /// Sends a head, and the client's body behind it, a buffer at a time.
@@ -377,11 +387,17 @@ async fn collect<R: Runtime>(
     let mut reader =
         BodyReader::new(core, lease.stream(), slot, chunks, head.body, Some(buf), rules);
     let body = match (good, problem) {
-        (Ok(()), _) => whole(&mut reader, deadline, head.body).await?,
+        (Ok(()), _) => {
+            let all = whole(&mut reader, deadline, head.body).await;
+            all.map_err(|fault| noted(record, fault))?
+        }
         // A document that is not whole or too long stays hidden, and the status is what it was.
         (Err(_), true) => whole(&mut reader, deadline, head.body).await.unwrap_or(Body::Empty),
         // The body of a failure is of no use but for its connection, and only if it is here already.
-        (Err(_), false) => reader.next_arrived()?.map_or(Body::Empty, Body::Buffer),
+        (Err(_), false) => {
+            let here = reader.next_arrived().map_err(|fault| noted(record, fault))?;
+            here.map_or(Body::Empty, Body::Buffer)
+        }
     };
     record.bytes += reader.wire_bytes();
     let kept = head.keep_alive && head.body != BodyLength::UntilClose && reader.ended_cleanly();

@@ -77,6 +77,44 @@ fn a_fault_is_named_with_its_side() {
     assert_eq!(lines[1]["fault_side"], "downstream", "{}", lines[1]);
 }
 
+/// What cannot be read has no path and no method to be found by: its id and its reason are all there is.
+#[test]
+fn a_refused_head_says_why_and_under_which_id() {
+    let origin = Origin::saying("hello");
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-A: b\r\n".repeat(200));
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX-A: {}\r\n\r\n", "b".repeat(100_000));
+    let cases: [(&[u8], u16, &str); 10] = [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "tls_handshake"),
+        (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET / HTTP/1.1\r\n\r\n", 400, "proxy_header"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c", 400, "proxy_header"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "http2"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "no_host"),
+        (b"GET / HTTP/1.1\nHost: a\n\n", 400, "bare_lf"),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "space_in_name"),
+        (many.as_bytes(), 431, "fields_max"),
+        (long.as_bytes(), 431, "head_bytes_max"),
+        (b"GET /a/../b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "dot_segment"),
+    ];
+    let mut ids = Vec::new();
+    for (bytes, status, reason) in cases {
+        let mut client = gateway.connect();
+        client.send(bytes);
+        let response = client.response();
+        assert_eq!(response.status, status, "{reason}");
+        let id = response.field("x-request-id").unwrap_or_else(|| panic!("an id: {reason}"));
+        assert!(response.text().contains(id), "{reason}: {}", response.text());
+        ids.push(id.to_string());
+    }
+    let lines = gateway.access_log(cases.len());
+    for ((_, _, reason), id) in cases.iter().zip(&ids) {
+        let line = lines.iter().find(|line| line["request_id"] == **id).expect("a line of this id");
+        assert_eq!(line["reason"], *reason, "{line}");
+        assert_ne!(line["trace_id"], "0".repeat(32), "{line}");
+    }
+    assert!(origin.requests().is_empty());
+}
+
 #[test]
 fn a_client_that_goes_away_is_logged_too() {
     let gate = crate::support::Gate::new();

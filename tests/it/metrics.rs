@@ -60,6 +60,22 @@ fn statuses_are_told_apart() {
 }
 
 #[test]
+fn a_head_that_was_refused_is_no_get() {
+    let origin = Origin::saying("x");
+    let gateway = forwarding_to(&origin);
+    let mut client = gateway.connect();
+    client.send("GARBAGE\r\n\r\n");
+    client.response().expect(400);
+    let count = format!("{DURATION}_count");
+    let of = |method: &str| {
+        let method = format!("http_request_method=\"{method}\"");
+        gateway.metric(&count, &[&method, "http_response_status_code=\"400\""])
+    };
+    crate::support::eventually("the refusal is counted", || of("_OTHER") == 1.0);
+    assert_eq!(of("GET"), 0.0);
+}
+
+#[test]
 fn the_page_is_valid_exposition_text() {
     let origin = Origin::saying("x");
     let gateway = forwarding_to(&origin);

@@ -214,3 +214,27 @@ fn every_failed_part_is_in_the_log_and_in_metrics_with_its_reason() {
         gateway.metric("ringway_part_failures_total", &labels) == 2.0
     });
 }
+
+/// An attempt says what its origin did in the words of a forwarded request, whatever the part is called.
+#[test]
+fn an_attempt_of_a_part_names_exactly_what_its_origin_did() {
+    let user = Origin::saying("1");
+    let died = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[1]";
+    let large = format!("\"{}\"", "x".repeat(20 << 20));
+    for (order, word) in [
+        (Origin::answering_then_closing("hello\r\n\r\n"), "http_protocol_error"),
+        (Origin::answering_then_closing(died), "http_response_incomplete"),
+        (Origin::script(|_| vec![Step::Close]), "connection_terminated"),
+        (Origin::answering(answer(500, &[], b"{}")), "part_failed"),
+        (Origin::answering(answer(200, &[], large.as_bytes())), "part_failed"),
+    ] {
+        let gateway = dashboard(&user, &order, "else = 0");
+        gateway.get("/dashboard").expect(200);
+        let line = gateway.access_log(1).remove(0);
+        let attempts = line["attempts"].as_array().expect("attempts");
+        let of_order = attempts.iter().filter(|attempt| attempt["part"] == "orders");
+        let faults: Vec<_> = of_order.map(|attempt| attempt["fault"].as_str()).collect();
+        assert!(!faults.is_empty() && faults.iter().all(|fault| *fault == Some(word)), "{line}");
+        assert!(attempts.iter().any(|attempt| attempt["fault"].is_null()), "{line}");
+    }
+}

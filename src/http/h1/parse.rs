@@ -95,6 +95,19 @@ impl HeadError {
             HeadError::Expectation => "unknown expectation",
         }
     }
+
+    /// The same in one word, for the access log; where a bound was met, the bound's name.
+    pub fn word(self) -> &'static str {
+        match self {
+            HeadError::Malformed(why) => why.word(),
+            HeadError::TooLarge => "head_bytes_max",
+            HeadError::TooManyFields => "fields_max",
+            HeadError::TargetTooLong => "target_bytes_max",
+            HeadError::Version => "version",
+            HeadError::NotImplemented => "transfer_coding",
+            HeadError::Expectation => "expectation",
+        }
+    }
 }
 
 /// What is malformed about a head.
@@ -157,6 +170,37 @@ impl Why {
             Why::SeveralHosts => "more than one Host",
             Why::Host => "malformed Host",
             Why::ConnectionOptions => "too many connection options",
+        }
+    }
+
+    /// The same in one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Why::BareCr => "bare_cr",
+            Why::BareLf => "bare_lf",
+            Why::Nul => "nul",
+            Why::ControlByte => "control_byte",
+            Why::EmptyLines => "empty_lines",
+            Why::Method => "method",
+            Why::Target => "target",
+            Why::RequestLine => "request_line",
+            Why::StatusLine => "status_line",
+            Why::FoldedLine => "folded_line",
+            Why::NoColon => "no_colon",
+            Why::SpaceInName => "space_in_name",
+            Why::EmptyName => "empty_name",
+            Why::BadName => "bad_name",
+            Why::LookAlikeField => "look_alike_field",
+            Why::ContentLength => "content_length",
+            Why::SeveralContentLengths => "several_content_lengths",
+            Why::TransferEncoding => "transfer_encoding",
+            Why::SeveralTransferEncodings => "several_transfer_encodings",
+            Why::BothLengths => "both_lengths",
+            Why::TransferEncodingInOldVersion => "transfer_encoding_in_http_1_0",
+            Why::NoHost => "no_host",
+            Why::SeveralHosts => "several_hosts",
+            Why::Host => "host",
+            Why::ConnectionOptions => "connection_options",
         }
     }
 
@@ -334,6 +378,9 @@ fn bad_version(rest: &[u8]) -> Result<Option<Version>, HeadError> {
     const NAME: &[u8] = b"HTTP/";
     const SHAPE_BYTES: usize = NAME.len() + "2.0\r".len();
     let shown = &rest[..rest.len().min(SHAPE_BYTES)];
+    if matches!(shown, [b'H', b'T', b'T', b'P', b'/', _, b'.', _, b'\n']) {
+        return Err(HeadError::Malformed(Why::BareLf));
+    }
     let fits = |(at, byte): (usize, &u8)| match at {
         0..=4 => NAME[at] == *byte,
         6 => *byte == b'.',
