@@ -9,15 +9,12 @@ use std::ops::Range;
 const SECRET_KEYS: [&str; 6] =
     ["secret", "pem", "password", "token", "key_file_password", "api_key"];
 
-/// The places of all values behind such a key, with `=` or `:`.
+/// The places of all values behind such a key, with `=` or `:`. A longer key that ends like one of them
+/// (`client_secret`, or a slip of the hand that joined two lines) holds a secret as well.
 pub(super) fn mask_literals(text: &str) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     for key in SECRET_KEYS {
         for (at, _) in text.match_indices(key) {
-            let before = text[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-') {
-                continue;
-            }
             if let Some(range) = value_behind(text, at + key.len()) {
                 ranges.push(range);
             }
@@ -73,12 +70,13 @@ mod tests {
         assert_eq!(hidden("{\"secret\": \"ab\"}"), ["\"ab\""]);
         assert_eq!(hidden("pem = \"\"\"\na\nb\"\"\"\nc = 1"), ["\"\"\"\na\nb\"\"\""]);
         assert_eq!(hidden("secret = \"open\nnext = 1"), ["\"open"]);
+        assert_eq!(hidden("[jwtsecret = 'ab'\nclient_secret = 'cd'"), ["'ab'", "'cd'"]);
         assert_eq!(hidden("secret = abc\nnext = 1"), ["abc"]);
         assert_eq!(hidden("pem = '''\nrest of the file"), ["'''\nrest of the file"]);
     }
 
     #[test]
     fn other_words_stay_readable() {
-        assert!(hidden("my_secret_thing = 1\nopem = 2\n# secret\nsecret").is_empty());
+        assert!(hidden("my_secret_thing = 1\nsecrets = 2\n# secret\nsecret").is_empty());
     }
 }
