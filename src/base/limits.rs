@@ -126,6 +126,14 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// The value of Server-Timing; parts that would make it longer are left out. Unit: bytes. `PARTS_MAX` parts with
 /// names of a hundred bytes; a head of ours fits a buffer with it.
 pub const SERVER_TIMING_BYTES_MAX: usize = 4096;
+/// Field lines of one merged answer, those kept from its parts above all. Unit: bytes. As much as a head may
+/// have by default: a client has no use for more, and a local head must fit a buffer.
+pub const MERGED_FIELDS_BYTES_MAX: usize = HEAD_BYTES_MAX;
+const _: () =
+    assert!(MERGED_FIELDS_BYTES_MAX + 4096 < BUFFER_BYTES, "a local head must fit a buffer");
+/// Buffers in use on a core from which on request bodies stream although `buffer_request` would wait for
+/// them: a quarter, so that slow uploads never take what other exchanges need.
+pub const BUFFERS_GATHERING_MAX: usize = BUFFERS_MAX / 4;
 /// Attempts recorded of one exchange: every part tried as often as allowed.
 pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
 

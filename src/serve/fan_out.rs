@@ -10,8 +10,9 @@ use std::pin::Pin;
 use crate::aggregate::reference::{PartSet, Values};
 use crate::aggregate::stream::Form;
 use crate::aggregate::{Members, Merged, PartOutcome, Taken, merge, partial};
+use crate::base::limits::MERGED_FIELDS_BYTES_MAX;
 use crate::exchange::Exchange;
-use crate::exchange::fault::Fault;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::part::PartCached;
 use crate::exchange::template::{PartValues, RenderError};
 use crate::http::etag::Etag;
@@ -84,6 +85,7 @@ pub async fn run<R: Runtime>(
     for end in view.shown().iter().filter_map(|part| ends.get(part)) {
         fields.extend_from_slice(end.result.as_ref().map_or(&[], |answer| answer.lines.bytes()));
     }
+    check_fields(&fields)?;
     if !timing.is_empty() {
         for piece in [b"server-timing: ", &timing[..], b"\r\n"] {
             fields.extend_from_slice(piece);
@@ -98,6 +100,18 @@ pub async fn run<R: Runtime>(
     let kind = if known { "" } else { "application/json" };
     let local = Local { status, fields: &fields, kind, body: &[] };
     answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
+}
+
+/// Whether the fields that parts brought fit the head of an answer.
+///
+/// # Errors
+/// Origins sent more than a head may have.
+pub fn check_fields(fields: &[u8]) -> Result<(), Fault> {
+    if fields.len() <= MERGED_FIELDS_BYTES_MAX {
+        return Ok(());
+    }
+    let kind = FaultKind::HttpResponseHeaderSectionSize;
+    Err(Fault { kind, side: Side::Upstream, again: Again::Never })
 }
 
 /// Notes in the exchange what was asked and what failed.

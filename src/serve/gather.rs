@@ -2,9 +2,11 @@
 //!
 //! A slow sender then holds no connection of an origin, a chunked body that came whole is sent with its
 //! length, and an idempotent request can be tried again. A body that turns out larger is never refused for
-//! it (`body_max` is there for that): what came is sent, and the rest streams behind it.
+//! it (`body_max` is there for that): what came is sent, and the rest streams behind it. So it does where
+//! a quarter of the core's buffers is in use: many slow senders never take what all others need.
 
 use crate::base::buffer::Buf;
+use crate::base::limits::BUFFERS_GATHERING_MAX;
 use crate::exchange::Exchange;
 use crate::exchange::fault::Fault;
 use crate::http::framing::BodyLength;
@@ -47,7 +49,7 @@ pub async fn run<R: Runtime>(
         duplex::invite(core, x, outgoing).await?;
     }
     let mut bytes = gathered.first.as_ref().map_or(0, |piece| piece.len() as u64);
-    while bytes < bytes_max {
+    while bytes < bytes_max && core.buffers.in_use() < BUFFERS_GATHERING_MAX {
         let Some(piece) = incoming.next().await? else { break };
         bytes += piece.len() as u64;
         keep(core, &mut gathered, &piece)?;

@@ -23,7 +23,7 @@ use crate::runtime::Runtime;
 use crate::serve::Core;
 use crate::serve::answer::{Local, streamed_head};
 use crate::serve::attempt::FRAME_END_BYTES;
-use crate::serve::fan_out::outcome;
+use crate::serve::fan_out::{check_fields, outcome};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::part::Merging;
 use crate::serve::part_answer::{End, Failure};
@@ -140,6 +140,7 @@ impl<R: Runtime> Streamed<'_, R> {
         }
         let told: PartSet = self.failed().collect();
         let fields = self.fields(told, outgoing.version);
+        check_fields(&fields)?;
         let local =
             Local { status: Status(200), fields: &fields, kind: form.media_type(), body: &[] };
         let head = Some(streamed_head(core, x, &local, outgoing)?);

@@ -509,3 +509,34 @@ orders = {{ get = "order /orders?a={{part.user.id{rest}}}&b={{part.slow.id}}" }}
     let gateway = merging(&route("500ms", "?"), &user, &order, &silent);
     gateway.get("/dashboard").expect_problem(504);
 }
+
+#[test]
+fn fields_of_parts_that_fit_no_head_are_refused_and_never_cut() {
+    let large =
+        format!("HTTP/1.1 200 OK\r\nx-a: {}\r\ncontent-length: 1\r\n\r\n1", "a".repeat(20_000));
+    let (one, two) = (Origin::answering(&large), Origin::answering(&large));
+    let config = r#"
+[upstream.one]
+endpoints = ["@one@"]
+
+[upstream.two]
+endpoints = ["@two@"]
+
+[[route]]
+match = "GET /both"
+
+[route.merge]
+one = { get = "one /", headers = ["x-a"] }
+two = { get = "two /", headers = ["x-a"] }
+
+[[route]]
+match = "GET /one"
+
+[route.merge]
+one = { get = "one /", headers = ["x-a"] }
+"#;
+    let gateway = gateway(config).with("one", one.address).with("two", two.address).start();
+    let mut client = gateway.connect();
+    client.get("/both", &[]).expect_problem(502);
+    assert_eq!(client.get("/one", &[]).expect(200).text(), r#"{"one":1}"#);
+}
