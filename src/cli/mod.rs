@@ -57,7 +57,7 @@ enum Command {
     Run(Run),
     /// Check a configuration and print every mistake with file, line and column
     Check(Check),
-    /// Play the [[test]] tables of a configuration, without sockets and on virtual time
+    /// Play a configuration's own tests, without sockets and on virtual time
     Test(Test),
     /// Show what would happen to a request: route, policies, upstream calls; nothing is sent
     Explain(Explain),
