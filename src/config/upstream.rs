@@ -182,7 +182,9 @@ fn endpoint_address(node: &Node, log: &Log) -> Option<Spanned<Address>> {
         }
     }
     if is_name(text) {
-        not_supported(log, node.span, "a name as an endpoint", BY_ADDRESS);
+        let here = text.strip_prefix("localhost:").map(|port| format!("write `127.0.0.1:{port}`"));
+        let advice = here.as_deref().filter(|_| !node.substituted).unwrap_or(BY_ADDRESS);
+        not_supported(log, node.span, "a name as an endpoint", advice);
         return None;
     }
     let address = read_address(node, log)?;

@@ -288,6 +288,13 @@ fn a_document_that_cannot_be_used_says_why() {
 }
 
 #[test]
+fn what_other_languages_write_for_a_parameter_stays_a_literal() {
+    let text = "openapi: 3.1.0\npaths: { '/:x/*/a:b': { get: {} } }";
+    let text = imported(text, &Wishes::default());
+    assert!(text.contains("match   = \"GET /%3Ax/%2A/a:b\""), "{text}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let said = import::run(Path::new("/nowhere/x.yaml"), &Wishes::default());
     assert!(said.err.starts_with("error: cannot read /nowhere/x.yaml: "), "{}", said.err);
