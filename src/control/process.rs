@@ -258,14 +258,15 @@ impl Process {
                 let worker = worker.index();
                 self.tell.event(&Event::WorkerTrouble { worker, what: &what });
             }
-            Report::ProxyHeaderRefused { worker, peer, why } => {
-                let (worker, peer) = (worker.index(), &*peer.to_string());
-                self.tell.event(&Event::ProxyHeaderRefused { worker, peer, why });
+            Report::ProxyHeaderRefused { worker, listener, peer, why } => {
+                let (listener, peer) = (&*listener.to_string(), &*peer.to_string());
+                let worker = worker.index();
+                self.tell.event(&Event::ProxyHeaderRefused { worker, listener, peer, why });
             }
             Report::Shortage { worker, why } => self.shortage(worker, why),
-            Report::Refused { address, count, bound } => {
+            Report::Refused { address, count, bound, client } => {
                 let listener = &address.to_string();
-                self.tell.event(&Event::ConnectionsRefused { listener, count, bound });
+                self.tell.event(&Event::ConnectionsRefused { listener, count, bound, client });
             }
             Report::Ended { .. } => {}
         }

@@ -9,6 +9,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::limits::{EVENT_TEXT_BYTES_MAX, EVENT_WINDOW_SECS, EVENTS_PER_WINDOW_MAX};
@@ -23,7 +24,7 @@ pub enum Event<'a> {
     /// Every worker runs and the listeners accept.
     Started { version: &'a str, config: &'a str, workers: usize, driver: &'a str },
     /// Connections were closed because of their PROXY header.
-    ProxyHeaderRefused { worker: usize, peer: &'a str, why: &'a str },
+    ProxyHeaderRefused { worker: usize, listener: &'a str, peer: &'a str, why: &'a str },
     /// The process ends.
     Stopped { requests: u64 },
     /// A listener accepts.
@@ -61,7 +62,7 @@ pub enum Event<'a> {
     /// They can again.
     ShortageOver,
     /// Connections were closed at once because a bound was reached.
-    ConnectionsRefused { listener: &'a str, count: u64, bound: &'a str },
+    ConnectionsRefused { listener: &'a str, count: u64, bound: &'a str, client: Option<IpAddr> },
 }
 
 /// How much it matters.
@@ -193,8 +194,8 @@ impl Event<'_> {
         match *self {
             Self::WorkerDied { worker, why } => write!(f, "worker {worker} died: {why}"),
             Self::WorkerTrouble { worker, what } => write!(f, "worker {worker}: {what}"),
-            Self::ProxyHeaderRefused { worker, peer, why } => {
-                write!(f, "worker {worker}: a connection from {peer} was closed ")?;
+            Self::ProxyHeaderRefused { worker, listener, peer, why } => {
+                write!(f, "worker {worker}: a connection from {peer} to {listener} was closed ")?;
                 write!(f, "because of its PROXY header: {why}")
             }
             Self::WorkerRestarted { worker } => write!(f, "worker {worker} runs again"),
@@ -203,9 +204,10 @@ impl Event<'_> {
                 write!(f, "room and it is tried again: {why}; raise LimitNOFILE (tuning/README.md)")
             }
             Self::ShortageOver => f.write_str("connections are accepted and made again"),
-            Self::ConnectionsRefused { listener, count, bound } => {
+            Self::ConnectionsRefused { listener, count, bound, client } => {
                 let s = plural(count);
-                write!(f, "{count} connection{s} to {listener} refused: {bound} reached")
+                write!(f, "{count} connection{s} to {listener} refused: {bound} reached")?;
+                client.map_or(Ok(()), |client| write!(f, ", the last one by {client}"))
             }
             Self::DriverFallback { wanted, taken, cause, fix } => {
                 write!(f, "{wanted} cannot be used here, {taken} is used instead: {cause}; {fix}")
@@ -456,10 +458,10 @@ mod tests {
             Event::LogRecovered { target: "stdout", lines_lost: 1 },
             Event::LogReopened { target: "a.log" },
             Event::WorkerTrouble { worker: 0, what: why },
-            Event::ProxyHeaderRefused { worker: 0, peer: "192.0.2.1", why },
+            Event::ProxyHeaderRefused { worker: 0, listener: ":80", peer: "192.0.2.1", why },
             Event::ShortageBegun { why },
             Event::ShortageOver,
-            Event::ConnectionsRefused { listener: "main", count: 2, bound: "x" },
+            Event::ConnectionsRefused { listener: "main", count: 2, bound: "x", client: None },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

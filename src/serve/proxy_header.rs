@@ -8,8 +8,10 @@
 
 use std::cell::{Cell, OnceCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::address::Address;
 use crate::base::buffer::Buf;
 use crate::base::time::Instant;
 use crate::exchange::client::Client;
@@ -32,8 +34,10 @@ pub struct Preface {
 }
 
 /// A header that was refused, for the event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Refused {
+    /// Where it was accepted.
+    pub listener: Arc<Address>,
     /// Whose connection was closed.
     pub peer: IpAddr,
     /// Why.
@@ -139,9 +143,11 @@ fn refuse<R: Runtime>(
 ) {
     core.metrics.header_refused(how);
     // The first of a tick is told; the metric has them all.
-    if core.refused_header.get().is_none() {
-        core.refused_header.set(Some(Refused { peer: connection.peer, why }));
-    }
+    let first = core.refused_header.take().unwrap_or_else(|| {
+        let listener = connection.address().clone();
+        Refused { listener, peer: connection.peer, why }
+    });
+    core.refused_header.set(Some(first));
 }
 
 /// The other end of a connection, as far as it is known before a request is read.

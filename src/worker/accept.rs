@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,25 +73,26 @@ impl Bound {
 #[derive(Default)]
 pub struct Refusals {
     count: Cell<u64>,
-    last: Cell<Option<Bound>>,
+    last: Cell<Option<(Bound, Option<IpAddr>)>>,
     told: Cell<Option<Instant>>,
 }
 
 impl Refusals {
-    fn note(&self, bound: Bound) {
+    fn note(&self, bound: Bound, client: Option<IpAddr>) {
         self.count.set(self.count.get() + 1);
-        self.last.set(Some(bound));
+        self.last.set(Some((bound, client)));
     }
 
-    /// How many there were since the last time, and which bound the last one met; asked at the core's tick.
-    pub fn news(&self, now: Instant) -> Option<(u64, Bound)> {
-        let bound = self.last.get()?;
+    /// How many there were since the last time, which bound the last one met and whose it was; asked at the
+    /// core's tick.
+    pub fn news(&self, now: Instant) -> Option<(u64, Bound, Option<IpAddr>)> {
+        let (bound, client) = self.last.get()?;
         if self.told.get().is_some_and(|told| now.since(told) < TELL_REFUSALS_EVERY) {
             return None;
         }
         self.told.set(Some(now));
         self.last.set(None);
-        Some((self.count.take(), bound))
+        Some((self.count.take(), bound, client))
     }
 }
 
@@ -113,7 +115,9 @@ fn take<R: Runtime>(core: &Rc<Core<R>>, door: &Door<R>, stream: R::Stream) {
         }
         Err(bound) => {
             core.metrics.connections_refused.add(1);
-            door.refusals.note(bound);
+            // One of a Unix socket has no address.
+            let client = connection.stream.peer().map(|_| connection.peer);
+            door.refusals.note(bound, client);
             connection.stream.reset_on_close();
         }
     }
@@ -174,12 +178,12 @@ mod tests {
     fn refusals_are_told_at_once_and_then_summed() {
         let refusals = Refusals::default();
         assert_eq!(refusals.news(at(1)), None);
-        refusals.note(Bound::Client);
-        assert_eq!(refusals.news(at(1)), Some((1, Bound::Client)));
-        refusals.note(Bound::Client);
-        refusals.note(Bound::Listener);
+        refusals.note(Bound::Client, None);
+        assert_eq!(refusals.news(at(1)), Some((1, Bound::Client, None)));
+        refusals.note(Bound::Client, None);
+        refusals.note(Bound::Listener, None);
         assert_eq!(refusals.news(at(2)), None);
-        assert_eq!(refusals.news(at(11)), Some((2, Bound::Listener)));
+        assert_eq!(refusals.news(at(11)), Some((2, Bound::Listener, None)));
         assert_eq!(refusals.news(at(30)), None);
     }
 }

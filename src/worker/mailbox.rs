@@ -71,6 +71,8 @@ pub enum Report {
     ProxyHeaderRefused {
         /// Which worker.
         worker: WorkerId,
+        /// Where it was accepted.
+        listener: Arc<Address>,
         /// Whose connection.
         peer: IpAddr,
         /// Why.
@@ -91,6 +93,8 @@ pub enum Report {
         count: u64,
         /// Which bound the last one met.
         bound: &'static str,
+        /// Whose the last one was; `None` on a Unix socket.
+        client: Option<IpAddr>,
     },
     /// It has ended as told.
     Ended {

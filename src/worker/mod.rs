@@ -170,8 +170,8 @@ impl<R: Runtime> Worker<R> {
     /// Tells the control side what went wrong since the last tick, or is over.
     fn tell(&self, now: Instant) {
         let worker = self.core.id;
-        if let Some(Refused { peer, why }) = self.core.refused_header.take() {
-            self.ear.report(Report::ProxyHeaderRefused { worker, peer, why });
+        if let Some(Refused { listener, peer, why }) = self.core.refused_header.take() {
+            self.ear.report(Report::ProxyHeaderRefused { worker, listener, peer, why });
         }
         match self.core.shortage.news(now) {
             Some(News::Begun(why)) => self.ear.report(Report::Shortage { worker, why: Some(why) }),
@@ -179,9 +179,9 @@ impl<R: Runtime> Worker<R> {
             None => {}
         }
         for door in self.doors.borrow().iter() {
-            if let Some((count, bound)) = door.refusals.news(now) {
+            if let Some((count, bound, client)) = door.refusals.news(now) {
                 let (address, bound) = (door.address.clone(), bound.name());
-                self.ear.report(Report::Refused { address, count, bound });
+                self.ear.report(Report::Refused { address, count, bound, client });
             }
         }
     }

@@ -105,7 +105,7 @@ fn a_client_address_has_a_bound_of_its_own() {
     }
     connect_from([127, 0, 0, 1], &gateway).expect_close();
     connect_from([127, 0, 0, 2], &gateway).get("/", &[]).expect(200);
-    let told = "refused: limits.connections_per_client_max reached";
+    let told = "refused: limits.connections_per_client_max reached, the last one by 127.0.0.1";
     eventually("the refusal to be told", || gateway.stderr().contains(told));
     drop(mine.pop());
     eventually("room for one more of the first", || {
