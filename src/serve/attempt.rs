@@ -179,8 +179,10 @@ fn kept<R: Runtime>(
     None
 }
 
-/// After idle connections were given up, the next connection is made this much later: until they are closed.
+/// After an idle connection was given up, the next try is made this much later: until it is closed.
 const ROOM_WAIT: Duration = Duration::from_millis(2);
+/// Tries for want of descriptors: what one connection frees another may take in between.
+const ROOM_TRIES_MAX: u32 = 16;
 
 async fn dial<R: Runtime>(
     core: &Core<R>,
@@ -192,10 +194,13 @@ async fn dial<R: Runtime>(
     let endpoint = &upstream.endpoints[lease.endpoint.index()];
     let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
     let mut dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
-    if let Ok(Err(error)) = &dialled
-        && shortage::is_shortage(error)
-        && shortage::make_room_for_origin(core)
-    {
+    let mut room = false;
+    for _ in 0..ROOM_TRIES_MAX {
+        let short = matches!(&dialled, Ok(Err(error)) if shortage::is_shortage(error));
+        room = short && (shortage::make_room_for_origin(core) || room);
+        if !room || core.runtime.now() >= until {
+            break;
+        }
         // What was given up is closed before the next turn of the event loop ends.
         core.runtime.sleep_until(core.runtime.now() + ROOM_WAIT).await;
         dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
