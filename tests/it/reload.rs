@@ -36,6 +36,10 @@ fn a_good_configuration_takes_over_on_every_core_and_connection() {
         assert_eq!(client.get("/version", &[]).expect(200).text(), "1");
     }
     install(&gateway, 2);
+    // Fresh connections may all have met one core: this is told when every core has acknowledged.
+    eventually("every core to have it", || {
+        gateway.stderr().contains("configuration 2 is in force")
+    });
     for client in &mut clients {
         assert_eq!(client.get("/version", &[]).expect(200).text(), "2", "an old connection");
     }
