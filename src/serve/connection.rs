@@ -19,6 +19,7 @@ use crate::base::time::Instant;
 use crate::gateway::listener::Listener;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
+use crate::serve::arriving::Rest;
 use crate::serve::proxy_header::{self, Preface};
 use crate::serve::{Core, Installed, h1};
 
@@ -32,6 +33,8 @@ pub struct Downstream<R: Runtime> {
     pub port: u16,
     /// The PROXY header in front of its first request.
     pub preface: Preface,
+    /// Whether all that came of its next request is the empty line that may stand in front of it.
+    pub empty_line: Cell<bool>,
     address: Arc<Address>,
     found: Cell<Option<(u64, ListenerId)>>,
     seat: Cell<u32>,
@@ -54,8 +57,9 @@ impl<R: Runtime> Downstream<R> {
         let peer = stream.peer();
         let port = peer.map_or(0, |peer| peer.port());
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
-        let (preface, found, seat) = (Preface::default(), Cell::new(None), Cell::new(u32::MAX));
-        Self { stream, peer, port, preface, address, found, seat }
+        let (preface, empty_line) = (Preface::default(), Cell::new(false));
+        let (found, seat) = (Cell::new(None), Cell::new(u32::MAX));
+        Self { stream, peer, port, preface, empty_line, address, found, seat }
     }
 
     /// Where it was accepted.
@@ -148,8 +152,12 @@ pub async fn serve<R: Runtime>(open: Open<R>) {
                 h1::After::Close => return,
                 h1::After::Begun(head) => {
                     match Box::pin(head.rest(core, connection, &slot)).await {
-                        Some(whole) => arrived = Some(Box::new(whole)),
-                        None => return,
+                        Rest::Arrived(head) => arrived = Some(Box::new(head)),
+                        Rest::EmptyLine => {
+                            connection.empty_line.set(true);
+                            break;
+                        }
+                        Rest::Gone => return,
                     }
                 }
             }

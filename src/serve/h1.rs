@@ -18,7 +18,7 @@ use crate::net::proxy_protocol;
 use crate::observe::trace;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
-use crate::serve::arriving::{Arrived, Begun};
+use crate::serve::arriving::{Arrived, Begun, Cut, EMPTY_LINE};
 use crate::serve::attempt::Lease;
 use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::connection::{Downstream, Waited};
@@ -68,12 +68,19 @@ pub async fn busy<R: Runtime>(
     }
     let mut work = core.take_work();
     let after = loop {
-        let Ok(head) = arrived.take().map_or_else(|| Arrived::nothing(core), Ok) else {
+        let Ok(head) = arrived.take().map_or_else(|| Arrived::nothing(core, connection), Ok) else {
             break After::Close;
         };
         match serve_one(core, connection, &mut work, head, &slots).await {
-            Next::Request(Some(bytes)) => arrived = Some(Arrived::of(core, bytes)),
-            Next::Request(None) => {
+            Next::Request(Some(bytes)) if bytes.data() != EMPTY_LINE => {
+                arrived = Some(Arrived::of(core, bytes));
+            }
+            Next::Rest(head) if !head.is_empty_line() => break After::Begun(head),
+            Next::Close => break After::Close,
+            next @ (Next::Request(_) | Next::Rest(_)) => {
+                // What is here is nothing or an empty line: the connection is idle.
+                connection.empty_line.set(!matches!(next, Next::Request(None)));
+                drop(next);
                 let Some(_lingering) = core.linger() else { break After::Idle };
                 let until = core.runtime.now() + LINGER_BUSY;
                 match connection.idle(core, down, until).await {
@@ -82,8 +89,6 @@ pub async fn busy<R: Runtime>(
                     Waited::Close => break After::Close,
                 }
             }
-            Next::Rest(head) => break After::Begun(head),
-            Next::Close => break After::Close,
         }
     };
     core.keep_work(work);
@@ -120,10 +125,13 @@ async fn serve_one<R: Runtime>(
         Ok(buf) => buf,
         Err(Unread::Gone) => return Next::Close,
         Err(Unread::Begun(head)) => return Next::Rest(head),
-        Err(Unread::Refused(fault, reason)) => {
-            begin_unread(core, listener, x, reason);
+        Err(Unread::Refused(fault, reason, bytes)) => {
+            let read_bytes = bytes.as_ref().map_or(0, Buf::len) as u64;
+            begin_unread(core, listener, x, reason, bytes);
+            outgoing.answers(&x.head);
             answer::fault(core, x, fault, &mut outgoing).await;
-            record::finish(core, &installed, x, 0, outgoing.bytes);
+            record::finish(core, &installed, x, read_bytes, outgoing.bytes);
+            x.bytes = None;
             linger(core, connection, down).await;
             return Next::Close;
         }
@@ -178,8 +186,8 @@ enum Unread {
     Gone,
     /// Only a part of it is here: what waits for the rest must not hold all that an exchange does.
     Begun(Begun),
-    /// What it sent is refused, and why in one word, where the fault does not say it.
-    Refused(Fault, &'static str),
+    /// What it sent is refused, why in one word, where the fault does not say it, and what that was.
+    Refused(Fault, &'static str, Option<Buf>),
 }
 
 /// Takes a head that is here or comes with the next read; the buffer returned begins with it.
@@ -191,18 +199,15 @@ async fn read_head<R: Runtime>(
     x: &mut Exchange,
     arrived: Arrived,
 ) -> Result<Buf, Unread> {
-    let Arrived { mut bytes, mut seen, refused, .. } = arrived;
-    if let Some(fault) = refused {
-        return Err(Unread::Refused(fault, ""));
-    }
-    if bytes.is_empty() {
+    let Arrived { mut bytes, unread, mut seen, cut, .. } = arrived;
+    if unread {
         let until = x.timeline.begun + listener.head_timeout;
         let room = bytes.spare();
         match slot.within(until, connection.stream.read(bytes, room)).await {
             Ok((Ok(0) | Err(_), _)) => return Err(Unread::Gone),
             Ok((Ok(_), filled)) => bytes = filled,
             // It had begun, for there was something to read: only this core was too slow.
-            Err(_) => return Err(Unread::Refused(refusal(FaultKind::RequestTimeout), "")),
+            Err(_) => return Err(Unread::Refused(refusal(FaultKind::RequestTimeout), "", None)),
         }
         seen = 0;
     }
@@ -211,10 +216,14 @@ async fn read_head<R: Runtime>(
             x.timeline.head = Some(core.runtime.now());
             Ok(bytes)
         }
-        Ok(Parsed::Partial) => Err(Unread::Begun(Begun::of(bytes, x))),
+        Ok(Parsed::Partial) => Err(match cut {
+            None => Unread::Begun(Begun::of(bytes, x)),
+            Some(Cut::Ended) => Unread::Gone,
+            Some(Cut::Refused(fault)) => Unread::Refused(fault, "", Some(bytes)),
+        }),
         Err(error) => {
             let reason = other_protocol(bytes.data()).unwrap_or(error.word());
-            Err(Unread::Refused(fault_of_head(&error), reason))
+            Err(Unread::Refused(fault_of_head(&error), reason, Some(bytes)))
         }
     }
 }
@@ -240,14 +249,19 @@ fn begin<R: Runtime>(core: &Core<R>, listener: &Listener, x: &mut Exchange) {
     x.trace = trace;
 }
 
-/// The same for a request whose head is refused: nothing of it is known but why.
+/// The same for a request whose head is refused: known of it is why, and for the log what it asked for.
 fn begin_unread<R: Runtime>(
     core: &Core<R>,
     listener: &Listener,
     x: &mut Exchange,
     reason: &'static str,
+    bytes: Option<Buf>,
 ) {
     x.head.clear();
+    if let Some(bytes) = &bytes {
+        parse::named(bytes.data(), &listener.head_limits, &mut x.head);
+    }
+    x.bytes = bytes;
     x.reason = reason;
     begin(core, listener, x);
 }

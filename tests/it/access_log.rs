@@ -77,7 +77,7 @@ fn a_fault_is_named_with_its_side() {
     assert_eq!(lines[1]["fault_side"], "downstream", "{}", lines[1]);
 }
 
-/// What cannot be read has no path and no method to be found by: its id and its reason are all there is.
+/// What cannot be read at all has no path and no method to be found by: its id and its reason are all there is.
 #[test]
 fn a_refused_head_says_why_and_under_which_id() {
     let origin = Origin::saying("hello");
@@ -113,6 +113,37 @@ fn a_refused_head_says_why_and_under_which_id() {
         assert_ne!(line["trace_id"], "0".repeat(32), "{line}");
     }
     assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn a_refused_head_is_logged_with_what_could_be_read_of_it() {
+    let origin = Origin::saying("hello");
+    let config =
+        format!("[[listen]]\naddress = \"@LISTEN@\"\ntimeout = {{ head = \"150ms\" }}\n{FORWARD}");
+    let gateway = gateway(&config).with("app", origin.address).start();
+    let cases: [(&str, &str, [&str; 3]); 9] = [
+        ("GET /a?k=secret HTTP/1.1\r\nHost: b:80\r\nX : y\r\n\r\n", "400", ["GET", "b:80", "/a"]),
+        ("PUT /a HTTP/1.1\r\nHost: b\r\nHost: c\r\n\r\n", "400", ["PUT", "", "/a"]),
+        ("GET /a HTTP/1.1\r\nHost: a b\r\n\r\n", "400", ["GET", "", "/a"]),
+        ("GET http://b/a HTTP/1.1\r\nHost: c\r\nX\r\n\r\n", "400", ["GET", "b", "/a"]),
+        ("GET /a\\b?k=secret HTTP/1.1\r\nHost: b\r\n\r\n", "400", ["GET", "", "/a\\b"]),
+        ("GET http://u:secret@b/a HTTP/1.1\r\nHost: b\r\n\r\n", "400", ["GET", "", ""]),
+        ("GET /a HTTP/2.0\r\nHost: b\r\n\r\n", "505", ["GET", "", "/a"]),
+        ("GET /a HTTP/1.1\r\nHost: b\r\nX: y", "408", ["GET", "b", "/a"]),
+        ("\x16\x03\x01", "400", ["", "", ""]),
+    ];
+    for (number, (bytes, status, [method, host, path])) in cases.into_iter().enumerate() {
+        let mut client = gateway.connect();
+        client.send(bytes);
+        assert_eq!(client.response().status.to_string(), status, "{bytes}");
+        let lines = gateway.access_log(number + 1);
+        let line = &lines[number];
+        assert_eq!(line["method"], method, "{line}");
+        assert_eq!(line["host"], host, "{line}");
+        assert_eq!(line["path"], path, "{line}");
+        assert_eq!(line["bytes_in"], bytes.len(), "{line}");
+        assert!(line["route"].is_null() && !line.to_string().contains("secret"), "{line}");
+    }
 }
 
 #[test]

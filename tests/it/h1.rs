@@ -306,6 +306,46 @@ fn what_is_not_http_is_refused_and_closed() {
 }
 
 #[test]
+fn a_head_that_is_wrong_already_is_refused_though_it_never_ends() {
+    let origin = Origin::saying("never");
+    let gateway = forwarding_to(&origin);
+    let cases: &[(&[u8], u16)] = &[
+        (b"GET /a HTTP\xce\xce\xd1\xcf\xf2\xf5\xf2\xf5", 400),
+        (b"GET /a HTTP/2.0\r\nHost: a\r\n", 505),
+        (b"GET /a HTTP/1.1\r\nHost: a\r\nno colon\r\nX: y", 400),
+        (b"GET /a HTTP/1.1\r\nContent-Length: x\r\n", 400),
+    ];
+    for (bytes, status) in cases {
+        for piece in [1, bytes.len()] {
+            let mut client = gateway.connect();
+            for part in bytes.chunks(piece) {
+                client.send_perhaps(part);
+            }
+            client.finish();
+            client.response().expect_problem(*status);
+            client.expect_close();
+        }
+    }
+    for unfinished in ["G", "GET / HTTP/1.1\r\nHost: a\r\nX"] {
+        let mut client = gateway.connect();
+        client.send(unfinished);
+        client.finish();
+        client.expect_close();
+    }
+    assert_eq!(origin.requests().len(), 0);
+}
+
+#[test]
+fn a_refused_head_request_gets_no_body() {
+    let origin = Origin::saying("never");
+    let gateway = forwarding_to(&origin);
+    let mut client = gateway.connect();
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    assert_eq!(client.response_to("HEAD").status, 400);
+    client.expect_close();
+}
+
+#[test]
 fn heads_beyond_the_limits_get_their_own_status() {
     let origin = Origin::saying("never");
     let gateway = forwarding_to(&origin);

@@ -83,6 +83,31 @@ fn a_connection_without_a_request_is_closed_in_silence() {
     client.expect_close();
 }
 
+/// RFC 9112 §2.2: some clients send CRLF behind a body. It is no request that has begun.
+#[test]
+fn an_empty_line_leaves_a_connection_idle() {
+    let origin = Origin::saying("x");
+    let gateway = forwarding(&origin, "timeout = { head = \"150ms\" }", "", "");
+    for pieces in [&["\r\n"][..], &["\r", "\n"]] {
+        let mut client = gateway.connect();
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nhi");
+        client.response().expect(200);
+        pieces.iter().for_each(|piece| client.send(piece));
+        // Longer than a head may take.
+        let mut clock = gateway.connect();
+        clock.send("G");
+        clock.response().expect(408);
+        client.get("/", &[]).expect(200);
+        client.send("\r\n\r\n");
+        client.response().expect_problem(400);
+        client.expect_close();
+    }
+    let gateway = forwarding(&origin, "timeout = { idle = \"150ms\" }", "", "");
+    let mut client = gateway.connect();
+    client.send("\r\n");
+    client.expect_close();
+}
+
 #[test]
 fn an_upload_without_progress_is_a_408() {
     let origin = Origin::saying("never");

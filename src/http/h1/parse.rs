@@ -241,6 +241,41 @@ pub fn request(
     })
 }
 
+/// Fills in what a head that is refused or unfinished names, as far as that can be read: method, target and
+/// host, and nothing else. For the log; nothing may be done because of it.
+#[cold]
+pub fn named(raw: &[u8], limits: &HeadLimits, head: &mut RequestHead) {
+    head.clear();
+    let window = &raw[..raw.len().min(limits.head_bytes_max as usize)];
+    let Ok(Some(at)) = request_line(window, limits, head) else {
+        return name_path(window, head);
+    };
+    let mut marks = Marks::default();
+    let read = fields::read(window, at, Sender::Client, limits, &mut head.fields, &mut marks);
+    let several = matches!(read, Err(HeadError::Malformed(Why::SeveralHosts)));
+    if let (Some(span), false, true) = (marks.host, several, head.host.is_empty())
+        && let Some(authority) = target::authority(span.of(raw), span.start as usize)
+    {
+        (head.host, head.authority) = (authority.host, authority.whole);
+    }
+    head.fields.clear();
+}
+
+/// The path of a target that was not taken, as it stands there. Never of another form than a path: it may
+/// hold a password.
+fn name_path(raw: &[u8], head: &mut RequestHead) {
+    if head.method_text.is_empty() || !head.target.path.is_empty() {
+        return;
+    }
+    let from = head.method_text.end as usize + 1;
+    let rest = raw.get(from..).unwrap_or_default();
+    if rest.starts_with(b"/") {
+        let ends = |byte: &u8| matches!(byte, b' ' | b'\r' | b'\n' | b'?');
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        head.target.path = Span::new(from, from + length);
+    }
+}
+
 /// Parses a response head at the start of `raw`; `seen` as for [`request`]. An interim response is
 /// `Done`, too: the caller asks `head.status.is_interim()` and parses on behind it.
 ///
