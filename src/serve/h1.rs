@@ -27,7 +27,7 @@ use crate::serve::outgoing::Outgoing;
 use crate::serve::tunnel::{self, Ends};
 use crate::serve::watch::Watch;
 use crate::serve::work::Work;
-use crate::serve::{Core, answer, proxy_header, record};
+use crate::serve::{Core, Installed, answer, proxy_header, record};
 
 /// Why a head is refused: it is the beginning of TLS.
 pub const TLS_HANDSHAKE: &str = "tls_handshake";
@@ -125,13 +125,8 @@ async fn serve_one<R: Runtime>(
         Ok(buf) => buf,
         Err(Unread::Gone) => return Next::Close,
         Err(Unread::Begun(head)) => return Next::Rest(head),
-        Err(Unread::Refused(fault, reason, bytes)) => {
-            let read_bytes = bytes.as_ref().map_or(0, Buf::len) as u64;
-            begin_unread(core, listener, x, reason, bytes);
-            outgoing.answers(&x.head);
-            answer::fault(core, x, fault, &mut outgoing).await;
-            record::finish(core, &installed, x, read_bytes, outgoing.bytes);
-            x.bytes = None;
+        Err(Unread::Refused(refused)) => {
+            Box::pin(refuse(core, &installed, listener, x, refused, &mut outgoing)).await;
             linger(core, connection, down).await;
             return Next::Close;
         }
@@ -186,8 +181,17 @@ enum Unread {
     Gone,
     /// Only a part of it is here: what waits for the rest must not hold all that an exchange does.
     Begun(Begun),
-    /// What it sent is refused, why in one word, where the fault does not say it, and what that was.
-    Refused(Fault, &'static str, Option<Buf>),
+    /// What it sent is refused.
+    Refused(Refused),
+}
+
+/// A head that is refused.
+struct Refused {
+    fault: Fault,
+    /// Why in one word, where the fault does not say it.
+    reason: &'static str,
+    /// What is here of it.
+    bytes: Option<Buf>,
 }
 
 /// Takes a head that is here or comes with the next read; the buffer returned begins with it.
@@ -199,6 +203,7 @@ async fn read_head<R: Runtime>(
     x: &mut Exchange,
     arrived: Arrived,
 ) -> Result<Buf, Unread> {
+    let refused = |fault, reason, bytes| Unread::Refused(Refused { fault, reason, bytes });
     let Arrived { mut bytes, unread, mut seen, cut, .. } = arrived;
     if unread {
         let until = x.timeline.begun + listener.head_timeout;
@@ -207,7 +212,7 @@ async fn read_head<R: Runtime>(
             Ok((Ok(0) | Err(_), _)) => return Err(Unread::Gone),
             Ok((Ok(_), filled)) => bytes = filled,
             // It had begun, for there was something to read: only this core was too slow.
-            Err(_) => return Err(Unread::Refused(refusal(FaultKind::RequestTimeout), "", None)),
+            Err(_) => return Err(refused(refusal(FaultKind::RequestTimeout), "", None)),
         }
         seen = 0;
     }
@@ -219,11 +224,11 @@ async fn read_head<R: Runtime>(
         Ok(Parsed::Partial) => Err(match cut {
             None => Unread::Begun(Begun::of(bytes, x)),
             Some(Cut::Ended) => Unread::Gone,
-            Some(Cut::Refused(fault)) => Unread::Refused(fault, "", Some(bytes)),
+            Some(Cut::Refused(fault)) => refused(fault, "", Some(bytes)),
         }),
         Err(error) => {
             let reason = other_protocol(bytes.data()).unwrap_or(error.word());
-            Err(Unread::Refused(fault_of_head(&error), reason, Some(bytes)))
+            Err(refused(fault_of_head(&error), reason, Some(bytes)))
         }
     }
 }
@@ -249,21 +254,28 @@ fn begin<R: Runtime>(core: &Core<R>, listener: &Listener, x: &mut Exchange) {
     x.trace = trace;
 }
 
-/// The same for a request whose head is refused: known of it is why, and for the log what it asked for.
-fn begin_unread<R: Runtime>(
+/// Answers and records a request whose head is refused: known of it is why, and for the log what it asked for.
+async fn refuse<R: Runtime>(
     core: &Core<R>,
+    installed: &Installed<R>,
     listener: &Listener,
     x: &mut Exchange,
-    reason: &'static str,
-    bytes: Option<Buf>,
+    refused: Refused,
+    outgoing: &mut Outgoing<'_, R>,
 ) {
+    let Refused { fault, reason, bytes } = refused;
     x.head.clear();
     if let Some(bytes) = &bytes {
         parse::named(bytes.data(), &listener.head_limits, &mut x.head);
     }
+    let read_bytes = bytes.as_ref().map_or(0, Buf::len) as u64;
     x.bytes = bytes;
     x.reason = reason;
     begin(core, listener, x);
+    outgoing.answers(&x.head);
+    answer::fault(core, x, fault, outgoing).await;
+    record::finish(core, installed, x, read_bytes, outgoing.bytes);
+    x.bytes = None;
 }
 
 /// Takes what came of the body out of the head's buffer, so that the head stays as it is.

@@ -25,7 +25,8 @@ impl Head {
     }
 
     fn parse(bytes: &[u8]) -> Result<Head, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "a head that is no text".to_string())?;
+        // obs-text is legal (RFC 9110 §5.5): each byte is one character.
+        let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
         let mut lines = text.split("\r\n");
         let first = lines.next().unwrap_or_default().to_string();
         let mut fields = Vec::new();
@@ -34,7 +35,7 @@ impl Head {
             if name.is_empty() || name.contains([' ', '\t', '\n']) || value.contains('\n') {
                 return Err(format!("a line {line:?}"));
             }
-            fields.push((name.to_ascii_lowercase(), value.trim().to_string()));
+            fields.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_string()));
         }
         Ok(Head { first, fields })
     }
