@@ -54,6 +54,36 @@ fn examples() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
+/// The blocks of TOML of a page, put together, with a listener and an upstream if it leaves them out.
+fn page_example(page: &str) -> String {
+    let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut text: String = blocks.collect::<Vec<_>>().join("\n");
+    if !text.contains("[[listen]]") {
+        text = format!("[[listen]]\naddress = \"127.0.0.1:8080\"\n{text}");
+    }
+    for upstream in ["order", "user"] {
+        let named =
+            text.contains(&format!("\"{upstream}\"")) || text.contains(&format!("\"{upstream} /"));
+        if named && !text.contains(&format!("[upstream.{upstream}]")) {
+            text.push_str(&format!("\n[upstream.{upstream}]\nendpoints = [\"127.0.0.1:9\"]\n"));
+        }
+    }
+    text
+}
+
+#[test]
+fn the_example_of_every_policy_page_is_read_without_diagnostics() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policies");
+    for entry in fs::read_dir(folder).expect("the pages").flatten() {
+        let page = fs::read_to_string(entry.path()).expect("a page");
+        let text = page_example(&page);
+        assert!(text.contains("[[route]]"), "{:?} has no example", entry.path());
+        let (config, found) = config::parse(&[("ringway.toml", &text)], &Mounts);
+        let (_, found) = compile(&config, found, &Mounts, 1, &mut LabelBook::default(), None);
+        assert!(found.is_empty(), "{:?}\n{}", entry.path(), found.render());
+    }
+}
+
 #[test]
 fn every_example_is_read_without_diagnostics() {
     let examples = examples();

@@ -77,6 +77,9 @@ pub const PATH_SEGMENTS_MAX: usize = 128;
 pub const PARAMS_MAX: usize = 16;
 /// Limits (rate limits) that one route may name.
 pub const LIMITS_PER_ROUTE_MAX: usize = 8;
+/// Networks of one rule of `allow`. A trie of so many IPv4 networks weighs about 12 MiB, and a block list of a
+/// country fits.
+pub const NETWORKS_MAX: usize = 65_536;
 /// Protocols that one route may be left for. Each upgrade is compared with all of them; real routes have one.
 pub const UPGRADES_PER_ROUTE_MAX: usize = 8;
 

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod lru;
 pub mod name;
 pub mod network;
+pub mod network_trie;
 pub mod random;
 pub mod shared;
 pub mod span;

@@ -18,6 +18,11 @@ pub struct Network {
 pub struct NotANetwork;
 
 impl Network {
+    /// Its first address, and how many bits of it count.
+    pub fn prefix(&self) -> (IpAddr, u8) {
+        (self.address, self.prefix)
+    }
+
     /// Whether `address` lies in this network.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here ever serves a request: commands are thin, and all they do can be called without them.
 
+pub mod audit;
 pub mod check;
 pub mod demo;
 pub mod explain;
@@ -57,6 +58,8 @@ enum Command {
     Run(Run),
     /// Check a configuration and print every mistake with file, line and column
     Check(Check),
+    /// List every route that asks for no credentials; fails if one does not say that it is open
+    Audit(Audit),
     /// Play a configuration's own tests, without sockets and on virtual time
     Test(Test),
     /// Show what would happen to a request: route, policies, upstream calls; nothing is sent
@@ -126,6 +129,18 @@ struct Check {
     #[command(flatten)]
     from: WhereOrFile,
     /// Print diagnostics as JSON, for editors and pipelines
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Audit {
+    #[command(flatten)]
+    from: WhereOrFile,
+    /// Fail also for open routes that say so
+    #[arg(long)]
+    strict: bool,
+    /// Print the routes as JSON
     #[arg(long)]
     json: bool,
 }
@@ -268,6 +283,9 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
             code(control::run(&options, || ()))
         }
         Command::Check(check) => said(check::run(check.from.path().as_deref(), check.json)),
+        Command::Audit(Audit { from, strict, json }) => {
+            said(audit::run(from.path().as_deref(), audit::Wishes { strict, json }))
+        }
         Command::Test(Test { from, filter, json }) => {
             let wishes = test::Wishes { filter: filter.as_deref(), json };
             said(test::run(from.path().as_deref(), wishes))

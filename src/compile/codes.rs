@@ -29,6 +29,8 @@ pub const CYCLE: &str = "E0210";
 pub const BAD_FLATTEN: &str = "E0215";
 /// `each` without elements, or an element without `each`.
 pub const BAD_EACH: &str = "E0214";
+/// A network that is both allowed and denied, or too many networks.
+pub const CONTRADICTION: &str = "E0216";
 /// A table that nothing names.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.
@@ -39,5 +41,7 @@ pub const KEY_LEFT_OUT: &str = "W0202";
 pub const PLAIN_KEYS: &str = "W0203";
 /// A limit's key that looks like a reference and is a constant.
 pub const CONSTANT_KEY: &str = "W0204";
+/// A route that nobody can use.
+pub const CLOSED: &str = "W0206";
 /// An endpoint at which this gateway listens itself.
 pub const CIRCLE: &str = "W0205";

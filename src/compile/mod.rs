@@ -6,6 +6,7 @@
 //! shared with the last version, so that pools, limits and keys survive.
 
 mod aggregate;
+mod allow;
 mod assets;
 pub mod codes;
 mod listener;

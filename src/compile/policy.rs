@@ -14,6 +14,7 @@ use crate::base::gcra::Rule;
 use crate::base::limits::KEY_SET_BYTES_MAX;
 use crate::base::name::Name;
 use crate::base::shared::Cells;
+use crate::compile::allow;
 use crate::compile::assets::Assets;
 use crate::compile::codes;
 use crate::compile::report::{Names, Report};
@@ -164,6 +165,7 @@ impl<'a> Stock<'a> {
             let name = Name::new(&name.value);
             chain.push(Policy::limit(RateLimit::new(name, key, cells.clone())));
         }
+        chain.extend(allow::compile(scope, report));
         chain.sort_by_key(Policy::rank);
         chain.into()
     }

@@ -90,6 +90,9 @@ fn house() -> String {
 
 fn words(route: &Route) -> Vec<String> {
     let word = |policy: &Policy| match policy {
+        Policy::Closed => "closed".into(),
+        Policy::Networks(_) => "networks".into(),
+        Policy::Allow(_) => "allow".into(),
         Policy::ClientLimit(limit) => format!("client limit {}", limit.name()),
         Policy::RateLimit(limit) => format!("limit {}", limit.name()),
         Policy::Jwt(jwt) => format!("jwt {}", jwt.rules().name),

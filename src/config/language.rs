@@ -366,6 +366,12 @@ pub static DEFAULT: Section = Section {
     doc: "Policies of every route that does not set its own. A route opts out by name: `jwt = \"none\"`.",
     keys: &[
         Key::new("jwt", Shape::Text, "The issuer whose tokens are asked for."),
+        Key::new(
+            "allow",
+            Shape::Either(&[Shape::Choice(ALLOW_WORDS), ALLOW_RULE, Shape::List(&ALLOW_RULE)]),
+            "Who may pass where a route does not say it: `\"authenticated\"` closes every route that asks for no credentials. See docs/policies/allow.md.",
+        )
+        .or("`\"anyone\"`"),
         Key::new("limit", Shape::Texts, "The rate limits that hold."),
         Key::new(
             "timeout",
@@ -394,7 +400,6 @@ pub static DEFAULT: Section = Section {
         Key::later("api_key"),
         Key::later("basic"),
         Key::later("auth_request"),
-        Key::later("allow"),
         Key::later("concurrency"),
         Key::later("cache"),
         Key::later("cors"),
@@ -404,6 +409,25 @@ pub static DEFAULT: Section = Section {
         Key::later("hedge"),
         Key::later("quota"),
     ],
+};
+
+/// Words that `allow` may be.
+pub const ALLOW_WORDS: &[&str] = &["anyone", "authenticated", "nobody"];
+
+/// A rule of `allow`: `networks`, `scope` and ways to claims, as the user names them.
+const ALLOW_RULE: Shape = Shape::Named(&Shape::Either(&[
+    Shape::Texts,
+    Shape::Boolean,
+    Shape::Integer(i64::MIN, i64::MAX),
+    Shape::Table(&ALLOW_ALL),
+]));
+
+/// What a claim must hold all of.
+pub static ALLOW_ALL: Section = Section {
+    title: "route.allow.CLAIM",
+    here: "this claim",
+    doc: "Values that a claim must hold all of; a plain list asks for any one.",
+    keys: &[Key::new("all", Shape::Texts, "The values.").required()],
 };
 
 /// `timeout` of a route.
@@ -447,6 +471,12 @@ pub static ROUTE: Section = Section {
         Key::new("redirect", Shape::Either(&[Shape::Text, Shape::Table(&REDIRECT)]), "Target: another address."),
         Key::new("respond", Shape::Table(&RESPOND), "Target: a fixed answer."),
         Key::new("jwt", Shape::Text, "The issuer whose tokens are asked for; `\"none\"` opens the route in spite of `[default]`."),
+        Key::new(
+            "allow",
+            Shape::Either(&[Shape::Choice(ALLOW_WORDS), ALLOW_RULE, Shape::List(&ALLOW_RULE)]),
+            "Who may pass: `\"anyone\"`, `\"authenticated\"`, `\"nobody\"`; a rule of which everything must hold, `{ networks = [\"10.0.0.0/8\", \"!10.9.0.0/16\"], scope = \"orders:read\", \"realm.roles\" = [\"admin\", \"ops\"] }`; or a list of rules of which one must. See docs/policies/allow.md.",
+        )
+        .or("`[default]`"),
         Key::new("limit", Shape::Texts, "The rate limits that hold; `\"none\"` for none."),
         Key::new("timeout", Shape::Either(&[Shape::Duration, Shape::Table(&ROUTE_TIMEOUT)]), "How long a request may take.")
             .or("`[default]`"),
@@ -482,7 +512,6 @@ pub static ROUTE: Section = Section {
         Key::later("api_key"),
         Key::later("basic"),
         Key::later("auth_request"),
-        Key::later("allow"),
         Key::later("concurrency"),
         Key::later("cache"),
         Key::later("cors"),

@@ -194,7 +194,7 @@ pub(super) fn read_address(node: &Node, log: &Log) -> Option<Spanned<Address>> {
 
 /// What the word `private` stands for: RFC 1918, loopback, link-local (RFC 3927, RFC 4291 §2.5.6) and unique
 /// local addresses (RFC 4193).
-const PRIVATE: [&str; 8] = [
+pub(super) const PRIVATE: [&str; 8] = [
     "10.0.0.0/8",
     "172.16.0.0/12",
     "192.168.0.0/16",

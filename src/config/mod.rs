@@ -16,6 +16,7 @@ use crate::config::tree::{Entry, Kind, Log, Node};
 
 pub mod admin;
 pub mod aggregate;
+pub mod allow;
 pub mod codes;
 mod connect;
 pub mod defaults;
@@ -51,6 +52,7 @@ mod workers;
 
 pub use crate::config::admin::Admin;
 pub use crate::config::aggregate::{Call, Each, Part, PartCache, PartMethod};
+pub use crate::config::allow::{Allow, AllowRule, ClaimRule};
 pub use crate::config::diagnostic::Diagnostics;
 pub use crate::config::include::Surroundings;
 pub use crate::config::jwt::{Jwt, KeySource, Secret};

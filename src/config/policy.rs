@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use crate::base::limits::LIMITS_PER_ROUTE_MAX;
+use crate::config::allow::{self, Allow};
 use crate::config::codes;
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::language::ROUTE_TIMEOUT;
 use crate::config::reader::{Reader, duration_of};
-use crate::config::span::{Spanned, Text};
+use crate::config::span::{Span, Spanned, Text};
 use crate::config::tree::Kind;
 use crate::config::upgrade;
 use crate::config::upstream::read_retries;
@@ -22,6 +23,10 @@ use crate::config::upstream::read_retries;
 pub struct Policies {
     /// The issuer whose tokens are asked for; `None`: open.
     pub jwt: Option<Text>,
+    /// Who may pass. Default: anyone.
+    pub allow: Spanned<Allow>,
+    /// Where the route itself says that it may be open: `allow`, or `jwt = "none"`.
+    pub says_open: Option<Span>,
     /// The limits that hold, at most `LIMITS_PER_ROUTE_MAX`.
     pub limits: Vec<Text>,
     /// The whole request. Default: 15 s.
@@ -40,10 +45,19 @@ pub struct Policies {
     pub upgrades: Vec<Text>,
 }
 
+impl Policies {
+    /// Whether an identity is proven before anything is answered.
+    pub fn authenticates(&self) -> bool {
+        self.jwt.is_some()
+    }
+}
+
 /// What one table says about policies; absent means "as above".
 #[derive(Clone, Default)]
 pub(super) struct Stated {
     jwt: Option<Option<Text>>,
+    allow: Option<Spanned<Allow>>,
+    says_open: Option<Span>,
     limits: Option<Vec<Text>>,
     timeout: Option<Spanned<Duration>>,
     idle: Option<Spanned<Duration>>,
@@ -57,10 +71,15 @@ pub(super) struct Stated {
 impl Stated {
     /// Reads the policies of a route or of `[default]`.
     pub(super) fn read(reader: &Reader<'_>) -> Self {
-        let jwt = reader.text("jwt").map(|name| Some(name).filter(|name| name.value != "none"));
+        let jwt = reader.text("jwt");
+        let opts_out = jwt.as_ref().filter(|name| name.value == "none").map(|name| name.span);
+        let jwt = jwt.map(|name| Some(name).filter(|name| name.value != "none"));
+        let allow = allow::read(reader);
         let Timeouts { total, idle, tunnel_idle } = read_timeout(reader);
         Self {
             jwt,
+            says_open: allow.as_ref().map(|allow| allow.span).or(opts_out),
+            allow,
             limits: read_limits(reader),
             timeout: total,
             idle,
@@ -85,6 +104,8 @@ impl Stated {
         let upgrades = || defaults::UPGRADES.map(|word| Spanned::built_in(word.to_owned())).into();
         Policies {
             jwt: self.jwt.or(other.jwt).flatten(),
+            allow: self.allow.or(other.allow).unwrap_or_else(|| Spanned::built_in(Allow::Anyone)),
+            says_open: self.says_open,
             limits: self.limits.or(other.limits).unwrap_or_default(),
             timeout: self.timeout.or(other.timeout).unwrap_or_else(total),
             idle: self.idle.or(other.idle),

@@ -22,9 +22,10 @@ use crate::gateway::view::Merge;
 use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
 use crate::http::names::FieldName;
 use crate::http::{Method, upgrade};
-use crate::policy::Policy;
+use crate::policy::allow::{Allow, Networks};
 use crate::policy::jwt::Jwt;
 use crate::policy::rate_limit::RateLimit;
+use crate::policy::{Policy, Verdict};
 use crate::route::Found;
 use crate::route::explain::{Considered, Outcome};
 use crate::route::matcher::{Condition, Place, Test};
@@ -160,6 +161,9 @@ impl Told<'_> {
                     self.limit(number, limit, x);
                 }
                 Policy::Jwt(jwt) => self.jwt(number, jwt, x),
+                Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
+                Policy::Networks(networks) => self.networks(number, networks, x),
+                Policy::Allow(allow) => self.allow(number, allow, x),
             }
         }
     }
@@ -180,6 +184,30 @@ impl Told<'_> {
         self.line(format_args!("  {number}. limit `{name}`: {count} in {period}, burst {burst}"));
         let key = limit.key();
         self.line(format_args!("     key `{}` is {}", key.text(), filled(key, x)));
+    }
+
+    fn networks(&mut self, number: usize, networks: &Networks, x: &Exchange) {
+        let verdict = match (self.from_somewhere, networks.permit(x.client.address)) {
+            (false, _) => "whose address is not known here (--from 192.0.2.7 gives one)",
+            (true, true) => "who may pass",
+            (true, false) => "who may not: 403",
+        };
+        self.line(format_args!("  {number}. networks: a client {verdict}"));
+    }
+
+    fn allow(&mut self, number: usize, allow: &Allow, x: &Exchange) {
+        let rules = allow.rules().len();
+        self.line(format_args!(
+            "  {number}. allow, {}",
+            if rules == 1 { "one rule".to_owned() } else { format!("one of {rules} rules") }
+        ));
+        if x.identity.is_some() && self.from_somewhere {
+            let mut tried =
+                Exchange { identity: x.identity.clone(), client: x.client, ..Exchange::default() };
+            let passes = allow.on_request(&mut tried) == Verdict::Continue;
+            let told = if passes { "it holds" } else { "it does not hold: 403" };
+            self.line(format_args!("     {told}"));
+        }
     }
 
     fn jwt(&mut self, number: usize, jwt: &Jwt, x: &Exchange) {

@@ -4,6 +4,7 @@
 //! variants of [`Policy`] is the order of execution: a limit whose key needs no proven identity stands
 //! before authentication, so that a flood of bad tokens is refused before a signature is checked.
 
+pub mod allow;
 pub mod jose;
 pub mod jwks;
 pub mod jwt;
@@ -15,6 +16,7 @@ use crate::base::random::Rng;
 use crate::base::time::{Instant, Wall};
 use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::policy::allow::{Allow, Networks};
 use crate::policy::jwt::Jwt;
 use crate::policy::rate_limit::RateLimit;
 use crate::policy::slots::Slots;
@@ -22,10 +24,16 @@ use crate::policy::slots::Slots;
 /// What may stop an exchange. The order of variants is the order of execution.
 #[derive(Debug)]
 pub enum Policy {
+    /// Nobody may pass.
+    Closed,
+    /// From these networks only.
+    Networks(Networks),
     /// A rate limit whose key needs no claim.
     ClientLimit(RateLimit),
     /// Bearer tokens.
     Jwt(Jwt),
+    /// Scopes and claims.
+    Allow(Allow),
     /// A rate limit whose key holds a claim.
     RateLimit(RateLimit),
 }
@@ -62,15 +70,24 @@ impl Policy {
     /// The policy's place in the order of execution; equal ones keep the order they were written in.
     pub fn rank(&self) -> u8 {
         match self {
-            Self::ClientLimit(_) => 0,
-            Self::Jwt(_) => 1,
-            Self::RateLimit(_) => 2,
+            Self::Closed => 0,
+            Self::Networks(_) => 1,
+            Self::ClientLimit(_) => 2,
+            Self::Jwt(_) => 5,
+            Self::Allow(_) => 7,
+            Self::RateLimit(_) => 8,
         }
     }
 
     /// Decides about a request.
     pub fn on_request(&self, x: &mut Exchange, env: &mut Env<'_>) -> Verdict {
         match self {
+            Self::Closed => {
+                x.reason = allow::CLOSED;
+                refuse(FaultKind::HttpRequestDenied)
+            }
+            Self::Networks(networks) => networks.on_request(x),
+            Self::Allow(allow) => allow.on_request(x),
             Self::ClientLimit(limit) | Self::RateLimit(limit) => limit.on_request(x, env),
             Self::Jwt(jwt) => jwt.on_request(x, env),
         }

@@ -8,6 +8,7 @@ mod support;
 
 mod access_log;
 mod aggregate;
+mod allow;
 mod attacks;
 mod balance;
 mod bodies;
