@@ -71,7 +71,7 @@ impl Open {
                 let networks: Vec<String> =
                     networks.map(|one| text(one.value.1, &one.value.0)).collect();
                 match networks.as_slice() {
-                    [few @ ..] if few.len() <= 4 => few.join(" "),
+                    few if few.len() <= 4 => few.join(" "),
                     many => format!("{} and {} more", many[..3].join(" "), many.len() - 3),
                 }
             }
