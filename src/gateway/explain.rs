@@ -3,6 +3,8 @@
 //! It asks the same router, templates and plans that serve requests, so that it cannot tell another
 //! story; it never sends anything and never decides a policy that needs the outside world.
 
+mod policies;
+
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,8 +25,6 @@ use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
 use crate::http::names::FieldName;
 use crate::http::{Method, upgrade};
 use crate::policy::allow::{Allow, Networks};
-use crate::policy::jwt::Jwt;
-use crate::policy::rate_limit::RateLimit;
 use crate::policy::{Policy, Verdict};
 use crate::route::Found;
 use crate::route::explain::{Considered, Outcome};
@@ -146,90 +146,6 @@ impl Told<'_> {
                 condition.map_or("a condition does not hold".into(), shown_condition)
             }
         }
-    }
-
-    fn policies(&mut self, route: &Route, x: &Exchange) {
-        if route.policies.is_empty() {
-            self.line(format_args!("\npolicies\n  none: anybody may come, as often as they like"));
-            return;
-        }
-        self.line(format_args!("\npolicies, in the order of execution"));
-        for (index, policy) in route.policies.iter().enumerate() {
-            let number = index + 1;
-            match policy {
-                Policy::ClientLimit(limit) | Policy::RateLimit(limit) => {
-                    self.limit(number, limit, x);
-                }
-                Policy::Jwt(jwt) => self.jwt(number, jwt, x),
-                Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
-                Policy::Networks(networks) => self.networks(number, networks, x),
-                Policy::Allow(allow) => self.allow(number, allow, x),
-            }
-        }
-    }
-
-    /// Claims that nobody asks for: said, so that an open route is not taken for a closed one.
-    fn needless_claims(&mut self, route: &Route, x: &Exchange) {
-        let asked = route.policies.iter().any(|policy| matches!(policy, Policy::Jwt(_)));
-        if x.identity.is_some() && !asked {
-            self.line(format_args!("  this route asks for no token: --jwt changes nothing here"));
-        }
-    }
-
-    fn limit(&mut self, number: usize, limit: &RateLimit, x: &Exchange) {
-        let name = limit.name();
-        let Some(carried) = self.gateway.carry.limits.get(name) else { return };
-        let shape = &carried.shape;
-        let (count, period, burst) = (shape.count, shown(shape.period), shape.burst);
-        self.line(format_args!("  {number}. limit `{name}`: {count} in {period}, burst {burst}"));
-        let key = limit.key();
-        self.line(format_args!("     key `{}` is {}", key.text(), filled(key, x)));
-    }
-
-    fn networks(&mut self, number: usize, networks: &Networks, x: &Exchange) {
-        let verdict = match (self.from_somewhere, networks.permit(x.client.address)) {
-            (false, _) => "whose address is not known here (--from 192.0.2.7 gives one)",
-            (true, true) => "who may pass",
-            (true, false) => "who may not: 403",
-        };
-        self.line(format_args!("  {number}. networks: a client {verdict}"));
-    }
-
-    fn allow(&mut self, number: usize, allow: &Allow, x: &Exchange) {
-        let rules = allow.rules().len();
-        self.line(format_args!(
-            "  {number}. allow, {}",
-            if rules == 1 { "one rule".to_owned() } else { format!("one of {rules} rules") }
-        ));
-        if x.identity.is_some() && self.from_somewhere {
-            let mut tried =
-                Exchange { identity: x.identity.clone(), client: x.client, ..Exchange::default() };
-            let passes = allow.on_request(&mut tried) == Verdict::Continue;
-            let told = if passes { "it holds" } else { "it does not hold: 403" };
-            self.line(format_args!("     {told}"));
-        }
-    }
-
-    fn jwt(&mut self, number: usize, jwt: &Jwt, x: &Exchange) {
-        let rules = jwt.rules();
-        self.line(format_args!("  {number}. jwt `{}`", rules.name));
-        for (what, list) in [
-            ("iss is one of", &rules.issuers),
-            ("aud holds one of", &rules.audiences),
-            ("required besides exp", &rules.required),
-        ] {
-            if !list.is_empty() {
-                self.line(format_args!("     {what}: {}", list.join(", ")));
-            }
-        }
-        self.line(format_args!("     clocks may differ by {}", shown(rules.leeway)));
-        self.line(format_args!(
-            "     {}",
-            match x.identity {
-                Some(_) => "the claims given with --jwt are taken as verified",
-                None => "this request has no verified token: 401 (--jwt sub=42 goes on with one)",
-            }
-        ));
     }
 
     fn target(&mut self, route: &Route, x: &Exchange) {
