@@ -24,8 +24,6 @@ use crate::gateway::view::Merge;
 use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
 use crate::http::names::FieldName;
 use crate::http::{Method, upgrade};
-use crate::policy::allow::{Allow, Networks};
-use crate::policy::{Policy, Verdict};
 use crate::route::Found;
 use crate::route::explain::{Considered, Outcome};
 use crate::route::matcher::{Condition, Place, Test};
