@@ -29,7 +29,7 @@ use ringway::http::names::FieldName;
 use ringway::policy::jwks::KeySet;
 use ringway::policy::jwt::{Jwt, JwtRules};
 use ringway::policy::key_cell::KeyCell;
-use ringway::policy::rate_limit::RateLimit;
+use ringway::policy::rate_limit::{Cost, Limits, RateLimit, RateLimitRules};
 use ringway::policy::slots::Slots;
 use ringway::policy::{Env, Verdict};
 
@@ -131,7 +131,9 @@ fn limiter(c: &mut Criterion) {
     let rule = Rule::new(1_000_000, Duration::from_secs(1), 1_000_000).expect("a rule");
     let key = Template::parse("{client.address}", TemplateKind::Plain, &[]).expect("a template");
     let cells = Arc::new(Cells::new(rule, 1 << 20, 7));
-    let limit = RateLimit::new(Name::new("per_client"), key, cells.clone());
+    let (name, cost) = (Name::new("per_client"), Cost::default());
+    let rules = RateLimitRules { name, place: 0, key, cost, dry_run: false };
+    let limit = Limits::new(vec![RateLimit::new(rules, cells.clone())]);
     let (mut rng, mut slots) = (Rng::new(1), Slots::new(1));
     let wall = Wall::from_micros(0);
     let mut x = Exchange::default();
@@ -140,6 +142,7 @@ fn limiter(c: &mut Criterion) {
         b.iter(|| {
             nanos += 1000;
             x.reply_fields.clear();
+            x.limits.clear();
             let now = Instant::from_nanos(nanos);
             let env = &mut Env { now, wall, rng: &mut rng, slots: &mut slots };
             limit.on_request(black_box(&mut x), env)
@@ -148,15 +151,15 @@ fn limiter(c: &mut Criterion) {
     c.bench_function("limit/cell", |b| {
         b.iter(|| {
             nanos += 1000;
-            cells.take(black_box(0x1234_5678_9abc_def0), Instant::from_nanos(nanos))
+            cells.take(black_box(0x1234_5678_9abc_def0), 1, Instant::from_nanos(nanos))
         });
     });
     let mut hashes = Rng::new(9);
     c.bench_function("limit/cell of a million keys", |b| {
         b.iter(|| {
             nanos += 100;
-            cells
-                .take(hashes.bits() % 1_000_000 * 0x9e37_79b9_7f4a_7c15, Instant::from_nanos(nanos))
+            let hash = hashes.bits() % 1_000_000 * 0x9e37_79b9_7f4a_7c15;
+            cells.take(hash, 1, Instant::from_nanos(nanos))
         });
     });
 }

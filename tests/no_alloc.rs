@@ -138,6 +138,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
     Gateway {
         version: 1,
         carry: Default::default(),
+        throttles: Box::default(),
         listeners: [Listener {
             proxy_protocol: ProxyProtocol::Off,
             client_address: [AddressSource::XForwardedFor].into(),

@@ -141,9 +141,9 @@ impl From<Fault> for PartFault {
             FaultKind::ConnectionTimeout | FaultKind::HttpResponseTimeout => Self::Timeout,
             FaultKind::RequestTimeout => Self::Timeout,
             FaultKind::ConnectionRefused => Self::Connect,
-            FaultKind::DestinationUnavailable | FaultKind::ConnectionLimitReached => {
-                Self::Unavailable
-            }
+            FaultKind::DestinationUnavailable
+            | FaultKind::ConnectionLimitReached
+            | FaultKind::UpstreamLimited => Self::Unavailable,
             FaultKind::ConnectionTerminated => Self::Reset,
             FaultKind::HttpResponseIncomplete => Self::Truncated,
             FaultKind::BodyTooLarge | FaultKind::HttpResponseHeaderSectionSize => Self::TooLarge,

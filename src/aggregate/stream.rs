@@ -224,6 +224,7 @@ mod tests {
         let plan = plan(&["user", "a b", "c"]);
         let at = |micros| Instant::ORIGIN + Duration::from_micros(micros);
         let attempt = Attempt {
+            limits: Default::default(),
             part: Some(0),
             upstream: UpstreamId(0),
             endpoint: None,

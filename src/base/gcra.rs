@@ -116,11 +116,12 @@ impl Rule {
         self.ahead(tat, now.wrapping_sub(self.margin)).is_none()
     }
 
-    /// One request, `ahead` ticks before the TAT: the TAT to store when it is granted, and what is said.
-    pub(crate) fn take(&self, ahead: u64, now: u64) -> (Option<u64>, Grant) {
-        let after = ahead + self.charge;
+    /// One request of this `cost`, `ahead` ticks before the TAT: the TAT to store when it is granted, and
+    /// what is said. A cost is at least 1 and at most the burst, or the request could never pass.
+    pub(crate) fn take(&self, ahead: u64, now: u64, cost: u64) -> (Option<u64>, Grant) {
+        let after = ahead + self.charge_of(cost);
         if after > self.ahead_max {
-            return (None, self.refused(ahead));
+            return (None, self.refused(ahead, cost));
         }
         let remaining = (self.ahead_max - after) / self.charge;
         let whole_after = self.span(after);
@@ -128,11 +129,17 @@ impl Rule {
         (Some(now.wrapping_add(after) & TAT_MASK), grant)
     }
 
-    /// What is said to a request that comes `ahead` ticks before the TAT and may not pass.
-    pub(crate) fn refused(&self, ahead: u64) -> Grant {
-        let over = (ahead + self.charge).saturating_sub(self.ahead_max).max(1);
+    /// What is said to a request of this `cost` that comes `ahead` ticks before the TAT and may not pass.
+    pub(crate) fn refused(&self, ahead: u64, cost: u64) -> Grant {
+        let over = (ahead + self.charge_of(cost)).saturating_sub(self.ahead_max).max(1);
         let retry_after = self.span(over);
-        Grant { granted: false, remaining: 0, retry_after, whole_after: self.span(ahead) }
+        let remaining = self.ahead_max.saturating_sub(ahead) / self.charge;
+        Grant { granted: false, remaining, retry_after, whole_after: self.span(ahead) }
+    }
+
+    /// What a request of this cost is charged. Unit: ticks.
+    fn charge_of(&self, cost: u64) -> u64 {
+        self.charge * cost.clamp(1, self.burst)
     }
 
     /// Ticks as a duration, rounded up.
@@ -170,9 +177,13 @@ mod tests {
 
     impl One {
         fn take(&mut self, now: Instant) -> Grant {
+            self.take_of(now, 1)
+        }
+
+        fn take_of(&mut self, now: Instant, cost: u64) -> Grant {
             let now = self.rule.ticks(now);
             let ahead = if self.begun { self.rule.ahead(self.tat, now).unwrap_or(0) } else { 0 };
-            let (tat, grant) = self.rule.take(ahead, now);
+            let (tat, grant) = self.rule.take(ahead, now, cost);
             if let Some(tat) = tat {
                 self.tat = tat;
                 self.begun = true;
@@ -195,6 +206,19 @@ mod tests {
         assert_eq!(refused.retry_after, Duration::from_millis(20));
         assert!(!limit.take(start + Duration::from_nanos(19_999_999)).granted);
         assert!(limit.take(start + refused.retry_after).granted);
+    }
+
+    #[test]
+    fn a_request_that_costs_more_spends_as_much_as_so_many_others() {
+        let mut limit = one(10, Duration::from_secs(1), 10);
+        let now = Instant::from_nanos(7);
+        assert_eq!(limit.take_of(now, 4).remaining, 6);
+        let refused = limit.take_of(now, 7);
+        assert_eq!((refused.granted, refused.remaining), (false, 6));
+        assert_eq!(refused.retry_after, Duration::from_millis(100));
+        assert!(limit.take_of(now + refused.retry_after, 7).granted);
+        let mut whole = one(10, Duration::from_secs(1), 10);
+        assert_eq!(whole.take_of(now, u64::MAX).remaining, 0);
     }
 
     #[test]

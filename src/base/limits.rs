@@ -75,7 +75,22 @@ const _: () = assert!(HEADS_WAITING_BYTES_MAX >= 512 * BUFFER_BYTES, "many heads
 pub const PATH_SEGMENTS_MAX: usize = 128;
 /// Captured parameters of one route.
 pub const PARAMS_MAX: usize = 16;
-/// Limits (rate limits) that one route may name.
+/// Whoever is next in a core's line for a seat asks so often whether one was freed on another core: a fifth of a
+/// request's usual time, and half a thousandth of a core.
+pub const SEAT_ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(2);
+/// Everybody else in the line looks so often whether he is next: what a lost ring costs at most.
+pub const SEAT_LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(10);
+/// How long an adaptive limit collects times before it takes a step. Envoy's `concurrency_update_interval` in its
+/// examples.
+pub const GRADIENT_WINDOW: std::time::Duration = std::time::Duration::from_millis(100);
+/// Fewest times in a window; a quieter one goes on until it has them.
+pub const GRADIENT_SAMPLES_MIN: u64 = 10;
+/// How often an adaptive limit measures what its origin needs without a queue. Envoy's examples have 60 s; half of
+/// it follows a changed origin sooner and holds the limit down for less than a hundredth of the time.
+pub const GRADIENT_BASE_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+/// Names of limits in the life of the process; what comes later is counted under `_other`.
+pub const LIMIT_LABELS_MAX: usize = 4096;
+/// Limits (rate limits) that one route, or one upstream, may name.
 pub const LIMITS_PER_ROUTE_MAX: usize = 8;
 /// Networks of one rule of `allow`. A trie of so many IPv4 networks weighs about 12 MiB, and a block list of a
 /// country fits.

@@ -83,23 +83,49 @@ impl Cells {
         self.seed
     }
 
-    /// Decides about one request of the key with this hash, at `now`.
-    pub fn take(&self, hash: u64, now: Instant) -> Grant {
-        let bucket = &self.buckets[hash as usize & (self.buckets.len() - 1)];
-        let key = Key::of(hash);
-        let ticks = self.rule.ticks(now);
-        self.enter(bucket, ticks);
+    /// Decides about one request of the key with this hash, at `now`, and charges its cost if it may pass.
+    pub fn take(&self, hash: u64, cost: u64, now: Instant) -> Grant {
+        let bucket = self.bucket(hash);
+        let ask = Ask { key: Key::of(hash), ticks: self.rule.ticks(now), cost };
+        self.enter(bucket, ask.ticks);
         for _ in 0..CELL_TRIES_MAX {
-            let (way, seen) = self.place(bucket, key, ticks);
-            match self.charge(bucket, key, way, seen, ticks) {
-                Charge::Granted(grant) => {
-                    return self.charge_others(bucket, key, way, ticks, grant);
-                }
+            let (way, seen) = self.place(bucket, ask);
+            match self.charge(bucket, ask, way, seen) {
+                Charge::Granted(grant) => return self.charge_others(bucket, ask, way, grant),
                 Charge::Refused(grant) => return grant,
                 Charge::Raced => {}
             }
         }
-        self.rule.refused(0)
+        self.rule.refused(0, cost)
+    }
+
+    /// What [`take`](Self::take) would say; nothing is charged.
+    pub fn look(&self, hash: u64, cost: u64, now: Instant) -> Grant {
+        let bucket = self.bucket(hash);
+        let ask = Ask { key: Key::of(hash), ticks: self.rule.ticks(now), cost };
+        self.enter(bucket, ask.ticks);
+        let (first, seen) = self.place(bucket, ask);
+        let said =
+            |word| self.rule.take(self.ahead(word, ask.ticks).unwrap_or(0), ask.ticks, cost).1;
+        let mut grant = said(seen);
+        for (way, cell) in bucket.cells.iter().enumerate() {
+            let word = cell.load(SeqCst);
+            if way != first && self.is_of(word, way, ask) {
+                grant = stricter(grant, said(word));
+            }
+        }
+        grant
+    }
+
+    fn bucket(&self, hash: u64) -> &Bucket {
+        &self.buckets[hash as usize & (self.buckets.len() - 1)]
+    }
+
+    /// Whether a word is a live record of the key.
+    fn is_of(&self, word: u64, way: usize, ask: Ask) -> bool {
+        word != 0
+            && (tag(word) == ask.key.tag || (way == ask.key.home && word & SHARED != 0))
+            && self.ahead(word, ask.ticks).is_some()
     }
 
     /// Empties what an earlier epoch left behind, so that the clock's turn never makes a past TAT look
@@ -123,7 +149,7 @@ impl Cells {
     }
 
     /// The cell to charge first, and the word seen in it.
-    fn place(&self, bucket: &Bucket, key: Key, ticks: u64) -> (usize, u64) {
+    fn place(&self, bucket: &Bucket, Ask { key, ticks, .. }: Ask) -> (usize, u64) {
         let mut own_past = None;
         let mut free = None;
         for (way, cell) in bucket.cells.iter().enumerate() {
@@ -141,10 +167,11 @@ impl Cells {
     }
 
     /// Charges one cell in which `seen` was seen.
-    fn charge(&self, bucket: &Bucket, key: Key, way: usize, seen: u64, ticks: u64) -> Charge {
+    fn charge(&self, bucket: &Bucket, ask: Ask, way: usize, seen: u64) -> Charge {
+        let Ask { key, ticks, cost } = ask;
         let own = seen != 0 && tag(seen) == key.tag;
         let ahead = self.ahead(seen, ticks);
-        let (tat, grant) = self.rule.take(ahead.unwrap_or(0), ticks);
+        let (tat, grant) = self.rule.take(ahead.unwrap_or(0), ticks, cost);
         let Some(tat) = tat else {
             return Charge::Refused(grant);
         };
@@ -160,34 +187,23 @@ impl Cells {
     }
 
     /// Charges every other live record of the key; the strictest answer counts.
-    fn charge_others(
-        &self,
-        bucket: &Bucket,
-        key: Key,
-        first: usize,
-        ticks: u64,
-        mut grant: Grant,
-    ) -> Grant {
-        for (way, cell) in bucket.cells.iter().enumerate() {
-            if way == first {
-                continue;
-            }
+    fn charge_others(&self, bucket: &Bucket, ask: Ask, first: usize, mut grant: Grant) -> Grant {
+        for (way, cell) in bucket.cells.iter().enumerate().filter(|(way, _)| *way != first) {
             let mut tries = 0;
             loop {
                 let word = cell.load(SeqCst);
-                let mine = word != 0
-                    && (tag(word) == key.tag || (way == key.home && word & SHARED != 0))
-                    && self.ahead(word, ticks).is_some();
-                if !mine {
+                if !self.is_of(word, way, ask) {
                     break;
                 }
-                match self.charge(bucket, key, way, word, ticks) {
+                match self.charge(bucket, ask, way, word) {
                     Charge::Granted(other) => {
                         grant = stricter(grant, other);
                         break;
                     }
                     Charge::Refused(other) => return other,
-                    Charge::Raced if tries == CELL_TRIES_MAX => return self.rule.refused(0),
+                    Charge::Raced if tries == CELL_TRIES_MAX => {
+                        return self.rule.refused(0, ask.cost);
+                    }
                     Charge::Raced => tries += 1,
                 }
             }
@@ -199,6 +215,14 @@ impl Cells {
     fn ahead(&self, word: u64, ticks: u64) -> Option<u64> {
         if word == 0 { None } else { self.rule.ahead(word & TAT_MASK, ticks) }
     }
+}
+
+/// One request, as a bucket sees it.
+#[derive(Clone, Copy)]
+struct Ask {
+    key: Key,
+    ticks: u64,
+    cost: u64,
 }
 
 /// What one compare-and-swap came to.
@@ -228,7 +252,12 @@ fn tag(word: u64) -> u64 {
 }
 
 fn stricter(one: Grant, other: Grant) -> Grant {
-    if other.remaining < one.remaining { other } else { one }
+    match (one.granted, other.granted) {
+        (true, false) => other,
+        (false, true) => one,
+        _ if other.remaining < one.remaining => other,
+        _ => one,
+    }
 }
 
 /// A number that cores write and the control thread reads, or the other way round.
@@ -254,6 +283,16 @@ impl Word {
     /// Replaces `seen` by `value`; `false` when somebody else was first.
     pub fn replace(&self, seen: u64, value: u64) -> bool {
         self.0.compare_exchange(seen, value, SeqCst, SeqCst).is_ok()
+    }
+
+    /// Replaces the value and returns the one before.
+    pub fn swap(&self, value: u64) -> u64 {
+        self.0.swap(value, SeqCst)
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, SeqCst);
     }
 
     /// Adds one if that leaves at most `max`; `false` when it would not.
@@ -282,7 +321,7 @@ pub fn unique() -> u64 {
 /// Connections that are open on one listener, on all cores: all together, and by client address.
 pub struct Occupancy {
     all: Word,
-    clients: Box<[CountBucket]>,
+    clients: Counts,
     seed: SharedSeed,
 }
 
@@ -330,11 +369,7 @@ impl Default for Occupancy {
 impl Occupancy {
     /// Nothing is open. `seed` must be random: it keeps clients from choosing addresses that lie together.
     pub fn new(seed: u64) -> Self {
-        let zeroed = Box::<[CountBucket]>::new_zeroed_slice(CLIENT_COUNTS_MAX / COUNT_WAYS);
-        // SAFETY: a CountBucket is made of AtomicU64, for which all-zero bytes are a valid value. Zeroed
-        // memory from the allocator costs no page until a count is used.
-        let clients = unsafe { zeroed.assume_init() };
-        Self { all: Word::new(0), clients, seed: SharedSeed::from_u64(seed) }
+        Self { all: Word::new(0), clients: Counts::default(), seed: SharedSeed::from_u64(seed) }
     }
 
     /// Connections that are open.
@@ -361,7 +396,8 @@ impl Occupancy {
         // From here on a refusal gives the place back by dropping it.
         let mut admission = Admission { occupancy: self.clone(), client: None };
         if let Some((address, client_max)) = client {
-            admission.client = self.count(self.hash(address), client_max)?;
+            let counted = self.clients.count(self.hash(address), client_max);
+            admission.client = counted.map_err(|_| Full::Client)?;
         }
         Ok(admission)
     }
@@ -376,18 +412,45 @@ impl Occupancy {
         }
         hasher.finish()
     }
+}
 
+/// Counts by key, on all cores: `CLIENT_COUNTS_MAX` keys at once.
+pub struct Counts(Box<[CountBucket]>);
+
+/// A key has as many as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyFull;
+
+impl std::fmt::Debug for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counts").finish_non_exhaustive()
+    }
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let zeroed = Box::<[CountBucket]>::new_zeroed_slice(CLIENT_COUNTS_MAX / COUNT_WAYS);
+        // SAFETY: a CountBucket is made of AtomicU64, for which all-zero bytes are a valid value. Zeroed
+        // memory from the allocator costs no page until a count is used.
+        Self(unsafe { zeroed.assume_init() })
+    }
+}
+
+impl Counts {
     /// Counts one more of a key. A key's count is the sum of its words: two cores that meet a new key at
     /// once may make one each. Each adds first and then sums, so that the later one sees both. `None` when
-    /// its bucket is full of other keys: the client is then bounded by the listener's bound only.
-    fn count(&self, hash: u64, max: u64) -> Result<Option<u32>, Full> {
-        let bucket = hash as usize & (self.clients.len() - 1);
-        let words = &self.clients[bucket].0;
+    /// its bucket is full of other keys: this one is then counted nowhere.
+    ///
+    /// # Errors
+    /// The key has `max`.
+    pub fn count(&self, hash: u64, max: u64) -> Result<Option<u32>, KeyFull> {
+        let bucket = hash as usize & (self.0.len() - 1);
+        let words = &self.0[bucket].0;
         let tag = (hash & !COUNT_MASK).max(1 << COUNT_BITS);
         for _ in 0..CELL_TRIES_MAX {
             let seen: [u64; COUNT_WAYS] = std::array::from_fn(|way| words[way].load(SeqCst));
             if sum_of(tag, seen) >= max {
-                return Err(Full::Client);
+                return Err(KeyFull);
             }
             let own = seen.iter().position(|word| *word & !COUNT_MASK == tag);
             let Some(way) = own.or_else(|| seen.iter().position(|word| *word == 0)) else {
@@ -400,16 +463,17 @@ impl Occupancy {
             let place = (bucket * COUNT_WAYS + way) as u32;
             if sum_of(tag, std::array::from_fn(|way| words[way].load(SeqCst))) > max {
                 self.discount(place);
-                return Err(Full::Client);
+                return Err(KeyFull);
             }
             return Ok(Some(place));
         }
-        Err(Full::Client)
+        Err(KeyFull)
     }
 
-    fn discount(&self, place: u32) {
+    /// Takes one away again.
+    pub fn discount(&self, place: u32) {
         let place = place as usize;
-        let word = &self.clients[place / COUNT_WAYS].0[place % COUNT_WAYS];
+        let word = &self.0[place / COUNT_WAYS].0[place % COUNT_WAYS];
         let left = word.fetch_sub(1, SeqCst) - 1;
         if left & COUNT_MASK == 0 {
             // Whoever has counted the same key here in between keeps the word.
@@ -427,7 +491,7 @@ fn sum_of(tag: u64, words: [u64; COUNT_WAYS]) -> u64 {
 impl Drop for Admission {
     fn drop(&mut self) {
         if let Some(place) = self.client {
-            self.occupancy.discount(place);
+            self.occupancy.clients.discount(place);
         }
         self.occupancy.all.previous();
     }

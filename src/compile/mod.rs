@@ -9,6 +9,7 @@ mod aggregate;
 mod allow;
 mod assets;
 pub mod codes;
+mod limit;
 mod listener;
 mod policy;
 mod process;
@@ -30,8 +31,9 @@ use crate::compile::assets::Assets;
 use crate::compile::policy::{Making, Stock};
 use crate::compile::report::{Names, Report};
 use crate::compile::route::Tables;
-use crate::config::{Config, Diagnostics, Surroundings, Target, codes as reading};
-use crate::gateway::Gateway;
+use crate::config::{self, Config, Diagnostics, Surroundings, Target, codes as reading};
+use crate::gateway::{Gateway, Throttle};
+use crate::observe::limits::{LimitKind, LimitName};
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 
 pub use crate::compile::policy::{Keys, KeysFrom};
@@ -72,6 +74,7 @@ pub fn compile(
     check_policies(config, &tables, &report);
     let listeners = listener::compile(config, &report);
     let routes = route::compile(config, &tables, &stock, &report);
+    let throttles = throttles(config, &tables, &stock, &report);
     let router = route::router(config, &report);
     test::check(config, &tables, &report);
     // Behind an error, what seems unused is often what was meant.
@@ -88,6 +91,7 @@ pub fn compile(
         router,
         routes,
         upstreams: upstream::compile(&config.upstreams, last),
+        throttles,
         record: record(config, book),
         carry,
     };
@@ -97,13 +101,27 @@ pub fn compile(
 
 fn stock<'a>(config: &'a Config, making: &Making<'_>, rng: &mut Rng) -> Stock<'a> {
     let mut stock = Stock::default();
-    for limit in &config.limits {
-        stock.add_limit(limit, making, rng.bits());
+    for (place, limit) in config.limits.iter().enumerate() {
+        let carried = stock.limits.add(place, limit, making, rng.bits());
+        stock.carry.limits.extend(carried);
     }
     for issuer in &config.jwts {
         stock.add_issuer(issuer, making);
     }
     stock
+}
+
+/// What bounds the attempts at each upstream, by `UpstreamId`.
+fn throttles(
+    config: &Config,
+    tables: &Tables<'_>,
+    stock: &Stock<'_>,
+    report: &Report,
+) -> Box<[Throttle]> {
+    let one = |upstream: &config::Upstream| Throttle {
+        limits: stock.limits.of_upstream(&upstream.limits, &tables.limits, report),
+    };
+    config.upstreams.iter().map(one).collect()
 }
 
 fn tables(config: &Config) -> Tables<'_> {
@@ -155,7 +173,12 @@ fn record(config: &Config, book: &mut LabelBook) -> RecordPlan {
     let upstreams: Vec<Name> =
         config.upstreams.iter().map(|upstream| Name::new(&upstream.name.value)).collect();
     // Queries often hold what should not be kept; the language has no key yet that asks for them.
-    RecordPlan::new(book, &routes, &upstreams, false)
+    let limits: Vec<LimitName> = config
+        .limits
+        .iter()
+        .map(|limit| LimitName { kind: LimitKind::Rate, name: Name::new(&limit.name.value) })
+        .collect();
+    RecordPlan::new(book, &routes, &upstreams, false).with_limits(book, &limits)
 }
 
 #[cfg(test)]

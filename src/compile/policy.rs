@@ -1,4 +1,4 @@
-//! Policies: limits with their cells, issuers with their keys, and the chain of a route in its order.
+//! Policies: issuers with their keys, and the chain of a route in its order; limits stand in `limit.rs`.
 //!
 //! Who may pass is never decided by what could not be compiled: a route with a policy that failed does
 //! not compile at all. Key material is read here and handed on; it never stands in a diagnostic.
@@ -10,26 +10,23 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 
-use crate::base::gcra::Rule;
 use crate::base::limits::KEY_SET_BYTES_MAX;
 use crate::base::name::Name;
-use crate::base::shared::Cells;
 use crate::compile::allow;
 use crate::compile::assets::Assets;
 use crate::compile::codes;
+use crate::compile::limit::LimitStock;
 use crate::compile::report::{Names, Report};
-use crate::compile::template::{Scope, claim_of};
+use crate::compile::template::Scope;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, KeySource, Spanned, Text};
-use crate::exchange::template::{SOURCES, Template, TemplateErrorKind, TemplateKind};
 use crate::gateway::Gateway;
-use crate::gateway::carry::{CarriedIssuer, CarriedLimit, Carry, KeyDigest, LimitShape};
+use crate::gateway::carry::{CarriedIssuer, Carry, KeyDigest};
 use crate::policy::Policy;
 use crate::policy::jose::Algorithm;
 use crate::policy::jwks::KeySet;
 use crate::policy::jwt::{Jwt, JwtRules};
 use crate::policy::key_cell::KeyCell;
-use crate::policy::rate_limit::RateLimit;
 
 /// Where the keys of one issuer come from.
 #[derive(Clone, Debug)]
@@ -60,7 +57,8 @@ pub enum KeysFrom {
 /// What the policies of routes are made from.
 #[derive(Default)]
 pub struct Stock<'a> {
-    limits: HashMap<&'a str, (&'a config::Limit, Arc<Cells>)>,
+    /// Limits with their cells.
+    pub limits: LimitStock<'a>,
     issuers: HashMap<&'a str, Jwt>,
     /// What the next version takes over.
     pub carry: Carry,
@@ -79,36 +77,6 @@ pub struct Making<'a> {
 }
 
 impl<'a> Stock<'a> {
-    /// Makes a limit's cells, or takes over the last version's.
-    pub fn add_limit(&mut self, limit: &'a config::Limit, making: &Making<'_>, seed: u64) {
-        let rate = limit.rate.value;
-        let Some(rule) = Rule::new(rate.count, rate.per, limit.burst) else {
-            let message =
-                "these numbers are beyond what can be counted: rate and burst are too far apart";
-            making.report.error(codes::BAD_LIMIT, limit.rate.span, message);
-            return;
-        };
-        warn_of_bare_key(&limit.key, making.report);
-        if !key_is_sound(&limit.key, making.report) {
-            return;
-        }
-        let name = Name::new(&limit.name.value);
-        let shape = LimitShape {
-            count: rate.count,
-            period: rate.per,
-            burst: limit.burst,
-            keys_max: limit.keys_max,
-            key: limit.key.value.as_str().into(),
-        };
-        let known = making.last.and_then(|last| last.carry.limits.get(&name));
-        let cells = match known.filter(|known| known.shape == shape) {
-            Some(known) => known.cells.clone(),
-            None => Arc::new(Cells::new(rule, limit.keys_max, seed)),
-        };
-        self.limits.insert(&limit.name.value, (limit, cells.clone()));
-        self.carry.limits.insert(name, CarriedLimit { shape, cells });
-    }
-
     /// Makes an issuer with its keys, or takes over the last version's.
     pub fn add_issuer(&mut self, issuer: &'a config::Jwt, making: &Making<'_>) {
         let Some(source) = Source::read(issuer, making) else { return };
@@ -153,68 +121,16 @@ impl<'a> Stock<'a> {
         report: &Report,
     ) -> Box<[Policy]> {
         let policies = &scope.route().policies;
-        let mut chain = Vec::with_capacity(policies.limits.len() + 1);
+        let mut chain = Policy::limits(self.limits.of_route(scope, limits, report));
         if let Some(name) = &policies.jwt
             && issuers.check(name, report)
         {
             chain.extend(self.issuers.get(name.value.as_str()).cloned().map(Policy::Jwt));
         }
-        for name in policies.limits.iter().filter(|name| limits.check(name, report)) {
-            let Some((limit, cells)) = self.limits.get(name.value.as_str()) else { continue };
-            let Some(key) = key_for(limit, name, scope, report) else { continue };
-            let name = Name::new(&name.value);
-            chain.push(Policy::limit(RateLimit::new(name, key, cells.clone())));
-        }
         chain.extend(allow::compile(scope, report));
         chain.sort_by_key(Policy::rank);
         chain.into()
     }
-}
-
-/// Whether a key is a template in itself, whatever route it will stand in.
-fn key_is_sound(key: &Text, report: &Report) -> bool {
-    match Template::parse(&key.value, TemplateKind::Plain, &[]) {
-        Ok(_) => true,
-        Err(error) if matches!(error.kind, TemplateErrorKind::UnknownParam { .. }) => true,
-        Err(error) => {
-            let span = report.inside(key, error.offset..error.offset + error.len);
-            report.error(codes::BAD_TEMPLATE, span, error.to_string());
-            false
-        }
-    }
-}
-
-/// A key without braces is a constant: one count of all, which is rarely meant by `client.address`.
-fn warn_of_bare_key(key: &Text, report: &Report) {
-    let Some((first, _)) = key.value.split_once('.') else { return };
-    if SOURCES.contains(&first) {
-        let message = "this key is a constant: all requests are counted together";
-        let near = format!("{{{}}}", key.value);
-        let warning = Diagnostic::warning(codes::CONSTANT_KEY, key.span, message);
-        report.push(warning.suggest(Some(&near), ""));
-    }
-}
-
-/// The key of a limit, compiled for one route.
-fn key_for(
-    limit: &config::Limit,
-    named: &Text,
-    scope: &Scope<'_>,
-    report: &Report,
-) -> Option<Template> {
-    let needs_claim = Template::parse(&limit.key.value, TemplateKind::Plain, &[])
-        .is_ok_and(|key| key.needs_identity());
-    if needs_claim && scope.route().policies.jwt.is_none() {
-        let message = format!(
-            "the limit `{}` counts by a claim, and this route asks for no token",
-            limit.name.value
-        );
-        let diagnostic = Diagnostic::error(codes::CLAIM_WITHOUT_JWT, named.span, message)
-            .also(claim_of(&limit.key, report), "the claim");
-        report.push(scope.advise(diagnostic));
-        return None;
-    }
-    scope.compile(&limit.key, TemplateKind::Plain, report)
 }
 
 fn rules_of(issuer: &config::Jwt, name: Name, keys: Arc<KeyCell>) -> JwtRules {

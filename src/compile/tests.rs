@@ -11,6 +11,7 @@ use crate::gateway::route::{Route, Target};
 use crate::observe::plan::LabelBook;
 use crate::policy::Policy;
 use crate::policy::jwt::Jwt;
+use crate::policy::rate_limit::Limits;
 
 /// A world of a few files.
 #[derive(Default)]
@@ -88,13 +89,17 @@ fn house() -> String {
     format!("{LISTEN}{HOUSE}")
 }
 
+fn names(limits: &Limits) -> String {
+    limits.iter().map(|limit| limit.name().as_str()).collect::<Vec<_>>().join(" ")
+}
+
 fn words(route: &Route) -> Vec<String> {
     let word = |policy: &Policy| match policy {
         Policy::Closed => "closed".into(),
         Policy::Networks(_) => "networks".into(),
         Policy::Allow(_) => "allow".into(),
-        Policy::ClientLimit(limit) => format!("client limit {}", limit.name()),
-        Policy::RateLimit(limit) => format!("limit {}", limit.name()),
+        Policy::ClientLimit(limits) => format!("client limit {}", names(limits)),
+        Policy::RateLimit(limits) => format!("limit {}", names(limits)),
         Policy::Jwt(jwt) => format!("jwt {}", jwt.rules().name),
     };
     route.policies.iter().map(word).collect()
@@ -126,7 +131,7 @@ fn a_route_opts_out_of_the_default_by_name() {
 fn routes_that_name_one_limit_share_its_cells() {
     let compiled = good(&house(), None);
     let cells = |route: usize| match &compiled.gateway.routes[route].policies[0] {
-        Policy::ClientLimit(limit) => limit.cells().clone(),
+        Policy::ClientLimit(limits) => limits.iter().next().expect("one").cells().clone(),
         other => panic!("{other:?}"),
     };
     assert!(Arc::ptr_eq(&cells(0), &cells(2)));

@@ -76,6 +76,9 @@ pub const SECRET_BYTES_MIN: usize = 32;
 
 /// Keys that one limit remembers. 2^20 × 16 bytes = 16 MiB.
 pub const LIMIT_KEYS_MAX: usize = 1 << 20;
+/// How much of an IPv6 address one key of a limit is. Unit: bits. A host or a home is given no less than a /64
+/// (RFC 4291 §2.5.1, RFC 6177 §2), within which it chooses addresses at will.
+pub const LIMIT_IPV6_PREFIX: u8 = 64;
 /// Most keys that may be asked for: 1 GiB of cells.
 pub const KEYS_CEILING: i64 = 1 << 26;
 /// Largest burst. The cell-rate arithmetic works in nanoseconds of 64 bits; a million requests at once is no limit.

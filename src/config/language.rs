@@ -216,6 +216,11 @@ pub static UPSTREAM: Section = Section {
             "Begins each connection with a PROXY header that names the client. Such a connection serves that client alone.",
         )
         .or("`\"off\"`"),
+        Key::new(
+            "limit",
+            Shape::Texts,
+            "Rate limits towards this upstream, by name: each attempt counts, over one the answer is 503 with `Retry-After`. Their keys are constants.",
+        ),
         Key::later("tls"),
         Key::later("health"),
         Key::later("outlier"),
@@ -353,6 +358,36 @@ pub static LIMIT: Section = Section {
             "Keys that are remembered. When more come at once, some share a count: never more passes than the rule allows.",
         )
         .or("`1048576`"),
+        Key::new(
+            "ipv6_prefix",
+            Shape::Integer(32, 128),
+            "How many bits of an IPv6 client's `{client.address}` are counted as one; IPv4 addresses are whole.",
+        )
+        .or("`64`"),
+        Key::new(
+            "cost",
+            Shape::Text,
+            "What a request spends: a template of a whole number, `\"{header.x-cost}\"`. Let nobody but your own services set it.",
+        )
+        .or("1 a request"),
+        Key::new(
+            "cost_default",
+            Shape::Integer(1, LIMIT_BURST_CEILING),
+            "What a request spends that does not say it, or no number.",
+        )
+        .or("`1`"),
+        Key::new(
+            "cost_max",
+            Shape::Integer(1, LIMIT_BURST_CEILING),
+            "The most that one request spends, whatever it says; at most the burst.",
+        )
+        .or("the burst"),
+        Key::new(
+            "dry_run",
+            Shape::Boolean,
+            "Counts and logs what it would refuse, and refuses nothing.",
+        )
+        .or("`false`"),
         Key::later("store"),
         Key::later("quota"),
         Key::later("status"),

@@ -26,6 +26,40 @@ pub struct Limit {
     pub key: Text,
     /// Keys that are remembered. Default: 2^20.
     pub keys_max: usize,
+    /// How much of an IPv6 address `{client.address}` counts in a key. Unit: bits, 32–128. Default: 64.
+    pub ipv6_prefix: u8,
+    /// The template of what a request spends; `None`: 1.
+    pub cost: Option<Text>,
+    /// What is spent when the request does not say it. Default: 1.
+    pub cost_default: u64,
+    /// The most that is spent. Default: the burst.
+    pub cost_max: u64,
+    /// Whether it only tells what it would refuse. Default: false.
+    pub dry_run: bool,
+}
+
+/// What one request spends.
+struct Costs {
+    from: Option<Text>,
+    default: Option<Spanned<u64>>,
+    max: Option<Spanned<u64>>,
+}
+
+impl Costs {
+    /// The same, no more than a burst: what spends more never passes.
+    fn within(self, burst: u64, log: &Log) -> Costs {
+        if let Some(max) = self.max.as_ref().filter(|max| max.value > burst) {
+            let message =
+                format!("a request that spends more than the burst ({burst}) never passes");
+            log.push(Diagnostic::error(codes::OUT_OF_RANGE, max.span, message));
+        }
+        let ceiling = self.max.as_ref().map_or(burst, |max| max.value.min(burst));
+        if let Some(default) = self.default.as_ref().filter(|cost| cost.value > ceiling) {
+            let message = format!("a request spends at most {ceiling} here");
+            log.push(Diagnostic::error(codes::OUT_OF_RANGE, default.span, message));
+        }
+        self
+    }
 }
 
 /// Reads one `[limit.NAME]`; `None` without rate or key.
@@ -43,6 +77,9 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Limit> {
     let keys_max = reader.integer("keys_max").map(|number| number.value as usize);
     let burst = reader.integer("burst").map(|number| number.value as u64);
     let key = reader.text("key");
+    let costs = read_costs(&reader);
+    let prefix = reader.integer("ipv6_prefix").map(|number| number.value as u8);
+    let dry_run = reader.boolean("dry_run").is_some_and(|dry| dry.value);
     let rate = reader.rate("rate")?;
     if rate.value.count > defaults::LIMIT_RATE_CEILING {
         let message = format!("a rate counts at most {}", defaults::LIMIT_RATE_CEILING);
@@ -50,11 +87,30 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Limit> {
         return None;
     }
     let second = rate.value.count / rate.value.per.as_secs().max(1);
+    let burst = burst.unwrap_or(second.max(1));
+    let costs = costs.within(burst, log);
     Some(Limit {
         name: entry.key.clone(),
         rate,
-        burst: burst.unwrap_or(second.max(1)),
+        burst,
         key: key?,
         keys_max: keys_max.unwrap_or(defaults::LIMIT_KEYS_MAX),
+        ipv6_prefix: prefix.unwrap_or(defaults::LIMIT_IPV6_PREFIX),
+        cost: costs.from,
+        cost_default: costs.default.map_or(1, |cost| cost.value),
+        cost_max: costs.max.map_or(burst, |cost| cost.value),
+        dry_run,
     })
+}
+
+fn read_costs(reader: &Reader<'_>) -> Costs {
+    let from = reader.text("cost");
+    let number = |key: &str| reader.integer(key).map(|number| number.map(|cost| cost as u64));
+    let (default, max) = (number("cost_default"), number("cost_max"));
+    if let (None, Some(lone)) = (&from, default.as_ref().or(max.as_ref())) {
+        let message = "this says something of a `cost` that is not here";
+        let diagnostic = Diagnostic::error(codes::MISSING_KEY, lone.span, message);
+        reader.log.push(diagnostic.help("write `cost = \"{header.x-cost}\"`"));
+    }
+    Costs { from, default, max }
 }

@@ -121,7 +121,8 @@ impl Stated {
     }
 }
 
-fn read_limits(reader: &Reader<'_>) -> Option<Vec<Text>> {
+/// `limit` of a route, of an upstream or of `[default]`.
+pub(super) fn read_limits(reader: &Reader<'_>) -> Option<Vec<Text>> {
     let node = reader.node("limit")?;
     let names = reader.texts("limit");
     if let [only] = names.as_slice()

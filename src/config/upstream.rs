@@ -10,6 +10,7 @@ use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::language::{ENDPOINT, POOL, UPSTREAM, UPSTREAM_TIMEOUT};
 use crate::config::listener::read_address;
+use crate::config::policy::read_limits;
 use crate::config::reader::{Reader, not_supported, wrong_type};
 use crate::config::span::{Spanned, Text};
 use crate::config::tree::{Entry, Kind, Log, Node};
@@ -32,6 +33,8 @@ pub struct Upstream {
     pub retries: u32,
     /// The PROXY header that connections begin with. Default: none.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// Rate limits towards it. Default: none.
+    pub limits: Vec<Text>,
 }
 
 /// A version of the PROXY protocol.
@@ -117,6 +120,7 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Upstream> {
             Some("v2") => Some(ProxyVersion::V2),
             _ => None,
         },
+        limits: read_limits(&reader).unwrap_or_default(),
         retries: read_retries(&reader).map_or(defaults::RETRIES, |retries| retries.value),
     })
 }

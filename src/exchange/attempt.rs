@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use crate::base::ids::{EndpointId, UpstreamId};
 use crate::base::time::Instant;
 use crate::exchange::fault::FaultKind;
+use crate::exchange::marks::LimitMarks;
 use crate::http::Status;
 
 /// One try at one endpoint.
@@ -36,4 +37,6 @@ pub struct Attempt {
     pub done: Option<Instant>,
     /// Bytes of the response, head included.
     pub bytes: u64,
+    /// What the limits of the upstream said.
+    pub limits: LimitMarks,
 }

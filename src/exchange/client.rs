@@ -66,22 +66,31 @@ impl Client {
     /// The network that one client has to itself: a whole IPv4 address, and the /64 of an IPv6 address,
     /// because a host or a home is given no less than that (RFC 4291 §2.5.1, RFC 6177).
     pub fn network(&self) -> ClientNetwork {
-        ClientNetwork(self.address)
+        self.network_of(64)
+    }
+
+    /// The same with another prefix of an IPv6 address. Unit: bits, at most 128.
+    pub fn network_of(&self, ipv6_prefix: u8) -> ClientNetwork {
+        ClientNetwork { address: self.address, ipv6_prefix }
     }
 }
 
-/// A client's network as text: `203.0.113.5`, `2001:db8:1:2::/64`.
+/// A client's network as text: `203.0.113.5`, `2001:db8:1:2::/64`; with all 128 bits the address alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientNetwork(IpAddr);
+pub struct ClientNetwork {
+    address: IpAddr,
+    ipv6_prefix: u8,
+}
 
 impl std::fmt::Display for ClientNetwork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            IpAddr::V4(address) => write!(f, "{address}"),
-            IpAddr::V6(address) => {
-                let network = Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX));
-                write!(f, "{network}/64")
+        match self.address {
+            IpAddr::V6(address) if self.ipv6_prefix < 128 => {
+                let prefix = self.ipv6_prefix;
+                let host = u128::MAX >> prefix;
+                write!(f, "{}/{prefix}", Ipv6Addr::from_bits(address.to_bits() & !host))
             }
+            address => write!(f, "{address}"),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod client;
 pub mod fault;
 pub mod identity;
+pub mod marks;
 pub mod params;
 pub mod part;
 pub mod reply;
@@ -22,6 +23,7 @@ use crate::exchange::attempt::Attempt;
 use crate::exchange::client::Client;
 use crate::exchange::fault::{Fault, Side};
 use crate::exchange::identity::Identity;
+use crate::exchange::marks::LimitMarks;
 use crate::exchange::params::Params;
 use crate::exchange::part::{PartCached, PartFailure};
 use crate::exchange::reply::ReplyFields;
@@ -64,6 +66,8 @@ pub struct Exchange {
     /// Why it was refused, in one word of a closed set, for the log: by a policy, or because of its head or
     /// path; empty when it was not.
     pub reason: &'static str,
+    /// What the limits of the route said.
+    pub limits: LimitMarks,
     /// What the connection became, if HTTP was left.
     pub tunnel: Option<Tunnel>,
     /// Every attempt at an origin, in order of beginning; at most `ATTEMPTS_RECORDED_MAX`.
@@ -99,6 +103,7 @@ impl Default for Exchange {
             began: Wall::default(),
             fault: None,
             reason: "",
+            limits: LimitMarks::default(),
             tunnel: None,
             attempts: Vec::with_capacity(4),
             parts_failed: Vec::new(),
@@ -128,6 +133,7 @@ impl Exchange {
         self.began = Wall::default();
         self.fault = None;
         self.reason = "";
+        self.limits.clear();
         self.tunnel = None;
         self.kept_head = Box::default();
         self.attempts.clear();

@@ -61,8 +61,8 @@ impl Default for ReplyFields {
 }
 
 impl ReplyFields {
-    /// Room for added field lines. Unit: bytes. RateLimit and RateLimit-Policy of two limits fit.
-    pub const BYTES_MAX: usize = 384;
+    /// Room for added field lines. Unit: bytes. RateLimit and RateLimit-Policy of four limits fit.
+    pub const BYTES_MAX: usize = 640;
 
     /// Forgets all lines.
     pub fn clear(&mut self) {

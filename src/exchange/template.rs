@@ -102,7 +102,7 @@ impl Placeholder {
             Source::Query(name) => Reference::Query(name),
             Source::Header(name) => Reference::Header(name),
             Source::ClientAddress => Reference::ClientAddress,
-            Source::ClientNetwork => Reference::ClientNetwork,
+            Source::ClientNetwork | Source::ClientPrefix(_) => Reference::ClientNetwork,
             Source::Part { path, .. } => Reference::Part(path),
             Source::Each(_) => Reference::Each,
         }
@@ -127,6 +127,8 @@ enum Source {
         slot: usize,
     },
     ClientNetwork,
+    /// The network of a client's address with so many bits of IPv6.
+    ClientPrefix(u8),
 }
 
 /// What stands in for a value that the request does not have.
@@ -348,6 +350,18 @@ impl Template {
         }
     }
 
+    /// Lets `{client.address}` stand for so many bits of an IPv6 address; an IPv4 address stays whole.
+    #[must_use]
+    pub fn with_ipv6_prefix(mut self, prefix: u8) -> Self {
+        for piece in &mut self.pieces {
+            if let Piece::Value(Placeholder { source: source @ Source::ClientAddress, .. }) = piece
+            {
+                *source = Source::ClientPrefix(prefix);
+            }
+        }
+        self
+    }
+
     /// Whether it cannot be filled without the value of this slot.
     pub fn requires(&self, slot: usize) -> bool {
         self.placeholders().any(|placeholder| {
@@ -549,6 +563,7 @@ impl Source {
                 IpAddr::V6(address) => Text::small(address)?,
             }),
             Self::ClientNetwork => Some(Text::small(from.client.network())?),
+            Self::ClientPrefix(prefix) => Some(Text::small(from.client.network_of(*prefix))?),
         };
         Ok(text.map(Found::Text))
     }

@@ -43,6 +43,8 @@ pub struct LimitShape {
     pub keys_max: usize,
     /// The key's template as written.
     pub key: Box<str>,
+    /// How much of an IPv6 address is counted as one. Unit: bits.
+    pub ipv6_prefix: u8,
 }
 
 /// An issuer of tokens and its memory.

@@ -16,6 +16,7 @@ use crate::gateway::carry::Carry;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::Route;
 use crate::observe::plan::RecordPlan;
+use crate::policy::rate_limit::Limits;
 use crate::route::Router;
 use crate::upstream::Upstream;
 
@@ -31,10 +32,18 @@ pub struct Gateway {
     pub routes: Box<[Route]>,
     /// Indexed by `UpstreamId`; an unchanged one is shared with the version before.
     pub upstreams: Box<[Arc<Upstream>]>,
+    /// What bounds the attempts at each upstream; indexed by `UpstreamId`, or empty.
+    pub throttles: Box<[Throttle]>,
     /// Labels of metrics and words of the access log.
     pub record: RecordPlan,
     /// What the next version takes over if its configuration says the same.
     pub carry: Carry,
+}
+
+/// What bounds the attempts at one upstream.
+pub struct Throttle {
+    /// How many in a time.
+    pub limits: Limits,
 }
 
 impl Gateway {
@@ -46,6 +55,11 @@ impl Gateway {
     /// The route of this id.
     pub fn route(&self, id: RouteId) -> &Route {
         &self.routes[id.index()]
+    }
+
+    /// What bounds the attempts at this upstream, if anything does.
+    pub fn throttle(&self, id: UpstreamId) -> Option<&Throttle> {
+        self.throttles.get(id.index())
     }
 
     /// The upstream of this id.

@@ -18,6 +18,7 @@ use crate::base::limits::{
 };
 use crate::base::time::Instant;
 use crate::exchange::attempt::Attempt;
+use crate::exchange::marks::LimitSaid;
 use crate::exchange::timeline::Timeline;
 use crate::exchange::{Exchange, RequestId};
 use crate::observe::line::Line;
@@ -198,6 +199,7 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
     if !x.reason.is_empty() {
         line.plain(field::REASON, x.reason.as_bytes());
     }
+    write_limits(line, x, plan);
     if let Some(tunnel) = &x.tunnel {
         if let Some(protocol) = &tunnel.protocol {
             // A token (RFC 9110 §5.6.2) from the configuration holds nothing that JSON escapes.
@@ -230,6 +232,30 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
     }
     line.number(field::BYTES_IN, x.bytes_in);
     line.number(field::BYTES_OUT, x.bytes_out);
+}
+
+/// `"limit":"per_user"`, and `"limit_dry_run":["new"]`.
+fn write_limits(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
+    let marks = || {
+        let attempts = x.attempts.iter().flat_map(|attempt| attempt.limits.iter());
+        x.limits.iter().chain(attempts)
+    };
+    if let Some(refused) = marks().find(|mark| mark.said == LimitSaid::Refused) {
+        line.plain(field::LIMIT, plan.limit_json(refused.limit));
+    }
+    let mut lead: &[u8] = b"[\"";
+    for mark in marks().filter(|mark| mark.said == LimitSaid::WouldRefuse) {
+        if lead == b"[\"" {
+            line.name(field::LIMIT_DRY_RUN);
+        }
+        line.put(lead);
+        line.put(plan.limit_json(mark.limit));
+        line.put(b"\"");
+        lead = b",\"";
+    }
+    if lead == b",\"" {
+        line.put(b"]");
+    }
 }
 
 /// `"cache":{"orders":{"hit":1}}`.

@@ -75,6 +75,7 @@ pub(crate) fn forwarded() -> Exchange {
 /// An attempt that went well between two moments, in microseconds.
 pub(crate) fn attempt(part: Option<u16>, begun: u64, done: u64) -> Attempt {
     Attempt {
+        limits: Default::default(),
         part,
         upstream: UpstreamId(0),
         endpoint: Some(EndpointId(0)),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::base::ids::RouteId;
 use crate::base::limits::{
-    ORIGIN_SERIES_MAX, PART_LABELS_MAX, REQUEST_SERIES_MAX, UPSTREAM_LABELS_MAX,
+    LIMIT_LABELS_MAX, ORIGIN_SERIES_MAX, PART_LABELS_MAX, REQUEST_SERIES_MAX, UPSTREAM_LABELS_MAX,
 };
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
@@ -22,6 +22,7 @@ use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{FaultKind, Side};
 use crate::exchange::part::{CacheUse, CacheUses, REASONS};
 use crate::http::Status;
+use crate::observe::limits::LimitMetrics;
 use crate::observe::names::value;
 use crate::observe::plan::{Label, RecordPlan};
 use crate::observe::series::{Histogram, OVERHEAD_BUCKETS, Overhead, SeriesKey, SeriesTable};
@@ -39,6 +40,8 @@ pub struct CoreMetrics {
     faults: [Counter; FAULTS],
     upstreams: Chunks<UpstreamCounters>,
     parts: Chunks<PartCounters>,
+    /// What limits said.
+    pub limits: LimitMetrics,
     /// Requests finished.
     pub(crate) finished: Counter,
     /// Bytes read from clients.
@@ -90,6 +93,7 @@ impl Default for CoreMetrics {
             faults: [const { Counter::new() }; FAULTS],
             upstreams: Chunks::new(UPSTREAM_LABELS_MAX),
             parts: Chunks::new(PART_LABELS_MAX),
+            limits: LimitMetrics::new(LIMIT_LABELS_MAX),
             finished: Counter::new(),
             bytes_in: Counter::new(),
             bytes_out: Counter::new(),
@@ -129,6 +133,7 @@ impl CoreMetrics {
             self.faults[fault_index(fault.kind, fault.side)].add(1);
         }
         self.record_attempts(&x.attempts, plan, now);
+        self.limits.record(&x.limits, plan);
         for failure in &x.parts_failed {
             let label = plan.part_label(x.route, failure.part);
             if let Some(counters) = self.parts.at(label.index()) {
@@ -186,6 +191,7 @@ impl CoreMetrics {
             // Parts are numbered below 32 (`PARTS_MAX`); a forwarded request takes the last bit.
             let part = 1 << attempt.part.unwrap_or(63).min(63);
             self.record_attempt(attempt, label, tried & part != 0, now);
+            self.limits.record(&attempt.limits, plan);
             tried |= part;
         }
     }

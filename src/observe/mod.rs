@@ -7,6 +7,7 @@
 //! - [`plan`]: the labels of one Gateway, compiled, and the book of names behind them.
 //! - [`metrics`]: one core's counters and histograms; [`series`]: histograms by method, route, status;
 //!   [`snapshot`]: their sums; [`prometheus`]: those as text.
+//! - [`limits`]: what rate and concurrency limits said, by limit.
 //! - [`access_log`]: one JSON line per exchange into a page ([`mod@line`]: how a line is written).
 //! - [`trace`]: request ids and W3C trace context.
 //! - [`event`]: what operators are told.
@@ -14,6 +15,7 @@
 
 pub mod access_log;
 pub mod event;
+pub mod limits;
 pub mod line;
 pub mod metrics;
 pub mod names;

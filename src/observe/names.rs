@@ -108,6 +108,8 @@ metrics! {
         "Buffers of 64 KiB in use now.";
     LIMITED Counter "ringway_rate_limited_total"
         "Requests refused by a rate limit.";
+    LIMITS Counter "ringway_limit_requests_total"
+        "What rate and concurrency limits said to requests, and to attempts at upstreams, by limit.";
     JWT_CACHE Counter "ringway_jwt_cache_total"
         "Bearer tokens found among those verified before, or not.";
     PANICS Counter "ringway_exchange_panics_total"
@@ -158,6 +160,10 @@ pub mod label {
     pub const DIRECTION: &str = "direction";
     /// `hit` or `miss`, `installed` or `refused`.
     pub const RESULT: &str = "result";
+    /// The limit's name, or that of the route or upstream it belongs to.
+    pub const LIMIT: &str = "limit";
+    /// What a limit bounds: `rate` or `concurrency_route`, `concurrency_upstream`.
+    pub const KIND: &str = "kind";
     /// The part's name in its merge.
     pub const PART: &str = "part";
     /// Why lines were lost, or why a part failed.
@@ -191,6 +197,12 @@ pub mod value {
     pub const OTHER: &str = "_other";
     /// A method that the conventions do not know (their spelling).
     pub const METHOD_OTHER: &str = "_OTHER";
+    /// A limit on requests in a time.
+    pub const RATE: &str = "rate";
+    /// A limit let a request pass.
+    pub const ALLOWED: &str = "allowed";
+    /// A limit in dry run would have refused it.
+    pub const DRY_RUN: &str = "dry_run";
     /// Towards us.
     pub const IN: &str = "in";
     /// From us.
@@ -255,6 +267,10 @@ pub mod field {
     pub const FAULT_SIDE: &str = "fault_side";
     /// Why a policy, or we because of its head or path, refused it, in one word.
     pub const REASON: &str = "reason";
+    /// The limit that refused it.
+    pub const LIMIT: &str = "limit";
+    /// Limits in dry run that would have refused it.
+    pub const LIMIT_DRY_RUN: &str = "limit_dry_run";
     /// The protocol that HTTP was left for.
     pub const UPGRADE: &str = "upgrade";
     /// Which side ended a tunnel.

@@ -12,9 +12,10 @@ use std::collections::HashMap;
 
 use crate::base::ids::{RouteId, UpstreamId};
 use crate::base::limits::{
-    LOG_NAME_BYTES_MAX, PART_LABELS_MAX, ROUTE_LABELS_MAX, UPSTREAM_LABELS_MAX,
+    LIMIT_LABELS_MAX, LOG_NAME_BYTES_MAX, PART_LABELS_MAX, ROUTE_LABELS_MAX, UPSTREAM_LABELS_MAX,
 };
 use crate::base::name::Name;
+use crate::observe::limits::LimitName;
 use crate::observe::line::escaped;
 use crate::observe::names::value;
 
@@ -44,6 +45,7 @@ pub struct LabelBook {
     routes: Chapter,
     parts: Chapter,
     upstreams: Chapter,
+    limits: Chapter,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +59,8 @@ impl Default for LabelBook {
     fn default() -> Self {
         let (routes, upstreams) =
             (Chapter::new(ROUTE_LABELS_MAX), Chapter::new(UPSTREAM_LABELS_MAX));
-        Self { routes, parts: Chapter::new(PART_LABELS_MAX), upstreams }
+        let (parts, limits) = (Chapter::new(PART_LABELS_MAX), Chapter::new(LIMIT_LABELS_MAX));
+        Self { routes, parts, upstreams, limits }
     }
 }
 
@@ -70,6 +73,11 @@ impl LabelBook {
     /// The names of parts by label, behind the name of their route and [`PART_SEPARATOR`].
     pub fn parts(&self) -> &[Name] {
         &self.parts.names
+    }
+
+    /// The names of limits by label, behind the word for their kind and [`PART_SEPARATOR`].
+    pub fn limits(&self) -> &[Name] {
+        &self.limits.names
     }
 
     /// The names of upstreams by label.
@@ -103,6 +111,7 @@ impl Chapter {
 pub struct RecordPlan {
     routes: Box<[RouteWords]>,
     upstreams: Box<[Words]>,
+    limits: Box<[Words]>,
     query: bool,
 }
 
@@ -143,7 +152,27 @@ impl RecordPlan {
     ) -> RecordPlan {
         let routes = routes.iter().map(|route| RouteWords::new(book, route)).collect();
         let upstreams = upstreams.iter().map(|name| Words::new(&mut book.upstreams, name));
-        RecordPlan { routes, upstreams: upstreams.collect(), query }
+        RecordPlan { routes, upstreams: upstreams.collect(), limits: Box::default(), query }
+    }
+
+    /// The same with these limits, in the order of their places.
+    #[must_use]
+    pub fn with_limits(self, book: &mut LabelBook, limits: &[LimitName]) -> RecordPlan {
+        let words = |limit: &LimitName| {
+            let label = book.limits.label(&limit.full());
+            Words { label, json: json_of(&limit.name) }
+        };
+        RecordPlan { limits: limits.iter().map(words).collect(), ..self }
+    }
+
+    /// The label of a limit.
+    pub(crate) fn limit_label(&self, limit: u16) -> Label {
+        self.limits.get(usize::from(limit)).map_or(Label::OTHER, |words| words.label)
+    }
+
+    /// The limit's name as it stands in a JSON string.
+    pub(crate) fn limit_json(&self, limit: u16) -> &[u8] {
+        self.limits.get(usize::from(limit)).map_or(b"", |words| &words.json)
     }
 
     /// The label of a route; `Label::NONE` without one.

@@ -9,7 +9,9 @@ use std::fmt::{self, Write};
 
 use crate::base::name::Name;
 use crate::exchange::fault::FaultKind;
+use crate::exchange::marks::LimitSaid;
 use crate::exchange::part::{CacheUse, REASONS};
+use crate::observe::limits;
 use crate::observe::metrics::HeaderRefusal;
 use crate::observe::names::{Metric, label, metric, value};
 use crate::observe::plan::{Label, PART_SEPARATOR};
@@ -89,11 +91,23 @@ impl Page {
             self.count(metric::FAULTS, &[(label::ERROR, kind), (label::SIDE, side)], *count);
         }
         self.one(metric::LIMITED, snapshot.limited);
+        self.limits(snapshot);
         self.by_word(
             metric::JWT_CACHE,
             label::RESULT,
             [(value::HIT, snapshot.jwt_hits), (value::MISS, snapshot.jwt_misses)],
         );
+    }
+
+    fn limits(&mut self, snapshot: &Snapshot) {
+        self.head(metric::LIMITS);
+        for ((limit, said), count) in &snapshot.limits {
+            let name = named(&snapshot.limit_names, *limit);
+            let (kind, name) = name.split_once(PART_SEPARATOR).unwrap_or((name, name));
+            let said = LimitSaid::ALL.get(*said).map_or("", |said| limits::word(*said));
+            let labels = [(label::KIND, kind), (label::LIMIT, name), (label::RESULT, said)];
+            self.count(metric::LIMITS, &labels, *count);
+        }
     }
 
     fn traffic(&mut self, snapshot: &Snapshot) {

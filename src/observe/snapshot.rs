@@ -54,6 +54,7 @@ impl Registry {
             routes: book.routes().to_vec(),
             upstream_names: book.upstreams().to_vec(),
             part_names: book.parts().to_vec(),
+            limit_names: book.limits().to_vec(),
             ..Snapshot::default()
         };
         for core in &self.cores {
@@ -90,6 +91,9 @@ pub struct Snapshot {
     pub(crate) parts: BTreeMap<(Label, usize), u64>,
     /// What the store of answers did for parts, by place in `CacheUse::ALL`.
     pub(crate) parts_cached: BTreeMap<(Label, usize), u64>,
+    pub(crate) limit_names: Vec<Name>,
+    /// What limits said, by place in `LimitSaid::ALL`.
+    pub(crate) limits: BTreeMap<(Label, usize), u64>,
     pub(crate) workers: Vec<WorkerSum>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -153,6 +157,14 @@ impl Snapshot {
                 let count = counter.read();
                 if count > 0 {
                     *self.parts_cached.entry((label, how)).or_default() += count;
+                }
+            }
+        }
+        for (label, counters) in core.limits.iter() {
+            for (said, counter) in counters.said.iter().enumerate() {
+                let count = counter.read();
+                if count > 0 {
+                    *self.limits.entry((label, said)).or_default() += count;
                 }
             }
         }

@@ -18,7 +18,7 @@ use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::policy::allow::{Allow, Networks};
 use crate::policy::jwt::Jwt;
-use crate::policy::rate_limit::RateLimit;
+use crate::policy::rate_limit::{Limits, RateLimit};
 use crate::policy::slots::Slots;
 
 /// What may stop an exchange. The order of variants is the order of execution.
@@ -28,14 +28,14 @@ pub enum Policy {
     Closed,
     /// From these networks only.
     Networks(Networks),
-    /// A rate limit whose key needs no claim.
-    ClientLimit(RateLimit),
+    /// Rate limits whose keys need no proven identity.
+    ClientLimit(Limits),
     /// Bearer tokens.
     Jwt(Jwt),
     /// Scopes and claims.
     Allow(Allow),
-    /// A rate limit whose key holds a claim.
-    RateLimit(RateLimit),
+    /// Rate limits whose keys, or costs, hold a claim.
+    RateLimit(Limits),
 }
 
 /// What a policy says on the way in.
@@ -62,9 +62,17 @@ pub struct Env<'a> {
 }
 
 impl Policy {
-    /// A limit, in the variant where it belongs.
-    pub fn limit(limit: RateLimit) -> Policy {
-        if limit.needs_identity() { Self::RateLimit(limit) } else { Self::ClientLimit(limit) }
+    /// Limits, in the variants where they belong.
+    pub fn limits(limits: Vec<RateLimit>) -> Vec<Policy> {
+        let (behind, before): (Vec<_>, Vec<_>) =
+            limits.into_iter().partition(RateLimit::needs_identity);
+        let before = Some(before).filter(|limits| !limits.is_empty());
+        let behind = Some(behind).filter(|limits| !limits.is_empty());
+        let before = before.map(|limits| Self::ClientLimit(Limits::new(limits)));
+        before
+            .into_iter()
+            .chain(behind.map(|limits| Self::RateLimit(Limits::new(limits))))
+            .collect()
     }
 
     /// The policy's place in the order of execution; equal ones keep the order they were written in.
@@ -88,7 +96,7 @@ impl Policy {
             }
             Self::Networks(networks) => networks.on_request(x),
             Self::Allow(allow) => allow.on_request(x),
-            Self::ClientLimit(limit) | Self::RateLimit(limit) => limit.on_request(x, env),
+            Self::ClientLimit(limits) | Self::RateLimit(limits) => limits.on_request(x, env),
             Self::Jwt(jwt) => jwt.on_request(x, env),
         }
     }

@@ -1,9 +1,16 @@
 //! Rate limits: so many requests per key, exact for the whole machine.
 //!
 //! The decision is `base/gcra.rs`, the memory `base/shared.rs`: one word per key, shared by all cores and
-//! by all routes that name the limit. This file renders the key, asks, and tells the client with
+//! by all routes that name the limit. This file renders the key and the cost, asks, and tells the client with
 //! `Retry-After` (RFC 9110 §10.2.3) and the RateLimit fields (draft-ietf-httpapi-ratelimit-headers-10).
 //! It never stores a key, only its hash, and it never grants when the key cannot be made.
+//!
+//! **Several limits** of one stage (before authentication, or behind it) are looked at first and charged only
+//! when all agree: a request that one refuses has spent nothing of the others. Two requests that race for the
+//! last place of one limit may both have been looked at before either was charged; then the later one is
+//! refused all the same and what it was charged by the limits before stays spent. Giving it back was refused:
+//! between the two moments others have built on the later time, and the rule could be broken. So racing can
+//! only make limits stricter. A limit in **dry run** is asked and charged like the others and never refuses.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -13,18 +20,53 @@ use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
 use crate::base::gcra::Grant;
+use crate::base::limits::LIMITS_PER_ROUTE_MAX;
 use crate::base::name::Name;
 use crate::base::shared::Cells;
 use crate::exchange::Exchange;
 use crate::exchange::fault::FaultKind;
+use crate::exchange::marks::{LimitMarks, LimitSaid};
 use crate::exchange::template::{RenderError, Sink, Template};
 use crate::policy::{Env, Verdict, refuse};
+
+/// What a request spends of a limit.
+#[derive(Clone, Debug)]
+pub struct Cost {
+    /// The number, as the request gives it; `None`: every request costs the `default`.
+    pub from: Option<Template>,
+    /// What is spent when the request gives none, or no number. At least 1.
+    pub default: u64,
+    /// The most that is spent. At most the burst, or the request could never pass.
+    pub max: u64,
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self { from: None, default: 1, max: 1 }
+    }
+}
+
+impl Cost {
+    fn of(&self, x: &Exchange) -> u64 {
+        let Some(from) = &self.from else { return self.default };
+        let mut digits = Digits::default();
+        let said = match from.render(x, &mut digits) {
+            Ok(()) => digits.number(),
+            Err(_) => None,
+        };
+        said.unwrap_or(self.default).clamp(1, self.max)
+    }
+}
 
 /// A compiled limit of one route.
 #[derive(Clone)]
 pub struct RateLimit {
     name: Name,
+    /// Its place in the configuration.
+    place: u16,
     key: Template,
+    cost: Cost,
+    dry_run: bool,
     cells: Arc<Cells>,
     seed: SharedSeed,
     /// The value of RateLimit-Policy: it never changes.
@@ -39,17 +81,32 @@ impl fmt::Debug for RateLimit {
     }
 }
 
+/// What a limit is made from besides its cells.
+pub struct RateLimitRules {
+    /// Its name.
+    pub name: Name,
+    /// Its place in the configuration.
+    pub place: u16,
+    /// What is counted apart; a template of kind `Plain`.
+    pub key: Template,
+    /// What a request spends.
+    pub cost: Cost,
+    /// Whether it only tells what it would refuse.
+    pub dry_run: bool,
+}
+
 impl RateLimit {
-    /// The limit `name`, counted in `cells` by `key` (a template of kind `Plain`). Routes that name the
-    /// same limit hand in the same cells; so does a reload that changes neither name, rate, burst nor key.
-    pub fn new(name: Name, key: Template, cells: Arc<Cells>) -> RateLimit {
+    /// A limit counted in `cells`. Routes that name the same limit hand in the same cells; so does a reload
+    /// that changes neither name, rate, burst nor key.
+    pub fn new(rules: RateLimitRules, cells: Arc<Cells>) -> RateLimit {
+        let RateLimitRules { name, place, key, cost, dry_run } = rules;
         let quoted = quoted(name.as_str());
         let rule = cells.rule();
         let (burst, window) = (rule.burst(), seconds_up(rule.window()));
         let policy_field = format!("{quoted};q={burst};w={window}").into_bytes().into();
         let state_prefix = format!("{quoted};r=").into_bytes().into();
         let seed = SharedSeed::from_u64(cells.seed());
-        RateLimit { name, key, cells, seed, policy_field, state_prefix }
+        RateLimit { name, place, key, cost, dry_run, cells, seed, policy_field, state_prefix }
     }
 
     /// The limit's name.
@@ -57,9 +114,9 @@ impl RateLimit {
         &self.name
     }
 
-    /// Whether the key holds a claim, so that the limit can only stand behind authentication.
+    /// Whether the key or the cost holds a claim, so that the limit can only stand behind authentication.
     pub fn needs_identity(&self) -> bool {
-        self.key.needs_identity()
+        self.key.needs_identity() || self.cost.from.as_ref().is_some_and(Template::needs_identity)
     }
 
     /// What is counted apart, for `explain`.
@@ -67,24 +124,31 @@ impl RateLimit {
         &self.key
     }
 
+    /// What a request spends, for `explain`.
+    pub fn cost(&self) -> &Cost {
+        &self.cost
+    }
+
+    /// What this request would spend.
+    pub fn cost_of(&self, x: &Exchange) -> u64 {
+        self.cost.of(x)
+    }
+
+    /// Whether it only tells what it would refuse.
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     /// The cells, for the next version of the gateway.
     pub fn cells(&self) -> &Arc<Cells> {
         &self.cells
     }
 
-    /// Decides about a request.
-    pub fn on_request(&self, x: &mut Exchange, env: &mut Env<'_>) -> Verdict {
+    /// The hash of what this request is counted under.
+    fn hash(&self, x: &Exchange) -> Result<u64, RenderError> {
         let mut key = KeyHash::new(&self.seed);
-        if let Err(error) = self.key.render(x, &mut key) {
-            return self.no_key(x, error);
-        }
-        let grant = self.cells.take(key.finish(), env.now);
-        self.tell(x, &grant);
-        if grant.granted {
-            return Verdict::Continue;
-        }
-        x.reason = "rate_limited";
-        refuse(FaultKind::RateLimited)
+        self.key.render(x, &mut key)?;
+        Ok(key.finish())
     }
 
     fn no_key(&self, x: &mut Exchange, error: RenderError) -> Verdict {
@@ -97,11 +161,10 @@ impl RateLimit {
         Verdict::Refuse(fault)
     }
 
+    /// What clients are told of a limit that is enforced.
     fn tell(&self, x: &mut Exchange, grant: &Grant) {
-        if !grant.granted {
-            let mut digits = itoa::Buffer::new();
-            let seconds = digits.format(seconds_up(grant.retry_after).max(1));
-            x.reply_fields.add("retry-after", seconds.as_bytes());
+        if self.dry_run {
+            return;
         }
         x.reply_fields.add("ratelimit-policy", &self.policy_field);
         let mut value = Line::default();
@@ -112,6 +175,141 @@ impl RateLimit {
         if let Some(value) = value.whole() {
             x.reply_fields.add("ratelimit", value);
         }
+    }
+}
+
+/// The limits of one stage of a route, in the order of the file; at most `LIMITS_PER_ROUTE_MAX`.
+#[derive(Clone, Debug)]
+pub struct Limits(Box<[RateLimit]>);
+
+/// One limit's question: under which hash, for how much.
+#[derive(Clone, Copy, Default)]
+struct Question {
+    hash: u64,
+    cost: u64,
+    /// Whether the limit is to be charged.
+    asked: bool,
+}
+
+impl Limits {
+    /// These limits together.
+    pub fn new(limits: Vec<RateLimit>) -> Limits {
+        debug_assert!(limits.len() <= LIMITS_PER_ROUTE_MAX, "checked when the file was read");
+        Limits(limits.into())
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &RateLimit> {
+        self.0.iter()
+    }
+
+    /// Decides about a request.
+    pub fn on_request(&self, x: &mut Exchange, env: &mut Env<'_>) -> Verdict {
+        let mut questions = [Question::default(); LIMITS_PER_ROUTE_MAX];
+        for (limit, question) in self.0.iter().zip(&mut questions) {
+            match limit.hash(x) {
+                Ok(hash) => *question = Question { hash, cost: limit.cost.of(x), asked: true },
+                Err(_) if limit.dry_run => x.limits.add(limit.place, LimitSaid::WouldRefuse),
+                Err(error) => {
+                    x.limits.add(limit.place, LimitSaid::Refused);
+                    return limit.no_key(x, error);
+                }
+            }
+        }
+        // One limit alone needs no look before it is charged.
+        if self.0.len() > 1
+            && let Some((limit, grant)) = self.refusing(&questions, env)
+        {
+            return self.refused(limit, &grant, x);
+        }
+        for (limit, question) in self.0.iter().zip(&questions).filter(|(_, ask)| ask.asked) {
+            let grant = limit.cells.take(question.hash, question.cost, env.now);
+            match (grant.granted, limit.dry_run) {
+                (true, _) => x.limits.add(limit.place, LimitSaid::Allowed),
+                (false, true) => x.limits.add(limit.place, LimitSaid::WouldRefuse),
+                (false, false) => return self.refused(limit, &grant, x),
+            }
+            limit.tell(x, &grant);
+        }
+        Verdict::Continue
+    }
+
+    /// The first limit that would refuse, and what it says; nothing is charged.
+    fn refusing(&self, questions: &[Question], env: &Env<'_>) -> Option<(&RateLimit, Grant)> {
+        let enforced = self.0.iter().zip(questions).filter(|(limit, _)| !limit.dry_run);
+        let mut said =
+            enforced.map(|(limit, ask)| (limit, limit.cells.look(ask.hash, ask.cost, env.now)));
+        said.find(|(_, grant)| !grant.granted)
+    }
+
+    fn refused(&self, limit: &RateLimit, grant: &Grant, x: &mut Exchange) -> Verdict {
+        x.limits.add(limit.place, LimitSaid::Refused);
+        x.reason = "rate_limited";
+        let mut digits = itoa::Buffer::new();
+        let seconds = digits.format(seconds_up(grant.retry_after).max(1));
+        x.reply_fields.add("retry-after", seconds.as_bytes());
+        limit.tell(x, grant);
+        refuse(FaultKind::RateLimited)
+    }
+
+    /// Decides about one attempt at an upstream; its limits have keys without placeholders.
+    ///
+    /// # Errors
+    /// The attempt may not be made, and when one may.
+    pub fn on_attempt(
+        &self,
+        marks: &mut LimitMarks,
+        env_now: crate::base::time::Instant,
+    ) -> Result<(), std::time::Duration> {
+        let hash = |limit: &RateLimit| {
+            let mut key = KeyHash::new(&limit.seed);
+            let whole = key.put(limit.key.constant().unwrap_or_default());
+            debug_assert!(whole, "a hash takes any text");
+            key.finish()
+        };
+        let enforced = |limit: &&RateLimit| !limit.dry_run;
+        if self.0.len() > 1 {
+            let look = |limit: &RateLimit| limit.cells.look(hash(limit), 1, env_now);
+            let refusing = self.0.iter().filter(enforced).find(|limit| !look(limit).granted);
+            if let Some(limit) = refusing {
+                marks.add(limit.place, LimitSaid::Refused);
+                return Err(look(limit).retry_after);
+            }
+        }
+        for limit in &self.0 {
+            let grant = limit.cells.take(hash(limit), 1, env_now);
+            match (grant.granted, limit.dry_run) {
+                (true, _) => marks.add(limit.place, LimitSaid::Allowed),
+                (false, true) => marks.add(limit.place, LimitSaid::WouldRefuse),
+                (false, false) => {
+                    marks.add(limit.place, LimitSaid::Refused);
+                    return Err(grant.retry_after);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number in digits, as a request gives it; what is longer than any number, or no digit, is none.
+#[derive(Default)]
+struct Digits {
+    text: [u8; 20],
+    len: usize,
+}
+
+impl Digits {
+    fn number(&self) -> Option<u64> {
+        std::str::from_utf8(&self.text[..self.len]).ok()?.trim().parse().ok()
+    }
+}
+
+impl Sink for Digits {
+    fn put(&mut self, bytes: &[u8]) -> bool {
+        let Some(room) = self.text.get_mut(self.len..self.len + bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        true
     }
 }
 
@@ -212,11 +410,21 @@ mod tests {
     fn limit(key: &str, count: u64, burst: u64) -> RateLimit {
         let rule = Rule::new(count, Duration::from_secs(1), burst).unwrap();
         let template = Template::parse(key, TemplateKind::Plain, &[]).unwrap();
-        RateLimit::new(Name::new("per_client"), template, Arc::new(Cells::new(rule, 1024, 3)))
+        RateLimit::new(rules("per_client", template), Arc::new(Cells::new(rule, 1024, 3)))
+    }
+
+    fn rules(name: &str, key: Template) -> RateLimitRules {
+        let (name, cost) = (Name::new(name), Cost::default());
+        RateLimitRules { name, place: 0, key, cost, dry_run: false }
     }
 
     fn ask(limit: &RateLimit, x: &mut Exchange, millis: u64) -> Verdict {
+        ask_all(&Limits::new(vec![limit.clone()]), x, millis)
+    }
+
+    fn ask_all(limit: &Limits, x: &mut Exchange, millis: u64) -> Verdict {
         x.reply_fields.clear();
+        x.limits.clear();
         let (mut rng, mut slots) = (Rng::new(1), Slots::new(1));
         let now = Instant::from_nanos(millis * 1_000_000);
         let wall = Wall::from_micros(0);
@@ -261,18 +469,79 @@ mod tests {
         let mut x = Exchange::default();
         let Verdict::Refuse(fault) = ask(&limit, &mut x, 1) else { panic!("refused") };
         assert_eq!(fault.kind, FaultKind::Unauthorized);
-        assert!(matches!(Policy::limit(limit), Policy::RateLimit(_)));
+        assert!(matches!(Policy::limits(vec![limit]).as_slice(), [Policy::RateLimit(_)]));
     }
 
     #[test]
     fn routes_that_share_cells_share_the_budget() {
         let one = limit("everybody", 1, 2);
-        let other = RateLimit::new(one.name.clone(), one.key.clone(), one.cells().clone());
+        let other = RateLimit::new(rules("per_client", one.key.clone()), one.cells().clone());
         let mut x = Exchange::default();
         assert_eq!(ask(&one, &mut x, 1), Verdict::Continue);
         assert_eq!(ask(&other, &mut x, 1), Verdict::Continue);
         assert_ne!(ask(&one, &mut x, 1), Verdict::Continue);
-        assert!(matches!(Policy::limit(other), Policy::ClientLimit(_)));
+        assert!(matches!(Policy::limits(vec![other]).as_slice(), [Policy::ClientLimit(_)]));
+    }
+
+    fn said(x: &Exchange) -> Vec<LimitSaid> {
+        x.limits.iter().map(|mark| mark.said).collect()
+    }
+
+    #[test]
+    fn what_one_limit_refuses_spends_nothing_of_the_others() {
+        let (wide, narrow) = (limit("wide", 1, 5), limit("narrow", 1, 1));
+        let both = Limits::new(vec![wide.clone(), narrow]);
+        let mut x = Exchange::default();
+        assert_eq!(ask_all(&both, &mut x, 1), Verdict::Continue);
+        assert_eq!(said(&x), [LimitSaid::Allowed, LimitSaid::Allowed]);
+        for _ in 0..10 {
+            assert_ne!(ask_all(&both, &mut x, 1), Verdict::Continue);
+            assert_eq!(said(&x), [LimitSaid::Refused]);
+        }
+        let left = (0..10).filter(|_| ask(&wide, &mut x, 1) == Verdict::Continue).count();
+        assert_eq!(left, 4, "one of five was spent");
+    }
+
+    #[test]
+    fn a_dry_run_counts_and_says_nothing_to_the_client() {
+        let mut dry = limit("all", 1, 1);
+        dry.dry_run = true;
+        let limits = Limits::new(vec![dry]);
+        let mut x = Exchange::default();
+        assert_eq!(ask_all(&limits, &mut x, 1), Verdict::Continue);
+        assert_eq!(said(&x), [LimitSaid::Allowed]);
+        assert_eq!(ask_all(&limits, &mut x, 1), Verdict::Continue);
+        assert_eq!((said(&x), fields(&x)), (vec![LimitSaid::WouldRefuse], String::new()));
+    }
+
+    #[test]
+    fn a_dry_run_never_holds_back_the_limits_beside_it() {
+        let (mut dry, real) = (limit("dry", 1, 1), limit("real", 1, 2));
+        dry.dry_run = true;
+        let limits = Limits::new(vec![dry, real]);
+        let mut x = Exchange::default();
+        assert_eq!(ask_all(&limits, &mut x, 1), Verdict::Continue);
+        assert_eq!(ask_all(&limits, &mut x, 1), Verdict::Continue);
+        assert_eq!(said(&x), [LimitSaid::WouldRefuse, LimitSaid::Allowed]);
+        assert_ne!(ask_all(&limits, &mut x, 1), Verdict::Continue);
+    }
+
+    #[test]
+    fn a_cost_is_bounded_and_a_wrong_one_is_the_default() {
+        let mut x = Exchange::default();
+        let spent = |text: &str, x: &Exchange| {
+            let from = Some(Template::parse(text, TemplateKind::Plain, &[]).unwrap());
+            Cost { from, default: 2, max: 7 }.of(x)
+        };
+        for (text, cost) in [("5", 5), ("0", 1), ("8", 7), ("99999999999999999999", 2)] {
+            assert_eq!(spent(text, &x), cost, "{text}");
+        }
+        for text in ["", "-1", "1.5", "five", "123456789012345678901234567890"] {
+            assert_eq!(spent(text, &x), 2, "{text}");
+        }
+        assert_eq!(spent("{header.x-cost}", &x), 2, "absent");
+        x.client.address = [0, 0, 0, 3].into();
+        assert_eq!(spent("{client.address}", &x), 2, "no number");
     }
 
     #[test]

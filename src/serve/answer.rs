@@ -279,6 +279,7 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
         FaultKind::PartFailed => "A service that this answer needs failed.",
         FaultKind::DestinationUnavailable
         | FaultKind::KeysUnavailable
+        | FaultKind::UpstreamLimited
         | FaultKind::ConnectionLimitReached => "The service is not available at the moment.",
         FaultKind::TunnelIdle => "The connection was idle for too long.",
         FaultKind::GatewayStopping => "The gateway is being stopped.",

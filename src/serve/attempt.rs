@@ -12,9 +12,12 @@ use crate::base::buffer::Buf;
 use crate::base::ids::{EndpointId, UpstreamId};
 use crate::base::limits::INTERIM_RESPONSES_MAX;
 use crate::base::time::Instant;
+use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::client::Client;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::exchange::marks::LimitMarks;
+use crate::gateway::Throttle;
 use crate::http::Method;
 use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, HeadLimits, Parsed};
@@ -74,13 +77,24 @@ pub struct Asked {
     pub may_reuse: bool,
     /// Whom the connection speaks for, where the upstream is told.
     pub client: Endpoints,
+    /// When another attempt may be made, after a limit towards the upstream refused one.
+    pub retry_after: Option<Duration>,
 }
 
 impl Asked {
     /// A first try at `upstream`, for this client.
     pub fn of(upstream: UpstreamId, deadline: Instant, client: &Client) -> Self {
         let client = proxy_header::ends(client);
-        Self { upstream, part: None, deadline, tried: 0, may_reuse: true, client }
+        let retry_after = None;
+        Self { upstream, part: None, deadline, tried: 0, may_reuse: true, client, retry_after }
+    }
+
+    /// Tells the client when to come back, if a limit towards the upstream refused the attempt.
+    pub fn tell(&self, x: &mut Exchange) {
+        let Some(wait) = self.retry_after else { return };
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let mut digits = itoa::Buffer::new();
+        x.reply_fields.add("retry-after", digits.format(seconds.max(1)).as_bytes());
     }
 }
 
@@ -99,6 +113,7 @@ pub fn begin(asked: &Asked, now: Instant) -> Attempt {
         answered: None,
         done: None,
         bytes: 0,
+        limits: LimitMarks::default(),
     }
 }
 
@@ -125,6 +140,9 @@ pub async fn connect<R: Runtime>(
     slot: &Slot,
     record: &mut Attempt,
 ) -> Result<Lease<R>, Fault> {
+    if let Some(throttle) = installed.gateway.throttle(asked.upstream) {
+        pass(throttle, asked, record)?;
+    }
     let upstream = installed.gateway.upstream(asked.upstream);
     let origins = installed.origins(asked.upstream);
     let chosen = core.shard(|shard| {
@@ -160,6 +178,14 @@ pub async fn connect<R: Runtime>(
     let client = client.map(|client| Box::new(*client));
     lease.connection = Some(Connection { stream, made_at: now, client });
     Ok(lease)
+}
+
+/// Asks the limits towards the upstream.
+fn pass(throttle: &Throttle, asked: &mut Asked, record: &mut Attempt) -> Result<(), Fault> {
+    throttle.limits.on_attempt(&mut record.limits, record.begun).map_err(|wait| {
+        asked.retry_after = Some(wait);
+        Fault { kind: FaultKind::UpstreamLimited, side: Side::Gateway, again: Again::Never }
+    })
 }
 
 /// The newest idle connection that is still quiet and may serve this client.

@@ -64,6 +64,7 @@ async fn dial<R: Runtime>(passage: &Passage<'_, R>, x: &mut Exchange) -> Result<
             && attempts <= passage.retries()
             && origins.state.borrow_mut().retry_budget.take();
         if !again {
+            asked.tell(x);
             return Err(fault);
         }
     }

@@ -126,6 +126,7 @@ pub async fn run<R: Runtime>(
             && retry::may_retry(&fault, x.head.method)
             && origins.state.borrow_mut().retry_budget.take();
         if !again {
+            asked.tell(x);
             return Err(fault);
         }
         // Where one kept connection closed under us its siblings may have, too: the next try dials.

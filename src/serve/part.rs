@@ -187,6 +187,7 @@ pub async fn fetch<R: Runtime>(call: &Call<'_, R>, source: Source<'_>) -> Fetche
         tried: 0,
         may_reuse: true,
         client: call.client,
+        retry_after: None,
     };
     let upstream = installed.gateway.upstream(part.upstream);
     let origins = installed.origins(part.upstream);

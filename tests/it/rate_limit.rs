@@ -6,7 +6,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::eventually;
 use crate::support::gateway::{Gateway, gateway};
+use crate::support::origin::Origin;
 use crate::support::tokens::{Signer, bearer, claims};
 use crate::support::wire::Wire;
 
@@ -173,4 +175,88 @@ fn distinct_keys_beyond_any_table_never_get_more_than_the_rule_allows() {
     }
     sender.join().unwrap().unwrap();
     client.get("/", &[("X-Tenant", "the one")]).expect(429);
+}
+
+/// The example of a policy's page, its upstream at `origin`.
+fn example(page: &str, origin: &Origin) -> Gateway {
+    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let block = block.expect("a page begins with an example");
+    gateway(&block.replace("10.0.0.21:8080", &origin.address.to_string())).start()
+}
+
+#[test]
+fn the_example_of_the_page_does_what_the_page_says() {
+    let origin = Origin::saying("in");
+    let gateway = example(include_str!("../../docs/policies/rate-limit.md"), &origin);
+    let mut client = gateway.connect();
+    // 50 at once of one tenant, 20 at most a request: two of 20 and one of 10.
+    let mut spend = |cost: &str| client.get("/shops/1", &[("X-Tenant", "t"), ("X-Cost", cost)]);
+    spend("999").expect(200);
+    spend("20").expect(200);
+    let refused = spend("20").expect_problem(429);
+    let told: Vec<_> = refused.all("ratelimit-policy");
+    assert_eq!(told, ["\"per_tenant\";q=50;w=3"], "{:?}", refused.fields);
+    let response = spend("nonsense").expect(200);
+    assert_eq!(response.all("ratelimit-policy").len(), 2, "the one in dry run is not told of");
+}
+
+#[test]
+fn what_one_limit_refuses_is_not_spent_of_another() {
+    let config = "[limit.wide]\nrate = \"1/h\"\nburst = 5\nkey = \"{client.address}\"\n\
+        [limit.narrow]\nrate = \"1/h\"\nburst = 1\nkey = \"{header.x-tenant}\"\n\
+        [[route]]\nmatch = \"/\"\nlimit = [\"wide\", \"narrow\"]\nrespond = { status = 200, body = \"in\" }\n";
+    let gateway = gateway(config).start();
+    let mut client = gateway.connect();
+    let mut of = |tenant: &str| client.get("/", &[("X-Tenant", tenant)]).status;
+    assert_eq!(of("a"), 200);
+    for _ in 0..20 {
+        assert_eq!(of("a"), 429);
+    }
+    assert_eq!([of("b"), of("c"), of("d"), of("e"), of("f")], [200, 200, 200, 200, 429]);
+}
+
+#[test]
+fn a_dry_run_is_counted_and_logged_and_refuses_nothing() {
+    let gateway =
+        limited("rate = \"1/h\"\nburst = 1\nkey = \"{header.x-tenant}\"\ndry_run = true", "");
+    let mut client = gateway.connect();
+    for tenant in [Some("a"), Some("a"), None] {
+        let fields: Vec<_> = tenant.map(|tenant| ("X-Tenant", tenant)).into_iter().collect();
+        let response = client.get("/", &fields).expect(200);
+        assert!(response.field("ratelimit").is_none(), "{:?}", response.fields);
+    }
+    let lines = gateway.access_log(3);
+    assert!(lines[0]["limit_dry_run"].is_null(), "{}", lines[0]);
+    for line in &lines[1..] {
+        assert_eq!(line["limit_dry_run"], serde_json::json!(["it"]), "{line}");
+    }
+    let of = |result: &str| {
+        let result = format!("result=\"{result}\"");
+        gateway.metric("ringway_limit_requests_total", &["kind=\"rate\"", "limit=\"it\"", &result])
+    };
+    eventually("two would have been refused", || of("dry_run") == 2.0);
+    assert_eq!((of("allowed"), of("refused")), (1.0, 0.0));
+}
+
+#[test]
+fn a_limit_towards_an_upstream_counts_attempts_of_all_routes_and_answers_503() {
+    let origin = Origin::saying("in");
+    let config = "[limit.contract]\nrate = \"1/h\"\nburst = 3\nkey = \"all\"\n\
+        [upstream.app]\nendpoints = [\"@app@\"]\nlimit = \"contract\"\n\
+        [[route]]\nmatch = \"/a\"\nforward = \"app\"\n[[route]]\nmatch = \"/b\"\nforward = \"app\"\n\
+        [[route]]\nmatch = \"/m\"\n[route.merge]\nx = { get = \"app /x\", else = 0 }\n";
+    let gateway = gateway(config).with("app", origin.address).start();
+    let mut client = gateway.connect();
+    client.get("/a", &[]).expect(200);
+    client.get("/b", &[]).expect(200);
+    let merged = client.get("/m", &[]).expect(200);
+    assert_eq!(merged.field("gateway-partial"), Some("x;not_json"), "the third of three");
+    let refused = client.get("/a", &[]).expect_problem(503);
+    assert!(refused.field("retry-after").is_some(), "{:?}", refused.fields);
+    assert_eq!(refused.field("proxy-status"), Some("ringway; error=upstream_limited"));
+    let merged = client.get("/m", &[]).expect(200);
+    assert_eq!(merged.field("gateway-partial"), Some("x;unavailable"));
+    assert_eq!(origin.requests().len(), 3, "nothing was sent");
+    let line = &gateway.access_log(5)[3];
+    assert_eq!((&line["limit"], &line["fault"]), (&"contract".into(), &"upstream_limited".into()));
 }

@@ -67,6 +67,7 @@ fn bytes_of(value: &Value) -> Vec<u8> {
 fn attempt(part: Option<u16>, begun: u64, took: u64, fault: Option<FaultKind>) -> Attempt {
     let begun = Instant::from_nanos(begun);
     Attempt {
+        limits: Default::default(),
         part,
         upstream: UpstreamId(0),
         endpoint: None,

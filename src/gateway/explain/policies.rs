@@ -17,11 +17,15 @@ impl Told<'_> {
             return;
         }
         self.line(format_args!("\npolicies, in the order of execution"));
-        for (index, policy) in route.policies.iter().enumerate() {
-            let number = index + 1;
+        let mut number = 0;
+        for policy in &route.policies {
+            number += 1;
             match policy {
-                Policy::ClientLimit(limit) | Policy::RateLimit(limit) => {
-                    self.limit(number, limit, x);
+                Policy::ClientLimit(limits) | Policy::RateLimit(limits) => {
+                    for (further, limit) in limits.iter().enumerate() {
+                        number += usize::from(further > 0);
+                        self.limit(number, limit, x);
+                    }
                 }
                 Policy::Jwt(jwt) => self.jwt(number, jwt, x),
                 Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
@@ -47,6 +51,13 @@ impl Told<'_> {
         self.line(format_args!("  {number}. limit `{name}`: {count} in {period}, burst {burst}"));
         let key = limit.key();
         self.line(format_args!("     key `{}` is {}", key.text(), filled(key, x)));
+        if let Some(from) = &limit.cost().from {
+            let (spent, max) = (limit.cost_of(x), limit.cost().max);
+            self.line(format_args!("     cost `{}` is {spent}, at most {max}", from.text()));
+        }
+        if limit.is_dry_run() {
+            self.line(format_args!("     dry run: what it would refuse is counted and passes"));
+        }
     }
 
     fn networks(&mut self, number: usize, networks: &Networks, x: &Exchange) {
