@@ -43,19 +43,47 @@ pub fn with(path: &Path, request: &str, asked: Asked<'_>, around: &dyn Surroundi
         return Said { out: String::new(), err: found.render(), code: CONFIG };
     };
     let gateway = &compiled.gateway;
-    // A configuration without a listener does not compile; all listeners share the routes.
-    let Some(listener) = gateway.listeners.first() else { return usage("there is no listener") };
-    let asked = head_text(request, headers).and_then(|head| exchange(&head, claims, listener));
-    match asked {
-        Ok(mut x) => {
-            let (host, token) = (host_note(request, headers), token_note(headers));
-            let out =
-                format!("{request}\n\n{host}{token}{}", explain(gateway, listener, from, &mut x));
-            Said { out, err: found.render(), code: OK }
+    let head = match head_text(request, headers) {
+        Ok(head) => head,
+        Err(why) => return usage(&why),
+    };
+    let story = |listener: &Listener| {
+        exchange(&head, claims, listener).map(|mut x| explain(gateway, listener, from, &mut x))
+    };
+    // Listeners share the routes and differ in which spellings they take, whom they trust and what they bound.
+    let mut stories: Vec<(String, Result<String, String>)> = Vec::new();
+    for listener in &gateway.listeners {
+        let at = listener.address.to_string();
+        let told =
+            story(listener).map(|walk| walk.replace(&format!("  listener {at}\n"), LISTENER));
+        match stories.iter_mut().find(|(_, known)| *known == told) {
+            Some((places, _)) => *places += &format!(", {at}"),
+            None => stories.push((at, told)),
         }
-        Err(why) => usage(&why),
     }
+    let walk = match &stories[..] {
+        // A configuration without a listener does not compile.
+        [] => return usage("there is no listener"),
+        [(_, Err(why))] => return usage(why),
+        [(places, Ok(walk))] => walk.replace(LISTENER, &format!("  listener {places}\n")),
+        several => several.iter().map(at_listener).collect::<Vec<_>>().join("\n"),
+    };
+    let (host, token) = (host_note(request, headers), token_note(headers));
+    let out = format!("{request}\n\n{host}{token}{walk}");
+    Said { out, err: found.render(), code: OK }
 }
+
+/// What happens at some listeners, where others tell another story.
+fn at_listener((places, told): &(String, Result<String, String>)) -> String {
+    let told = match told {
+        Ok(walk) => walk.replace(LISTENER, ""),
+        Err(why) => format!("{why}\n"),
+    };
+    format!("at {places}\n\n{told}")
+}
+
+/// Stands for the line that names the listener: walks that differ in nothing else are one.
+const LISTENER: &str = "\0";
 
 /// A token in a field proves nothing here: said, so that a 401 does not surprise.
 fn token_note(headers: &[String]) -> &'static str {

@@ -129,7 +129,8 @@ impl LogTarget {
         }
     }
 
-    fn name(&self) -> &Path {
+    /// What operators are told of it: its path.
+    pub fn name(&self) -> &Path {
         match self {
             Self::Stdout => Path::new("stdout"),
             Self::Stderr => Path::new("stderr"),

@@ -3,6 +3,7 @@
 //! It is never on a request's path. A configuration that is not good never replaces one that is, and a
 //! reload is reported done only when every core has said that it works by it.
 
+mod endpoints;
 pub mod flush;
 pub mod keys;
 pub mod load;

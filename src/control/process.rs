@@ -16,6 +16,7 @@ use crate::base::shared::Word;
 use crate::base::time::Instant;
 use crate::compile::{self, Compiled, KeysFrom, Workers};
 use crate::control::End;
+use crate::control::endpoints::Endpoints;
 use crate::control::flush::{Flush, LogTarget};
 use crate::control::keys::{KeyEvent, KeyEventKind, KeyOrigin, KeySource, Keys};
 use crate::control::load::{self, Loaded};
@@ -46,6 +47,7 @@ pub struct Process {
     compiled: Compiled,
     sockets: Sockets,
     workers: Vec<Seat>,
+    endpoints: Endpoints,
     reports: Receiver<Report>,
     reporter: Sender<Report>,
     flush: Option<Flush>,
@@ -159,6 +161,7 @@ impl Process {
             compiled,
             sockets,
             workers: Vec::new(),
+            endpoints: Endpoints::default(),
             reports,
             reporter,
             flush,
@@ -264,6 +267,7 @@ impl Process {
                 self.tell.event(&Event::ProxyHeaderRefused { worker, listener, peer, why });
             }
             Report::Shortage { worker, why } => self.shortage(worker, why),
+            Report::Endpoint(turn) => self.endpoints.take(&turn, |event| self.tell.event(event)),
             Report::Refused { address, count, bound, client } => {
                 let listener = &address.to_string();
                 self.tell.event(&Event::ConnectionsRefused { listener, count, bound, client });
@@ -347,6 +351,7 @@ impl Process {
         };
         self.sockets.keep(&mut change);
         self.change_process(&compiled);
+        self.endpoints.keep(&self.compiled.gateway, &compiled.gateway);
         self.compiled = compiled;
         self.keys = start_keys(&self.compiled, &self.tell);
         self.install(change, begun);
@@ -358,9 +363,13 @@ impl Process {
         let mut waits = Vec::new();
         if old.access_log != new.access_log {
             let target = LogTarget::of(&new.access_log);
+            let name = target.as_ref().map(|target| target.name().display().to_string());
             match self.flush.as_ref().zip(target).map(|(flush, target)| flush.retarget(target)) {
                 Some(Ok(())) => {}
-                Some(Err(error)) => eprintln!("warning: the access log stays where it is: {error}"),
+                Some(Err(error)) => eprintln!(
+                    "warning: the access log stays where it is, {} cannot be opened: {error}",
+                    name.unwrap_or_default()
+                ),
                 None => waits.push("`observe.access_log` from or to \"off\""),
             }
         }
@@ -495,8 +504,9 @@ impl Process {
 fn start_flush(compiled: &Compiled, shown: &Shown, tell: &Tell) -> Result<Option<Flush>, String> {
     let Some(target) = LogTarget::of(&compiled.process.access_log) else { return Ok(None) };
     let (metrics, tell) = (shown.registry.flush.clone(), tell.clone());
+    let name = target.name().display().to_string();
     let started = Flush::start(target, metrics, move |event| tell.event(event));
-    started.map(Some).map_err(|error| format!("the access log cannot be opened: {error}"))
+    started.map(Some).map_err(|error| format!("the access log {name} cannot be opened: {error}"))
 }
 
 fn start_admin(

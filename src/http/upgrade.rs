@@ -22,6 +22,9 @@ pub const WEBSOCKET: &str = "websocket";
 /// The answer that changes the protocol (RFC 9110 §15.2.2).
 pub const SWITCHING: Status = Status(101);
 
+/// Why a request is refused, in one word: it is a [`HandshakeWithBody`].
+pub const HANDSHAKE_WITH_BODY: &str = "handshake_with_body";
+
 /// A WebSocket handshake that announces content. It has none (RFC 6455 §4.1), and who counts it as part of
 /// the tunnel and who reads it as content would see different requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -63,6 +63,10 @@ pub enum Event<'a> {
     ShortageOver,
     /// Connections were closed at once because a bound was reached.
     ConnectionsRefused { listener: &'a str, count: u64, bound: &'a str, client: Option<IpAddr> },
+    /// An endpoint could not be connected to and is passed over for a while.
+    EndpointAside { upstream: &'a str, address: &'a str, why: &'a str, pause: Duration },
+    /// An endpoint that was set aside was connected to again.
+    EndpointBack { upstream: &'a str, address: &'a str },
 }
 
 /// How much it matters.
@@ -88,7 +92,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 21;
+const KINDS: usize = 23;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -116,6 +120,8 @@ impl Event<'_> {
             Self::ShortageBegun { .. } => ("shortage_begun", Error, 18),
             Self::ShortageOver => ("shortage_over", Warn, 19),
             Self::ConnectionsRefused { .. } => ("connections_refused", Warn, 20),
+            Self::EndpointAside { .. } => ("endpoint_aside", Warn, 21),
+            Self::EndpointBack { .. } => ("endpoint_back", Info, 22),
         }
     }
 
@@ -234,6 +240,16 @@ impl Event<'_> {
             Self::LogRecovered { target, lines_lost } => {
                 let s = plural(lines_lost);
                 write!(f, "access log {target} is written again after {lines_lost} lost line{s}")
+            }
+            Self::EndpointAside { upstream, address, why, pause } => {
+                let pause = Millis(pause);
+                write!(
+                    f,
+                    "endpoint {address} of {upstream} is set aside, at first for {pause}: {why}"
+                )
+            }
+            Self::EndpointBack { upstream, address } => {
+                write!(f, "endpoint {address} of {upstream} is used again")
             }
             Self::LogReopened { target } => write!(f, "access log {target} opened again"),
             _ => Ok(()),
@@ -462,6 +478,8 @@ mod tests {
             Event::ShortageBegun { why },
             Event::ShortageOver,
             Event::ConnectionsRefused { listener: "main", count: 2, bound: "x", client: None },
+            Event::EndpointAside { upstream: "app", address: "10.0.0.1:80", why, pause },
+            Event::EndpointBack { upstream: "app", address: "10.0.0.1:80" },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

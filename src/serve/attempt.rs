@@ -233,7 +233,9 @@ async fn dial<R: Runtime>(
     }
     let kind = match dialled {
         Ok(Ok(stream)) => {
-            lease.origins.state.borrow_mut().connect_succeeded(lease.endpoint);
+            if lease.origins.state.borrow_mut().connect_succeeded(lease.endpoint) {
+                core.turns.back(upstream, endpoint);
+            }
             return Ok(stream);
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -247,7 +249,9 @@ async fn dial<R: Runtime>(
         Ok(Err(_)) => FaultKind::DestinationUnavailable,
         Err(_) => FaultKind::ConnectionTimeout,
     };
-    lease.origins.state.borrow_mut().connect_failed(lease.endpoint, core.runtime.now());
+    let now = core.runtime.now();
+    let pause = lease.origins.state.borrow_mut().connect_failed(lease.endpoint, now);
+    core.turns.aside(upstream, endpoint, kind, pause);
     // A deadline that was the exchange's own leaves no time for another try.
     let again = if until == asked.deadline { Again::Never } else { Again::Always };
     Err(Fault { kind, side: Side::Upstream, again })

@@ -36,6 +36,7 @@ pub struct BodyReader<'a, R: Runtime> {
     pace: Pace,
     /// Whether nothing is there to read: waiting comes first.
     drained: bool,
+    broken: &'static str,
 }
 
 /// What is still to come.
@@ -94,6 +95,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             rest,
             pace: Pace::new(0, pause_max),
             drained: false,
+            broken: "",
         }
     }
 
@@ -125,6 +127,11 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
     /// Trailer lines of a chunked body that is done.
     pub fn trailers(&self) -> &[u8] {
         self.decoder.trailers()
+    }
+
+    /// What is wrong with the body's chunks, in one word; empty while nothing is.
+    pub fn broken(&self) -> &'static str {
+        self.broken
     }
 
     /// Bytes read from the wire for this body.
@@ -257,7 +264,10 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             }
             Left::Chunks => {
                 let decoded = self.decoder.decode(buf.data_mut());
-                let decoded = decoded.map_err(|_| self.fault_of_framing())?;
+                let decoded = decoded.map_err(|error| {
+                    self.broken = error.word();
+                    self.fault_of_framing()
+                })?;
                 if decoded.done {
                     self.left = Left::Nothing;
                     self.keep_rest(&mut buf, decoded.consumed)?;

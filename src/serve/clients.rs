@@ -3,7 +3,7 @@
 //! Under pressure (a bound on connections is reached, descriptors run out) the connection that has been
 //! idle longest is closed to make room, as nginx does with its reusable connections; HTTP lets a server
 //! close an idle connection at any time (RFC 9112 §9.5). A connection that is busy, or on which bytes wait
-//! to be read, is never given up. Becoming idle and becoming busy again is a few moves of numbers in one
+//! to be read, is never given up; one that only waits to be closed is, whatever its client sends. Becoming idle and becoming busy again is a few moves of numbers in one
 //! table: nothing is allocated and nothing is searched, whatever the number of connections.
 
 use std::cell::RefCell;
@@ -58,7 +58,19 @@ enum State {
     Busy,
     /// It waits, with this slot of the deadlines.
     Idle(u32),
+    /// It is closed as soon as its client has read the answer; nothing that comes is looked at.
+    Closing(u32),
     GivenUp,
+}
+
+impl State {
+    /// The deadline that ends its wait, if it may be given up.
+    fn slot(self) -> Option<u32> {
+        match self {
+            Self::Idle(slot) | Self::Closing(slot) => Some(slot),
+            Self::Busy | Self::GivenUp => None,
+        }
+    }
 }
 
 /// Whose idle connections may be given up.
@@ -107,7 +119,7 @@ impl<R: Runtime> Clients<R> {
     /// The connection is closed.
     pub fn rise(&self, index: u32) {
         let mut table = self.table.borrow_mut();
-        if matches!(table.seats[index as usize].state, State::Idle(_)) {
+        if table.seats[index as usize].state.slot().is_some() {
             table.unlink(index);
         }
         let line = table.seats[index as usize].line as usize;
@@ -129,6 +141,16 @@ impl<R: Runtime> Clients<R> {
         }
     }
 
+    /// The connection is kept open only for its client's sake, with this slot of the deadlines, until it rises:
+    /// it may be given up like an idle one, whatever its client sends.
+    pub fn closing(&self, index: u32, slot: u32) {
+        let mut table = self.table.borrow_mut();
+        if table.seats[index as usize].state == State::Busy {
+            table.seats[index as usize].state = State::Closing(slot);
+            table.link(index);
+        }
+    }
+
     /// The connection waits no more; `false` when it was given up meanwhile and must be closed.
     pub fn busy(&self, index: u32) -> bool {
         let mut table = self.table.borrow_mut();
@@ -146,9 +168,8 @@ impl<R: Runtime> Clients<R> {
         let Some(index) = table.oldest(whose) else { return false };
         table.unlink(index);
         let seat = &mut table.seats[index as usize];
-        let State::Idle(slot) = std::mem::replace(&mut seat.state, State::GivenUp) else {
-            return false;
-        };
+        let state = std::mem::replace(&mut seat.state, State::GivenUp);
+        let Some(slot) = state.slot() else { return false };
         let admission = seat.admission.take();
         drop(table);
         drop(admission);
@@ -156,7 +177,7 @@ impl<R: Runtime> Clients<R> {
         true
     }
 
-    /// Connections that are idle.
+    /// Connections that may be given up.
     pub fn idle_count(&self) -> usize {
         self.table.borrow().idle
     }
@@ -197,7 +218,10 @@ impl<R: Runtime> Table<R> {
         for _ in 0..GIVE_UP_LOOKS_MAX {
             let seat = self.seats.get(index as usize)?;
             // One that is not quiet is about to be busy, or has been closed by its client.
-            if seat.connection.as_ref().is_some_and(|connection| connection.stream.is_quiet()) {
+            let closing = matches!(seat.state, State::Closing(_));
+            if closing
+                || seat.connection.as_ref().is_some_and(|connection| connection.stream.is_quiet())
+            {
                 return Some(index);
             }
             index = seat.newer;

@@ -79,6 +79,11 @@ impl<R: Runtime> Downstream<R> {
         }
     }
 
+    /// From now on it is open only so that its client may read the answer, and may be given up.
+    pub fn closing(&self, core: &Core<R>, slot: &Slot) {
+        core.clients.closing(self.seat.get(), slot.index());
+    }
+
     /// The listener it came in by, as this version has it; `None` once a reload removed it.
     pub fn listener<'i>(&self, installed: &'i Installed<R>) -> Option<&'i Listener> {
         let gateway = &installed.gateway;

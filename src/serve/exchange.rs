@@ -103,8 +103,10 @@ async fn walk<R: Runtime>(
         }
         Target::Forward(to) => {
             let Way { up, down, watch, .. } = *way;
-            let upgrade = upgrade::asked(x.request(), &route.upgrades);
-            let upgrade = upgrade.map_err(|_| refusal(FaultKind::HttpRequestError))?;
+            let Ok(upgrade) = upgrade::asked(x.request(), &route.upgrades) else {
+                x.reason = upgrade::HANDSHAKE_WITH_BODY;
+                return Err(refusal(FaultKind::HttpRequestError));
+            };
             // Who asks for a tunnel may have said all that it has to say: half a connection is not gone.
             watch.read_elsewhere.set(upgrade.is_some() || watch.read_elsewhere.get());
             let passage = Passage { core, installed, route, to, upgrade, up, down, watch };

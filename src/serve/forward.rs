@@ -354,6 +354,9 @@ async fn relay<R: Runtime>(
         BodyReader::new(core, stream, down, &mut scratch.chunks, length, Some(buf), rules);
     let pumped = pump(leg.passage.watch, &mut body, outgoing, out).await;
     record.bytes += body.wire_bytes();
+    if pumped.is_err() {
+        x.reason = body.broken();
+    }
     if pumped.is_err() && !outgoing.begun {
         // The error that is sent instead has a Date of its own.
         x.reply_fields.cut(fields);

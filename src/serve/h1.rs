@@ -150,6 +150,9 @@ async fn serve_one<R: Runtime>(
     let switched = exchange::run(&way, x, response, &mut incoming, &mut outgoing).await;
     let body_bytes = incoming.wire_bytes();
     let whole = incoming.is_done();
+    if x.reason.is_empty() {
+        x.reason = incoming.broken();
+    }
     let behind_body = incoming.into_rest();
     if let Some(lease) = switched {
         let moved = (body_bytes, outgoing.bytes);
@@ -348,6 +351,7 @@ fn behind_head(x: &mut Exchange) -> Option<Buf> {
 /// Sends the end of the stream and reads what the client still sends, for a while.
 async fn linger<R: Runtime>(core: &Core<R>, connection: &Downstream<R>, slot: &Slot) {
     connection.stream.shutdown_write();
+    connection.closing(core, slot);
     let until = core.runtime.now() + LINGER_CLOSE;
     let mut read_bytes = 0;
     let Ok(mut buf) = core.buffer() else { return };

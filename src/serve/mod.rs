@@ -32,6 +32,7 @@ pub mod request_head;
 pub mod shard;
 pub mod shortage;
 pub mod tunnel;
+pub mod turns;
 pub mod watch;
 pub mod work;
 pub mod writing;
@@ -54,6 +55,7 @@ use crate::serve::part_cache::PartCache;
 use crate::serve::proxy_header::Refused;
 use crate::serve::shard::{Origins, Shard};
 use crate::serve::shortage::Shortage;
+use crate::serve::turns::Turns;
 use crate::serve::work::{ResponseScratch, Spare, Work};
 
 /// All that one core owns.
@@ -80,6 +82,8 @@ pub struct Core<R: Runtime> {
     pub clients: Clients<R>,
     /// Whether descriptors or memory run out.
     pub shortage: Shortage,
+    /// Endpoints that were set aside or taken back since the last tick.
+    pub turns: Turns,
     /// Whether the process drains: every response closes its connection.
     pub draining: Cell<bool>,
     /// Whether the process ends: what is still open is closed and recorded.
@@ -156,6 +160,7 @@ impl<R: Runtime> Core<R> {
             refused_header: Cell::new(None),
             clients: Clients::default(),
             shortage: Shortage::default(),
+            turns: Turns::default(),
             draining: Cell::new(false),
             stopping: Cell::new(false),
             parts,

@@ -90,7 +90,7 @@ pub async fn run<R: Runtime>(ends: &Ends<'_, R>, early: Option<Buf>) -> Carried 
     let _open = Open::new(metrics);
     let moved = Cell::new(ends.core.runtime.now());
     let (up_bytes, down_bytes) = (Cell::new(0), Cell::new(0));
-    let alone = Cell::new(false);
+    let (alone, holding) = (Cell::new(false), Cell::new(0));
     let up = Direction {
         ends,
         from: ends.client,
@@ -98,6 +98,7 @@ pub async fn run<R: Runtime>(ends: &Ends<'_, R>, early: Option<Buf>) -> Carried 
         slot: ends.up,
         moved: &moved,
         alone: &alone,
+        holding: &holding,
         bytes: &up_bytes,
         total: &metrics.tunnel_bytes_in,
     };
@@ -108,6 +109,7 @@ pub async fn run<R: Runtime>(ends: &Ends<'_, R>, early: Option<Buf>) -> Carried 
         slot: ends.down,
         moved: &moved,
         alone: &alone,
+        holding: &holding,
         bytes: &down_bytes,
         total: &metrics.tunnel_bytes_out,
     };
@@ -158,6 +160,8 @@ struct Direction<'a, R: Runtime> {
     moved: &'a Cell<Instant>,
     /// Whether the other direction has ended.
     alone: &'a Cell<bool>,
+    /// How many directions hold bytes that their receiver has not taken yet.
+    holding: &'a Cell<u8>,
     bytes: &'a Cell<u64>,
     total: &'a Counter,
 }
@@ -200,7 +204,11 @@ impl<R: Runtime> Direction<'_, R> {
         let Ends { core, idle_timeout, .. } = *self.ends;
         let mut look_after = LOOK_AFTER;
         loop {
-            let mut until = self.moved.get() + idle_timeout;
+            // While the other direction holds bytes nobody is silent: its receiver is slow, and whether it is
+            // too slow is for that direction to say.
+            let moved =
+                || if self.holding.get() > 0 { core.runtime.now() } else { self.moved.get() };
+            let mut until = moved() + idle_timeout;
             if self.alone.get() {
                 until = until.min(core.runtime.now() + look_after);
                 look_after = (look_after * 2).min(LOOK_AFTER_MAX);
@@ -213,14 +221,21 @@ impl<R: Runtime> Direction<'_, R> {
                     return Err(Stop::Closed);
                 }
                 // It was only a look, or the other direction moved meanwhile.
-                Err(Elapsed) if core.runtime.now() < self.moved.get() + idle_timeout => {}
+                Err(Elapsed) if core.runtime.now() < moved() + idle_timeout => {}
                 Err(Elapsed) => return Err(Stop::Silent),
             }
         }
     }
 
     /// Writes all of `buf`.
-    async fn pass(&self, mut buf: Buf) -> Result<(), Stop> {
+    async fn pass(&self, buf: Buf) -> Result<(), Stop> {
+        self.holding.set(self.holding.get() + 1);
+        let passed = self.deliver(buf).await;
+        self.holding.set(self.holding.get() - 1);
+        passed
+    }
+
+    async fn deliver(&self, mut buf: Buf) -> Result<(), Stop> {
         let Ends { core, idle_timeout, .. } = *self.ends;
         let (stream, slot) = (self.to, self.slot);
         let writing = Writing { core, stream, slot, pause_max: idle_timeout };

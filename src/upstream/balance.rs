@@ -32,9 +32,10 @@ impl EndpointState {
         pause
     }
 
-    pub(super) fn restore(&mut self) {
-        self.failures = 0;
+    /// Says whether there was something to restore.
+    pub(super) fn restore(&mut self) -> bool {
         self.aside_until = Instant::ORIGIN;
+        std::mem::take(&mut self.failures) > 0
     }
 }
 

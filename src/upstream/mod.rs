@@ -170,9 +170,9 @@ impl UpstreamState {
         self.endpoints[endpoint.index()].set_aside(now)
     }
 
-    /// A connection was made: the endpoint is as good as any.
-    pub fn connect_succeeded(&mut self, endpoint: EndpointId) {
-        self.endpoints[endpoint.index()].restore();
+    /// A connection was made: the endpoint is as good as any. Says whether it was not before.
+    pub fn connect_succeeded(&mut self, endpoint: EndpointId) -> bool {
+        self.endpoints[endpoint.index()].restore()
     }
 
     /// Whether the endpoint is set aside at `now`.

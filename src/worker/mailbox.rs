@@ -14,6 +14,7 @@ use crate::base::address::Address;
 use crate::base::ids::WorkerId;
 use crate::base::shared::Occupancy;
 use crate::gateway::Gateway;
+use crate::serve::turns::Turn;
 
 /// Orders that wait for a core; control issues a handful in a process's life between two ticks.
 const ORDERS_MAX: usize = 64;
@@ -85,6 +86,8 @@ pub enum Report {
         /// What the kernel says; `None` when it is over.
         why: Option<String>,
     },
+    /// It set an endpoint aside, or uses it again.
+    Endpoint(Turn),
     /// Connections were refused since it was last said.
     Refused {
         /// Where.

@@ -178,6 +178,9 @@ impl<R: Runtime> Worker<R> {
             Some(News::Over) => self.ear.report(Report::Shortage { worker, why: None }),
             None => {}
         }
+        for turn in self.core.turns.take() {
+            self.ear.report(Report::Endpoint(turn));
+        }
         for door in self.doors.borrow().iter() {
             if let Some((count, bound, client)) = door.refusals.news(now) {
                 let (address, bound) = (door.address.clone(), bound.name());

@@ -147,6 +147,42 @@ fn a_refused_head_is_logged_with_what_could_be_read_of_it() {
 }
 
 #[test]
+fn a_broken_body_and_a_handshake_with_content_say_why() {
+    let origin = Origin::script(|request| match request.target.as_str() {
+        "/broken" => vec![
+            Step::Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n".to_vec()),
+            Step::Close,
+        ],
+        _ => vec![Step::Send(crate::support::origin::ok("hello"))],
+    });
+    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let chunked = |body: &str| {
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+    };
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+        Content-Length: 1\r\n\r\nx";
+    let broken = "GET /broken HTTP/1.1\r\nHost: a\r\n\r\n";
+    let cases: [(String, u16, &str); 9] = [
+        (chunked("5x\r\n"), 400, "chunk_size"),
+        (chunked("fffffffffffffffff\r\n"), 400, "chunk_size_too_large"),
+        (chunked("5;\0\r\n"), 400, "chunk_extension"),
+        (chunked(&format!("5;{}\r\n", "a".repeat(20_000))), 400, "chunk_extension_too_long"),
+        (chunked("1\r\nab\r\n"), 400, "chunk_data_end"),
+        (chunked("0\r\nno colon\r\n\r\n"), 400, "trailer"),
+        (chunked(&format!("0\r\nx: {}\r\n\r\n", "a".repeat(20_000))), 400, "trailer_too_long"),
+        (upgrade.into(), 400, "handshake_with_body"),
+        (broken.into(), 502, "chunk_size"),
+    ];
+    for (number, (bytes, status, reason)) in cases.iter().enumerate() {
+        let mut client = gateway.connect();
+        client.send_perhaps(bytes);
+        assert_eq!(client.response().status, *status, "{reason}");
+        let lines = gateway.access_log(number + 1);
+        assert_eq!(lines[number]["reason"], *reason, "{}", lines[number]);
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_is_logged_too() {
     let gate = crate::support::Gate::new();
     let held = gate.clone();

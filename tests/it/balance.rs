@@ -67,12 +67,18 @@ fn an_upstream_whose_endpoints_all_died_recovers_with_them() {
     let gateway = gateway(&config).with("app", address).start();
     let mut client = gateway.connect();
     client.get("/", &[]).expect_problem(502);
+    let aside = format!("endpoint {address} of app is set aside, at first for ");
+    crate::support::eventually("the operator to be told", || gateway.stderr().contains(&aside));
+    assert!(!gateway.stderr().contains("is used again"));
     let _alive = Origin::script_at(address, |_| {
         vec![crate::support::origin::Step::Send(crate::support::origin::ok("back"))]
     });
     crate::support::eventually("the upstream to be tried again", || {
         client.get("/", &[]).status == 200
     });
+    let back = format!("endpoint {address} of app is used again");
+    crate::support::eventually("the operator to be told", || gateway.stderr().contains(&back));
+    assert_eq!(gateway.stderr().matches(&aside).count(), 1, "{}", gateway.stderr());
     drop(port);
 }
 

@@ -162,6 +162,27 @@ fn explain_names_the_winner_the_losers_the_policies_and_the_calls() {
 }
 
 #[test]
+fn explain_tells_the_story_of_each_listener_once() {
+    let second = "address = \"127.0.0.1:8080\"\n[[listen]]\naddress = \"127.0.0.1:8081\"\n\
+        [[listen]]\naddress = \"127.0.0.1:8082\"\npath = { encoded_slash = \"refuse\" }";
+    let folder = folder(&CONFIG.replace("address = \"127.0.0.1:8080\"", second));
+    let asked = |path: &str| {
+        let (code, stdout, stderr) = ringway(folder.path(), &["explain", path]);
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    };
+    let same = asked("GET http://a.test/x");
+    assert!(same.contains("  listener 127.0.0.1:8080, 127.0.0.1:8081, 127.0.0.1:8082\n"), "{same}");
+    assert_eq!(same.matches("route `").count(), 1, "{same}");
+    let differs = asked("GET http://a.test/x%2Fy");
+    let parts = [
+        "at 127.0.0.1:8080, 127.0.0.1:8081\n\nroute `",
+        "at 127.0.0.1:8082\n\nthe path is refused",
+    ];
+    assert!(parts.iter().all(|part| differs.contains(part)), "{differs}");
+}
+
+#[test]
 fn explain_of_a_request_that_no_route_matches_says_why() {
     let folder = folder(&CONFIG.replace("/{*rest}", "only.example.com/x"));
     let (_, stdout, stderr) = ringway(folder.path(), &["explain", "GET http://api.example.com/y"]);

@@ -66,6 +66,25 @@ fn the_connection_that_is_idle_longest_gives_way() {
     assert_eq!(gateway.metric("ringway_connections_refused_total", &[]), 0.0);
 }
 
+/// One whose request was refused is open only so that its answer is read: it keeps nobody out.
+#[test]
+fn a_connection_that_is_being_closed_gives_way() {
+    let origin = Origin::saying("x");
+    let config = limited(1, "limits = { connections_max = 3 }");
+    let gateway = gateway(&config).with("app", origin.address).start();
+    let closing: Vec<Wire> = (0..3)
+        .map(|_| {
+            let mut client = gateway.connect();
+            client.send("nonsense\r\n\r\n");
+            client.response().expect(400);
+            client
+        })
+        .collect();
+    gateway.connect().get("/", &[]).expect(200);
+    assert_eq!(gateway.metric("ringway_connections_refused_total", &[]), 0.0);
+    drop(closing);
+}
+
 #[test]
 fn busy_connections_never_give_way_and_the_next_one_is_refused() {
     let gate = Gate::new();

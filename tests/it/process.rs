@@ -21,6 +21,14 @@ fn dropped(gateway: &Gateway) -> f64 {
 }
 
 #[test]
+fn an_access_log_that_cannot_be_opened_is_named() {
+    let mut gateway = gateway(&logging_to("@DIR@/nowhere/access.log")).spawn();
+    assert!(!gateway.wait_for_exit().success());
+    let stderr = gateway.stderr();
+    assert!(stderr.contains("/nowhere/access.log cannot be opened: No such file"), "{stderr}");
+}
+
+#[test]
 #[cfg(debug_assertions)] // the trigger is not in a release
 fn a_worker_that_panics_is_replaced_and_both_serve() {
     let folder = Folder::new();

@@ -586,6 +586,21 @@ fn a_receiver_that_takes_nothing_ends_a_tunnel_however_busy_the_other_direction_
     );
 }
 
+#[test]
+fn bytes_that_a_receiver_does_not_take_are_its_fault_and_no_silence() {
+    for client_speaks in [true, false] {
+        let Opened { gateway, mut client, origin, .. } = open(&idle_after(300));
+        // One side fills every buffer on the way and the other says nothing at all.
+        let (mut writer, side) = match client_speaks {
+            true => (client.stream().try_clone().unwrap(), "upstream"),
+            false => (origin.try_clone().unwrap(), "downstream"),
+        };
+        while writer.write_all(&[b'x'; 65536]).is_ok() {}
+        let line = gateway.access_log(1).remove(0);
+        assert_eq!((&line["fault"], &line["fault_side"]), (&json!("tunnel_idle"), &json!(side)));
+    }
+}
+
 // ---- what it carries -----------------------------------------------------------------------------
 
 #[test]

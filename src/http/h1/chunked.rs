@@ -48,6 +48,20 @@ impl ChunkError {
             ChunkError::TrailerTooLong => "trailer section too long",
         }
     }
+
+    /// The same in one word, for the access log.
+    pub fn word(self) -> &'static str {
+        match self {
+            ChunkError::SizeLine => "chunk_size",
+            ChunkError::SizeTooLarge => "chunk_size_too_large",
+            ChunkError::Extension => "chunk_extension",
+            ChunkError::ExtensionTooLong => "chunk_extension_too_long",
+            ChunkError::TooMuchFraming => "chunk_framing",
+            ChunkError::DataEnd => "chunk_data_end",
+            ChunkError::Trailer => "trailer",
+            ChunkError::TrailerTooLong => "trailer_too_long",
+        }
+    }
 }
 
 /// What a piece of a chunked body held.
