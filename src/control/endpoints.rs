@@ -10,7 +10,7 @@ use crate::base::address::Address;
 use crate::base::name::Name;
 use crate::gateway::Gateway;
 use crate::observe::event::Event;
-use crate::serve::turns::Turn;
+use crate::upstream::turns::Turn;
 
 /// The endpoints that are set aside.
 #[derive(Default)]
@@ -28,8 +28,8 @@ impl Endpoints {
         match (known, aside) {
             (None, Some((why, pause))) => {
                 self.aside.push((upstream.clone(), endpoint.clone()));
-                let (why, pause) = (why.name(), *pause);
-                tell(&Event::EndpointAside { upstream: upstream_name, address, why, pause });
+                let (upstream, pause) = (upstream_name, *pause);
+                tell(&Event::EndpointAside { upstream, address, why, pause });
             }
             (Some(index), None) => {
                 self.aside.swap_remove(index);
@@ -56,11 +56,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::exchange::fault::FaultKind;
 
     #[test]
     fn several_cores_make_one_event() {
-        let aside = Some((FaultKind::ConnectionRefused, Duration::from_secs(1)));
+        let aside = Some(("connection_refused", Duration::from_secs(1)));
         let turn = |aside| Turn {
             upstream: Name::new("app"),
             endpoint: Address::Tcp("10.0.0.1:80".parse().expect("an address")),

@@ -251,7 +251,7 @@ async fn dial<R: Runtime>(
     };
     let now = core.runtime.now();
     let pause = lease.origins.state.borrow_mut().connect_failed(lease.endpoint, now);
-    core.turns.aside(upstream, endpoint, kind, pause);
+    core.turns.aside(upstream, endpoint, kind.name(), pause);
     // A deadline that was the exchange's own leaves no time for another try.
     let again = if until == asked.deadline { Again::Never } else { Again::Always };
     Err(Fault { kind, side: Side::Upstream, again })

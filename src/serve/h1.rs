@@ -131,10 +131,7 @@ async fn serve_one<R: Runtime>(
             return Next::Close;
         }
     };
-    let (arrived, bytes) = match split_body(core, x, buf) {
-        Ok(parts) => parts,
-        Err(_) => return Next::Close,
-    };
+    let Ok((arrived, bytes)) = split_body(core, x, buf) else { return Next::Close };
     x.bytes = Some(bytes);
     begin(core, listener, x);
     outgoing.answers(&x.head);

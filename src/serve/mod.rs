@@ -32,7 +32,6 @@ pub mod request_head;
 pub mod shard;
 pub mod shortage;
 pub mod tunnel;
-pub mod turns;
 pub mod watch;
 pub mod work;
 pub mod writing;
@@ -55,8 +54,8 @@ use crate::serve::part_cache::PartCache;
 use crate::serve::proxy_header::Refused;
 use crate::serve::shard::{Origins, Shard};
 use crate::serve::shortage::Shortage;
-use crate::serve::turns::Turns;
 use crate::serve::work::{ResponseScratch, Spare, Work};
+use crate::upstream::turns::Turns;
 
 /// All that one core owns.
 pub struct Core<R: Runtime> {

@@ -7,6 +7,7 @@
 pub mod balance;
 pub mod pool;
 pub mod retry;
+pub mod turns;
 
 use std::time::Duration;
 

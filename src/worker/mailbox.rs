@@ -14,7 +14,7 @@ use crate::base::address::Address;
 use crate::base::ids::WorkerId;
 use crate::base::shared::Occupancy;
 use crate::gateway::Gateway;
-use crate::serve::turns::Turn;
+use crate::upstream::turns::Turn;
 
 /// Orders that wait for a core; control issues a handful in a process's life between two ticks.
 const ORDERS_MAX: usize = 64;

@@ -166,9 +166,11 @@ impl Marks {
             }
             FieldName::Connection => self.note_connection(value),
             FieldName::Expect => {
-                let known = value.eq_ignore_ascii_case(b"100-continue");
-                self.continue_expected |= known;
-                self.unknown_expectation |= !known;
+                for expectation in chars::list(value) {
+                    let known = expectation.eq_ignore_ascii_case(b"100-continue");
+                    self.continue_expected |= known;
+                    self.unknown_expectation |= !known;
+                }
                 Ok(())
             }
             _ => Ok(()),

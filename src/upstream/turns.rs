@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::base::address::Address;
 use crate::base::limits::ENDPOINT_TURNS_MAX;
 use crate::base::name::Name;
-use crate::exchange::fault::FaultKind;
 use crate::upstream::{Endpoint, Upstream};
 
 /// What became of an endpoint.
@@ -20,7 +19,7 @@ pub struct Turn {
     /// Where it listens.
     pub endpoint: Address,
     /// Why it was set aside and for how long; `None` when it is used again.
-    pub aside: Option<(FaultKind, Duration)>,
+    pub aside: Option<(&'static str, Duration)>,
 }
 
 /// The turns since the last tick, the last one of each endpoint.
@@ -31,7 +30,13 @@ pub struct Turns {
 
 impl Turns {
     /// The endpoint could not be connected to.
-    pub fn aside(&self, upstream: &Upstream, endpoint: &Endpoint, why: FaultKind, pause: Duration) {
+    pub fn aside(
+        &self,
+        upstream: &Upstream,
+        endpoint: &Endpoint,
+        why: &'static str,
+        pause: Duration,
+    ) {
         self.note(upstream, endpoint, Some((why, pause)));
     }
 
@@ -45,7 +50,12 @@ impl Turns {
         self.list.take()
     }
 
-    fn note(&self, upstream: &Upstream, endpoint: &Endpoint, aside: Option<(FaultKind, Duration)>) {
+    fn note(
+        &self,
+        upstream: &Upstream,
+        endpoint: &Endpoint,
+        aside: Option<(&'static str, Duration)>,
+    ) {
         let mut list = self.list.borrow_mut();
         let full = list.len() >= ENDPOINT_TURNS_MAX;
         let known = list
