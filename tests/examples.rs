@@ -193,6 +193,26 @@ fn the_tests_of_the_page_about_tests_do_what_it_says() {
     assert!(passed >= 6);
 }
 
+/// Every configuration on a page about a policy is whole, and its tests show what the page says.
+#[test]
+fn the_tests_of_the_pages_about_policies_pass() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policies");
+    let mut pages = 0;
+    for entry in fs::read_dir(folder).expect("the pages").flatten() {
+        let name = entry.file_name().into_string().expect("a name");
+        let all = blocks(&format!("docs/policies/{name}"));
+        let whole = all.iter().filter(|(language, text)| {
+            language == "toml" && text.contains("[[listen]]") && text.contains("[[test]]")
+        });
+        for (_, text) in whole {
+            let (said, code) = played(text);
+            assert!(code == 0 && said.contains(" passed, 0 failed"), "{name}\n{said}");
+            pages += 1;
+        }
+    }
+    assert!(pages >= 2);
+}
+
 #[test]
 fn every_example_begins_with_what_it_shows() {
     for (path, text) in examples() {

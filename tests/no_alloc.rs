@@ -126,6 +126,8 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         name: Name::new("all"),
         policies: [].into(),
         target: Target::Forward(Forward { upstream: UpstreamId(0), target: None }),
+        answering: None,
+        request_edits: None,
         timeout: secs(5),
         idle_timeout: None,
         retries: None,

@@ -95,6 +95,14 @@ pub const LIMITS_PER_ROUTE_MAX: usize = 8;
 /// Networks of one rule of `allow`. A trie of so many IPv4 networks weighs about 12 MiB, and a block list of a
 /// country fits.
 pub const NETWORKS_MAX: usize = 65_536;
+/// Lines that one route sets or adds, in one direction. Each is a template to fill.
+pub const EDITS_PER_ROUTE_MAX: usize = 64;
+/// Those lines, filled. Unit: bytes. A content security policy of 4 KiB, and as much again.
+pub const EDITED_LINES_BYTES_MAX: usize = 8 * 1024;
+/// Origins that one `cors` names. Each request with Origin is compared with all of them.
+pub const CORS_ORIGINS_MAX: usize = 64;
+/// Methods, request fields or response fields that one `cors` names: a line of a head each.
+pub const CORS_NAMES_MAX: usize = 64;
 /// Protocols that one route may be left for. Each upgrade is compared with all of them; real routes have one.
 pub const UPGRADES_PER_ROUTE_MAX: usize = 8;
 

@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod allow;
+mod answering;
 mod assets;
 pub mod codes;
 mod limit;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use crate::base::ids::{RouteId, UpstreamId};
 use crate::base::name::Name;
 use crate::compile::aggregate;
+use crate::compile::answering;
 use crate::compile::codes;
 use crate::compile::policy::Stock;
 use crate::compile::report::{Names, Report};
@@ -61,11 +62,15 @@ fn one(
 ) -> Option<Route> {
     let route = scope.route();
     let policies = stock.chain(scope, &tables.limits, &tables.issuers, report);
+    let answering = answering::answers(scope, report);
+    let request_edits = answering::requests(scope, report);
     let target = target(scope, tables, report)?;
     Some(Route {
         name: Name::new(&route.name.value),
         policies,
         target,
+        answering: answering?,
+        request_edits: request_edits?,
         timeout: route.policies.timeout.value,
         idle_timeout: route.policies.idle.as_ref().map(|idle| idle.value),
         buffer_request_bytes: route.policies.buffer_request_bytes,

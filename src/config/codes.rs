@@ -59,6 +59,10 @@ pub const BAD_VIEW: &str = "E0125";
 pub const BAD_TEST: &str = "E0126";
 /// Something that an answer which goes out early cannot have.
 pub const BAD_STREAM: &str = "E0127";
+/// Rules for pages of other origins that no browser would follow.
+pub const BAD_CORS: &str = "E0140";
+/// An edit of a field that is the gateway's own business, or that changes nothing.
+pub const BAD_EDIT: &str = "E0141";
 /// A configuration without routes: every request is answered with 404.
 pub const NO_ROUTES: &str = "W0100";
 /// An admin listener that other machines can reach.

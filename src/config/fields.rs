@@ -50,7 +50,8 @@ pub(super) fn to_send(fields: Vec<(Text, Text)>, log: &Log) -> Vec<(Text, Text)>
     fields
 }
 
-fn check_own(name: &Text, log: &Log) -> bool {
+/// Whether a field may be written from a configuration; reports it if not.
+pub(super) fn check_own(name: &Text, log: &Log) -> bool {
     let own = OWN_FIELDS.contains(&name.value.as_str());
     if own {
         let message = format!("`{}` is set by the gateway itself", name.value);

@@ -12,9 +12,13 @@ use crate::config::defaults::{
 use crate::config::schema::{Key, Section, Shape};
 
 mod merge;
+mod policies;
 mod test;
 
 pub use crate::config::language::merge::{EACH, ON_PARTIAL, PART_CACHE, PASS, VIEW, VIEW_WHEN};
+pub use crate::config::language::policies::{
+    CORS, CORS_SHAPE, REQUEST_EDITS, REQUEST_EDITS_SHAPE, RESPONSE_EDITS, RESPONSE_EDITS_SHAPE,
+};
 pub use crate::config::language::test::{
     FAILURES, TEST, TEST_ANSWER, TEST_EXPECT, TEST_REQUEST, TEST_SENT, TEST_STEP,
 };
@@ -437,10 +441,10 @@ pub static DEFAULT: Section = Section {
         Key::later("auth_request"),
         Key::later("concurrency"),
         Key::later("cache"),
-        Key::later("cors"),
+        Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
         Key::later("compress"),
-        Key::later("request_headers"),
-        Key::later("response_headers"),
+        Key::new("request_headers", REQUEST_EDITS_SHAPE, "Fields of requests that are set, added or removed on their way to an origin."),
+        Key::new("response_headers", RESPONSE_EDITS_SHAPE, "Fields of answers that are set, added or removed."),
         Key::later("hedge"),
         Key::later("quota"),
     ],
@@ -549,10 +553,10 @@ pub static ROUTE: Section = Section {
         Key::later("auth_request"),
         Key::later("concurrency"),
         Key::later("cache"),
-        Key::later("cors"),
+        Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
         Key::later("compress"),
-        Key::later("request_headers"),
-        Key::later("response_headers"),
+        Key::new("request_headers", REQUEST_EDITS_SHAPE, "Fields of requests that are set, added or removed on their way to an origin."),
+        Key::new("response_headers", RESPONSE_EDITS_SHAPE, "Fields of answers that are set, added or removed."),
         Key::later("hedge"),
         Key::later("quota"),
         Key::later("keep"),

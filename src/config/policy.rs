@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::limits::LIMITS_PER_ROUTE_MAX;
 use crate::config::allow::{self, Allow};
+use crate::config::answering::{self, Answering};
 use crate::config::codes;
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
@@ -43,6 +44,8 @@ pub struct Policies {
     pub tunnel_idle: Spanned<Duration>,
     /// Protocols that HTTP may be left for. Default: `websocket`.
     pub upgrades: Vec<Text>,
+    /// What is done to requests and answers on their way.
+    pub answering: Answering,
 }
 
 impl Policies {
@@ -66,6 +69,7 @@ pub(super) struct Stated {
     retries: Option<Spanned<u32>>,
     tunnel_idle: Option<Spanned<Duration>>,
     upgrades: Option<Vec<Text>>,
+    answering: answering::Stated,
 }
 
 impl Stated {
@@ -85,6 +89,7 @@ impl Stated {
             idle,
             tunnel_idle,
             upgrades: upgrade::read(reader),
+            answering: answering::Stated::read(reader),
             body_bytes_max: reader.bytes("body_max", 0, u64::MAX),
             buffer_request_bytes: reader.bytes(
                 "buffer_request",
@@ -117,6 +122,7 @@ impl Stated {
             retries: self.retries.or(other.retries),
             tunnel_idle: self.tunnel_idle.or(other.tunnel_idle).unwrap_or_else(tunnel),
             upgrades: self.upgrades.or(other.upgrades).unwrap_or_else(upgrades),
+            answering: self.answering.over(&other.answering),
         }
     }
 }

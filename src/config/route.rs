@@ -3,6 +3,7 @@
 //! A route has exactly one target; which one is never guessed from what else is there.
 
 use crate::config::aggregate::{self, Call, Part};
+use crate::config::answering;
 use crate::config::codes;
 use crate::config::connect;
 use crate::config::defaults;
@@ -127,6 +128,10 @@ pub(super) fn read(
         let message = "`buffer_request` means nothing here: no body is sent on";
         let diagnostic = Diagnostic::error(codes::WRONG_TARGET, entry.key.span, message);
         log.push(diagnostic.help("it is for routes that `forward`"));
+    }
+    if target.as_ref().is_some_and(|target| !matches!(target, Target::Forward(_))) {
+        let why = "nothing of the request is sent on";
+        answering::only_forwarded(&reader, "request_headers", why);
     }
     if let (Some(entry), Some(target)) = (reader.entry("upgrade"), &target)
         && !matches!(target, Target::Forward(_))

@@ -55,6 +55,11 @@ pub struct Exchange {
     pub identity: Option<Identity>,
     /// Fields that policies add to whatever response is sent (RateLimit and its kin).
     pub reply_fields: ReplyFields,
+    /// Complete lines that the route gives to every answer (CORS, edits); at most `EDITED_LINES_BYTES_MAX` and
+    /// what a preflight takes.
+    pub answer_lines: Vec<u8>,
+    /// The same for the request that is sent on.
+    pub request_lines: Vec<u8>,
     /// When the exchange as a whole must be over.
     pub deadline: Instant,
     /// Moments of the stages reached.
@@ -98,6 +103,8 @@ impl Default for Exchange {
             params: Params::default(),
             identity: None,
             reply_fields: ReplyFields::default(),
+            answer_lines: Vec::new(),
+            request_lines: Vec::new(),
             deadline: Instant::NEVER,
             timeline: Timeline::default(),
             began: Wall::default(),
@@ -128,6 +135,8 @@ impl Exchange {
         self.params.clear();
         self.identity = None;
         self.reply_fields.clear();
+        self.answer_lines.clear();
+        self.request_lines.clear();
         self.deadline = Instant::NEVER;
         self.timeline = Timeline::default();
         self.began = Wall::default();

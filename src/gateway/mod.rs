@@ -3,6 +3,7 @@
 //! A `Gateway` is never changed: every change is a new one, installed whole by every core. Parts that
 //! did not change are shared with the version before.
 
+pub mod answering;
 pub mod carry;
 pub mod explain;
 pub mod listener;

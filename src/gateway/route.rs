@@ -8,9 +8,11 @@ use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
 use crate::exchange::reply::Reply;
 use crate::exchange::template::Template;
+use crate::gateway::answering::Answering;
 use crate::gateway::view::Merge;
 use crate::http::Status;
 use crate::policy::Policy;
+use crate::policy::header_edit::HeaderEdits;
 
 /// A route, compiled.
 pub struct Route {
@@ -20,6 +22,10 @@ pub struct Route {
     pub policies: Box<[Policy]>,
     /// What it leads to.
     pub target: Target,
+    /// What it does to every answer.
+    pub answering: Option<Box<Answering>>,
+    /// Fields of the request that are sent on otherwise than received.
+    pub request_edits: Option<Box<HeaderEdits>>,
     /// From the whole request to the head of the response.
     pub timeout: Duration,
     /// How long an origin may pause while it sends a body or takes one; `None`: the upstream's.

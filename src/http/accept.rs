@@ -20,7 +20,7 @@ pub fn weight<'a>(values: impl Iterator<Item = &'a [u8]>, media_type: &str) -> O
 }
 
 /// `0`, `0.25`, `1.000`: a qvalue of RFC 9110 §12.4.2.
-fn thousandths(text: &[u8]) -> Option<u16> {
+pub(crate) fn thousandths(text: &[u8]) -> Option<u16> {
     let (whole, digits) = match text {
         [whole @ (b'0' | b'1')] => (*whole, &b""[..]),
         [whole @ (b'0' | b'1'), b'.', digits @ ..] if digits.len() <= 3 => (*whole, digits),

@@ -54,6 +54,15 @@ pub enum Step {
 }
 
 impl Coding {
+    /// The names that it goes by; the first is the registered one.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Gzip => &["gzip", "x-gzip"],
+            Self::Brotli => &["br"],
+            Self::Zstd => &["zstd"],
+        }
+    }
+
     /// The one coding that these values of Content-Encoding name, if any. `identity` is none.
     ///
     /// # Errors

@@ -59,6 +59,8 @@ pub struct RequestForward<'a> {
     pub host: Option<&'a [u8]>,
     /// Complete field lines to add, each with its CRLF.
     pub added: &'a [u8],
+    /// Further ones.
+    pub edited: &'a [u8],
     /// Whom it comes from.
     pub client: ForwardedClient<'a>,
     /// How the body is sent; never `UntilClose`.
@@ -68,7 +70,7 @@ pub struct RequestForward<'a> {
     /// Known fields to leave out.
     pub drop: &'a [FieldName],
     /// Other fields to leave out, by name, compared without case.
-    pub drop_named: &'a [&'a [u8]],
+    pub drop_named: &'a [Box<str>],
 }
 
 impl Default for RequestForward<'_> {
@@ -77,6 +79,7 @@ impl Default for RequestForward<'_> {
             target: None,
             host: None,
             added: b"",
+            edited: b"",
             client: ForwardedClient::default(),
             body: BodyLength::None,
             upgrade: None,
@@ -102,7 +105,7 @@ pub struct ResponseForward<'a> {
     /// Known fields to leave out.
     pub drop: &'a [FieldName],
     /// Other fields to leave out, by name, compared without case.
-    pub drop_named: &'a [&'a [u8]],
+    pub drop_named: &'a [Box<str>],
 }
 
 impl Default for ResponseForward<'_> {
@@ -194,6 +197,7 @@ pub fn request_head(
             None => {}
         }
         sink.put(how.added);
+        sink.put(how.edited);
         sink.put(b"\r\n");
     })
 }
@@ -293,7 +297,7 @@ fn put_kept(
     first: u32,
     bytes: u32,
     stripped: FieldSet,
-    drop_named: &[&[u8]],
+    drop_named: &[Box<str>],
 ) {
     let nominated = Nominated::of(fields, raw);
     let names_matter = !drop_named.is_empty() || nominated.count > 0;
@@ -302,7 +306,9 @@ fn put_kept(
         let name = || field.name.of(raw);
         let left_out = stripped.has(field.id)
             || (names_matter
-                && (drop_named.iter().any(|dropped| dropped.eq_ignore_ascii_case(name()))
+                && (drop_named
+                    .iter()
+                    .any(|dropped| dropped.as_bytes().eq_ignore_ascii_case(name()))
                     || (field.id == FieldName::Other && nominated.has(name(), raw))));
         if left_out {
             sink.put(Span { start: run, end: field.name.start }.of(raw));

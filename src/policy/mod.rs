@@ -5,6 +5,8 @@
 //! before authentication, so that a flood of bad tokens is refused before a signature is checked.
 
 pub mod allow;
+pub mod cors;
+pub mod header_edit;
 pub mod jose;
 pub mod jwks;
 pub mod jwt;

@@ -9,9 +9,10 @@ use crate::exchange::fault::{Fault, FaultKind};
 use crate::exchange::reply::Reply;
 use crate::http::framing::BodyLength;
 use crate::http::{Status, Version, date};
+use crate::policy::cors;
 use crate::runtime::Runtime;
 use crate::serve::outgoing::Outgoing;
-use crate::serve::{Core, h1};
+use crate::serve::{Core, answering, h1};
 
 /// Our name in Proxy-Status.
 const PROXY_NAME: &str = "ringway";
@@ -134,6 +135,7 @@ pub async fn send_pieces<'p, R: Runtime>(
     let framing = outgoing.frame(local.status, BodyLength::Exact(body_bytes as u64));
     let secs = core.runtime.wall().as_secs();
     head(&mut out, x, local, framing, outgoing.version, outgoing.keep_alive, secs);
+    let mut out = answering::finish_head(core, outgoing.answering, x, out)?;
     x.status = Some(local.status);
     outgoing.begun = true;
     if !outgoing.head_only && !matches!(local.status.0, 204 | 304) {
@@ -167,7 +169,7 @@ pub fn streamed_head<R: Runtime>(
     let framing = outgoing.frame(local.status, BodyLength::Chunked);
     let secs = core.runtime.wall().as_secs();
     head(&mut out, x, local, framing, outgoing.version, outgoing.keep_alive, secs);
-    Ok(out)
+    answering::finish_head(core, outgoing.answering, x, out)
 }
 
 /// Writes the head of a local response. It always fits: every line of it is bounded far below a buffer.
@@ -259,7 +261,9 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
         }
         FaultKind::ValueMissing => "The request lacks a value that this route needs.",
         FaultKind::Unauthorized => "A valid bearer token is needed; WWW-Authenticate says more.",
-        FaultKind::HttpRequestDenied => "This request is not allowed.",
+        FaultKind::HttpRequestDenied => {
+            cors::Refused::detail(reason).unwrap_or("This request is not allowed.")
+        }
         FaultKind::RouteMissing => "Nothing is served at this address.",
         FaultKind::MethodRefused => "This method is not allowed here; Allow names those that are.",
         FaultKind::RequestTimeout => "The request did not arrive in time.",

@@ -18,6 +18,7 @@ use crate::policy::{Env, Policy, Verdict};
 use crate::route::Found;
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
+use crate::serve::answering::Asked;
 use crate::serve::attempt::Lease;
 use crate::serve::body::BodyReader;
 use crate::serve::forward::{self, Passage};
@@ -26,7 +27,7 @@ use crate::serve::part::{self, Merging};
 use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answer, connect, fan_out};
+use crate::serve::{Core, Installed, answer, answering, connect, fan_out};
 
 /// A policy that waits is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -58,43 +59,45 @@ pub struct Way<'a, R: Runtime> {
 
 /// Carries one request through the house and its response to the client. Returns the connection to the
 /// origin if HTTP was left on both.
-pub async fn run<R: Runtime>(
-    way: &Way<'_, R>,
+pub async fn run<'a, R: Runtime>(
+    way: &Way<'a, R>,
     x: &mut Exchange,
     scratch: &mut ResponseScratch,
     incoming: &mut BodyReader<'_, R>,
-    outgoing: &mut Outgoing<'_, R>,
+    outgoing: &mut Outgoing<'a, R>,
 ) -> Option<Lease<R>> {
     match walk(way, x, scratch, incoming, outgoing).await {
         Ok(switched) => switched,
         Err(fault) => {
             settle(incoming, outgoing);
+            if let Some(rules) = outgoing.answering.filter(|_| x.answer_lines.is_empty()) {
+                answering::make_some_lines(rules, x);
+            }
             answer::fault(way.core, x, fault, outgoing).await;
             None
         }
     }
 }
 
-async fn walk<R: Runtime>(
-    way: &Way<'_, R>,
+async fn walk<'a, R: Runtime>(
+    way: &Way<'a, R>,
     x: &mut Exchange,
     scratch: &mut ResponseScratch,
     incoming: &mut BodyReader<'_, R>,
-    outgoing: &mut Outgoing<'_, R>,
+    outgoing: &mut Outgoing<'a, R>,
 ) -> Result<Option<Lease<R>>, Fault> {
     let Way { core, installed, listener, .. } = *way;
-    if x.head.target.form == TargetForm::Asterisk {
-        settle(incoming, outgoing);
-        // `OPTIONS *` asks about the server, and that is this gateway (RFC 9110 §9.3.7).
-        answer::reply(core, x, &NO_CONTENT, outgoing).await;
+    if x.head.method == Method::Options && Box::pin(options(way, x, incoming, outgoing)).await {
         return Ok(None);
     }
     let route = find_route(core, installed, listener, x)?;
+    outgoing.answering = route.answering.as_deref();
     x.deadline = x.timeline.begun + route.timeout;
     bound_body(route, x, incoming)?;
     for policy in &route.policies {
         ask(core, policy, x).await?;
     }
+    answering::edit(route, x)?;
     x.timeline.target = Some(core.runtime.now());
     match &route.target {
         Target::Forward(_) if max_forwards(x.request()) == Some(0) => {
@@ -140,6 +143,28 @@ async fn walk<R: Runtime>(
     Ok(None)
 }
 
+/// Answers an OPTIONS that is for the gateway itself, as a whole or as a preflight; says whether it was one.
+async fn options<'a, R: Runtime>(
+    way: &Way<'a, R>,
+    x: &mut Exchange,
+    incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'a, R>,
+) -> bool {
+    let mut decided = Ok(());
+    // `OPTIONS *` asks about the server, and that is this gateway (RFC 9110 §9.3.7).
+    if x.head.target.form != TargetForm::Asterisk {
+        let Asked::Preflight(rules, verdict) = answering::preflight(way, x) else { return false };
+        outgoing.answering = Some(rules);
+        decided = verdict;
+    }
+    settle(incoming, outgoing);
+    match decided {
+        Ok(()) => answer::reply(way.core, x, &NO_CONTENT, outgoing).await,
+        Err(fault) => answer::fault(way.core, x, fault, outgoing).await,
+    }
+    true
+}
+
 /// Answers an OPTIONS or TRACE that may not be forwarded any more (RFC 9110 §7.6.2). TRACE would show the
 /// client what proxies in front of us added (§9.3.8 warns of it), so that it is not done here.
 async fn last_recipient<R: Runtime>(
@@ -169,15 +194,7 @@ fn find_route<'i, R: Runtime>(
     listener: &Listener,
     x: &mut Exchange,
 ) -> Result<&'i Route, Fault> {
-    if let Some(bytes) = &mut x.bytes {
-        listener.spelling.normalise(&mut x.head, bytes.data_mut());
-    }
-    let mut params = std::mem::take(&mut x.params);
-    let router = &installed.gateway.router;
-    let found = core
-        .shard(|shard| router.find(x.request(), &listener.spelling, &mut params, &mut shard.path));
-    x.params = params;
-    let kind = match found {
+    let kind = match look_up(core, installed, listener, x) {
         Found::Route(id) => {
             x.route = Some(id);
             return Ok(installed.gateway.route(id));
@@ -195,6 +212,24 @@ fn find_route<'i, R: Runtime>(
         }
     };
     Err(refusal(kind))
+}
+
+/// Asks the router about the request as its head says it.
+pub fn look_up<R: Runtime>(
+    core: &Core<R>,
+    installed: &Installed<R>,
+    listener: &Listener,
+    x: &mut Exchange,
+) -> Found {
+    if let Some(bytes) = &mut x.bytes {
+        listener.spelling.normalise(&mut x.head, bytes.data_mut());
+    }
+    let mut params = std::mem::take(&mut x.params);
+    let router = &installed.gateway.router;
+    let found = core
+        .shard(|shard| router.find(x.request(), &listener.spelling, &mut params, &mut shard.path));
+    x.params = params;
+    found
 }
 
 /// Refuses a body that says it is too large before a byte of it is read (RFC 9110 §15.5.14).

@@ -28,7 +28,7 @@ use crate::serve::outgoing::Outgoing;
 use crate::serve::request_head;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, duplex};
+use crate::serve::{Core, Installed, answering, duplex};
 use crate::upstream::Upstream;
 use crate::upstream::retry;
 
@@ -149,7 +149,8 @@ async fn once<R: Runtime>(
     let Passage { core, installed, up, .. } = *passage;
     let lease = attempt::connect(core, installed, asked, up, record).await?;
     let mut head = core.buffer()?;
-    request_head::write(core, x, passage.to, passage.upgrade, &mut head)?;
+    let Passage { route, to, upgrade, .. } = *passage;
+    request_head::write(core, x, to, route.request_edits.as_deref(), upgrade, &mut head)?;
     let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
     let piece = body.first.as_ref().map_or(&[][..], Buf::data);
     let mut buf = if head.put(piece) {
@@ -339,6 +340,7 @@ async fn relay<R: Runtime>(
     };
     let response = Response { head, raw: buf.data() };
     heads::response_head(&mut out, response, &how).map_err(|_| head_too_large())?;
+    let out = answering::finish_head(core, outgoing.answering, x, out)?;
     x.status = Some(head.status);
     buf.consume(head.bytes as usize);
     let reusable = head.keep_alive && head.body != BodyLength::UntilClose;

@@ -4,6 +4,7 @@
 //! state ever crosses an await.
 
 pub mod answer;
+pub mod answering;
 pub mod arriving;
 pub mod attempt;
 pub mod body;

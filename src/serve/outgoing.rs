@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::gateway::answering::Answering;
 use crate::gateway::listener::Listener;
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
@@ -29,6 +30,8 @@ pub struct Outgoing<'a, R: Runtime> {
     pub head_only: bool,
     /// Whether the connection may serve another request after this one.
     pub keep_alive: bool,
+    /// What the route does to every answer, once there is a route that does something.
+    pub answering: Option<&'a Answering>,
     /// Whether the final head is out: no other answer can be given any more.
     pub begun: bool,
     /// Bytes written.
@@ -57,6 +60,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             version: Version::Http11,
             head_only: false,
             keep_alive: false,
+            answering: None,
             begun: false,
             bytes: 0,
             framing: BodyLength::None,

@@ -13,13 +13,15 @@ use crate::gateway::route::Forward;
 use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
 use crate::http::names::FieldName;
 use crate::observe::trace::TraceLines;
+use crate::policy::header_edit::HeaderEdits;
 use crate::runtime::Runtime;
 use crate::serve::Core;
 
 /// Fields that are replaced by our own lines.
 const REPLACED: &[FieldName] = &[FieldName::Traceparent, FieldName::XRequestId, FieldName::Expect];
 
-/// Writes the head for the exchange's upstream into `out`; it asks for `upgrade` if there is one.
+/// Writes the head for the exchange's upstream into `out`, with the route's `edits`; it asks for `upgrade` if
+/// there is one.
 ///
 /// # Errors
 /// A template's value is missing, or the head has become too large.
@@ -27,6 +29,7 @@ pub fn write<R: Runtime>(
     core: &Core<R>,
     x: &Exchange,
     to: &Forward,
+    edits: Option<&HeaderEdits>,
     upgrade: Option<&Name>,
     out: &mut Buf,
 ) -> Result<(), Fault> {
@@ -51,11 +54,13 @@ pub fn write<R: Runtime>(
     let how = RequestForward {
         target: rewritten.as_ref().map(Buf::data),
         added: added.as_bytes(),
+        edited: &x.request_lines,
+        host: edits.and_then(|edits| edits.host.as_deref()).map(str::as_bytes),
         client,
         body: x.head.body,
         upgrade: upgrade.map(Name::as_str),
         drop: REPLACED,
-        ..RequestForward::default()
+        drop_named: edits.map_or(&[], |edits| &edits.dropped),
     };
     heads::request_head(out, x.request(), &how).map_err(|_| too_large())
 }

@@ -163,7 +163,7 @@ fn target_host_and_fields_can_be_replaced() {
         host: Some(b"in.test"),
         added: b"x-user: ada\r\n",
         drop: &[FieldName::Cookie],
-        drop_named: &[b"x-user"],
+        drop_named: &["x-user".into()],
         client: UNTRUSTED,
         ..RequestForward::default()
     };

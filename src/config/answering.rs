@@ -1,0 +1,73 @@
+//! `cors`, `request_headers`, `response_headers` of a route or of `[default]`.
+//!
+//! What a route says replaces what `[default]` says, whole: two lists are never mixed in silence. `"none"`
+//! opts out by name.
+
+use crate::config::codes;
+use crate::config::cors::{self, Cors};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::header_edit::{self, HeaderEdits};
+use crate::config::reader::Reader;
+use crate::config::tree::{Kind, Node};
+
+/// What a route does to requests and answers on their way.
+#[derive(Clone, Debug, Default)]
+pub struct Answering {
+    /// What browsers are told about pages of other origins.
+    pub cors: Option<Cors>,
+    /// Fields of requests that are sent on.
+    pub request_headers: Option<HeaderEdits>,
+    /// Fields of answers.
+    pub response_headers: Option<HeaderEdits>,
+}
+
+/// What one table says; absent means "as above", `Some(None)` that there is none.
+#[derive(Clone, Default)]
+pub(super) struct Stated {
+    cors: Option<Option<Cors>>,
+    request_headers: Option<Option<HeaderEdits>>,
+    response_headers: Option<Option<HeaderEdits>>,
+}
+
+impl Stated {
+    pub(super) fn read(reader: &Reader<'_>) -> Self {
+        Self {
+            cors: word(reader, "cors", cors::read),
+            request_headers: word(reader, "request_headers", header_edit::read_request),
+            response_headers: word(reader, "response_headers", header_edit::read_response),
+        }
+    }
+
+    pub(super) fn over(self, other: &Stated) -> Answering {
+        let other = other.clone();
+        Answering {
+            cors: self.cors.or(other.cors).flatten(),
+            request_headers: self.request_headers.or(other.request_headers).flatten(),
+            response_headers: self.response_headers.or(other.response_headers).flatten(),
+        }
+    }
+}
+
+/// The word of a key: what it says, or that there is none.
+pub(super) fn word<T>(
+    reader: &Reader<'_>,
+    key: &str,
+    read: impl FnOnce(&Reader<'_>, &Node) -> Option<T>,
+) -> Option<Option<T>> {
+    let node = reader.node(key)?;
+    if matches!(&node.kind, Kind::Text(text) if text == "none") {
+        return Some(None);
+    }
+    read(reader, node).map(Some)
+}
+
+/// Reports a key that is for routes that `forward`, where this one does not.
+pub(super) fn only_forwarded(reader: &Reader<'_>, key: &str, why: &str) {
+    let Some(entry) = reader.entry(key) else { return };
+    if matches!(&entry.node.kind, Kind::Text(text) if text == "none") {
+        return;
+    }
+    let message = format!("`{key}` means nothing here: {why}");
+    let diagnostic = Diagnostic::error(codes::WRONG_TARGET, entry.key.span, message);
+    reader.log.push(diagnostic.help("it is for routes that `forward`"));
+}

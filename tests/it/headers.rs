@@ -1,0 +1,134 @@
+//! Fields that a route sets, adds and removes, of requests and of answers.
+//!
+//! RFC 9110 §5.5, §7.6.1. Whatever a client writes, an edited line must never become two.
+
+use crate::support::gateway::{Gateway, gateway};
+use crate::support::origin::{Origin, Step, answer};
+use crate::support::tokens::{Signer, bearer, claims};
+
+fn forwarding(origin: &Origin, route: &str) -> Gateway {
+    let text = format!(
+        "[upstream.api]\nendpoints = [\"@api@\"]\n[[route]]\nmatch = \"/{{*rest}}\"\nforward = \"api\"\n{route}"
+    );
+    gateway(&text).with("api", origin.address).start()
+}
+
+#[test]
+fn a_request_is_sent_on_with_the_fields_that_the_route_says() {
+    let origin = Origin::saying("{}");
+    let edits = "[route.request_headers]\nset = { x-tenant = \"{path.rest}\", host = \"inner.example:8080\", x-empty = \"{query.none?}\" }\n\
+                 add = { x-seen = [\"a\", \"{query.q|none}\"] }\nremove = [\"cookie\", \"X-Debug\"]\n";
+    let gateway = forwarding(&origin, edits);
+    let fields = [
+        ("X-Tenant", "spoofed"),
+        ("x-tenant", "again"),
+        ("X-Seen", "before"),
+        ("Cookie", "a=b"),
+        ("x-debug", "1"),
+        ("x-empty", "spoofed"),
+    ];
+    gateway.get_with("/acme?q=a%20b", &fields).expect(200);
+    let request = origin.request();
+    assert_eq!(request.all("x-tenant"), ["acme"]);
+    assert_eq!(request.all("x-seen"), ["before", "a", "a b"]);
+    assert_eq!(request.field("host"), Some("inner.example:8080"));
+    assert_eq!(request.field("x-forwarded-host"), Some("test"));
+    assert_eq!((request.field("cookie"), request.field("x-debug")), (None, None));
+    // Set to nothing: the client's own copy is gone all the same.
+    assert_eq!(request.field("x-empty"), None);
+}
+
+#[test]
+fn a_value_never_becomes_two_lines() {
+    let origin = Origin::saying("{}");
+    let gateway = forwarding(
+        &origin,
+        "request_headers = { set = { x-q = \"{query.q}\" } }\nresponse_headers = { set = { x-a = \"{header.x-in?}\" } }\n",
+    );
+    for bad in ["%0d%0ax-evil:%201", "%0a", "%00", "%7f"] {
+        gateway.get(&format!("/?q={bad}")).expect_problem(400);
+    }
+    assert_eq!(origin.requests().len(), 0);
+    let response = gateway.get_with("/?q=%e2%82%ac", &[("X-In", "a b")]).expect(200);
+    assert_eq!(response.field("x-a"), Some("a b"));
+    assert_eq!(origin.request().field("x-q"), Some("€"));
+}
+
+#[test]
+fn every_answer_of_the_route_has_the_fields_that_it_says() {
+    let said = answer(
+        200,
+        &[
+            ("Server", "inner/1.0"),
+            ("X-Powered-By", "php"),
+            ("Cache-Control", "public"),
+            ("ETag", "\"1\""),
+        ],
+        b"{}",
+    );
+    let origin = Origin::script(move |request| match request.target.as_str() {
+        "/gone" => vec![Step::Close],
+        _ => vec![Step::Send(said.clone())],
+    });
+    let edits = "[route.response_headers]\nset = { cache-control = \"no-store\", x-frame-options = \"DENY\" }\n\
+                 add = { link = [\"</a>; rel=a\", \"</b>; rel=b\"] }\nremove = [\"server\", \"x-powered-by\", \"x-request-id\"]\n";
+    let gateway = forwarding(&origin, edits);
+    let response = gateway.get("/a").expect(200);
+    assert_eq!(response.all("cache-control"), ["no-store"]);
+    assert_eq!(response.field("x-frame-options"), Some("DENY"));
+    assert_eq!(response.all("link"), ["</a>; rel=a", "</b>; rel=b"]);
+    assert_eq!(response.field("etag"), Some("\"1\""));
+    for gone in ["server", "x-powered-by", "x-request-id"] {
+        assert_eq!(response.field(gone), None, "{gone}");
+    }
+    assert_eq!(response.text(), "{}");
+    // An error of the gateway's own is an answer of the route, too.
+    let response = gateway.get("/gone").expect(502);
+    assert_eq!(response.all("cache-control"), ["no-store"]);
+    assert_eq!(response.field("x-frame-options"), Some("DENY"));
+    // Outside of the route there is no route's word.
+    let response = gateway.connect().call("HEAD", "/a", &[], b"").expect(200);
+    assert_eq!(response.field("x-frame-options"), Some("DENY"));
+}
+
+#[test]
+fn an_error_goes_out_with_what_could_be_filled() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let text = format!(
+        "[jwt.key]\nsecret = \"{secret}\"\n[[route]]\nmatch = \"GET /\"\njwt = \"key\"\nrespond = {{ body = \"in\" }}\n\
+         response_headers = {{ set = {{ x-user = \"{{jwt.sub}}\", x-always = \"yes\" }} }}\n"
+    );
+    let gateway = gateway(&text).start();
+    let refused = gateway.get("/").expect_problem(401);
+    assert_eq!((refused.field("x-user"), refused.field("x-always")), (None, Some("yes")));
+    let (name, value) = bearer(&Signer::hs256("k", secret).sign(&claims("42")));
+    let response = gateway.get_with("/", &[(name, &value)]).expect(200);
+    assert_eq!((response.field("x-user"), response.field("x-always")), (Some("42"), Some("yes")));
+}
+
+#[test]
+fn what_a_route_says_replaces_the_default_whole() {
+    let text = "[default]\nresponse_headers = { set = { x-a = \"1\" } }\n\
+                [[route]]\nmatch = \"/a\"\nrespond = { body = \"a\", headers = { x-a = \"0\", x-own = \"1\" } }\n\
+                [[route]]\nmatch = \"/b\"\nrespond = { body = \"b\" }\nresponse_headers = { set = { x-b = \"2\" } }\n\
+                [[route]]\nmatch = \"/c\"\nredirect = \"/a\"\nresponse_headers = \"none\"\n";
+    let gateway = gateway(text).start();
+    let response = gateway.get("/a").expect(200);
+    assert_eq!((response.all("x-a"), response.field("x-own")), (vec!["1"], Some("1")));
+    let response = gateway.get("/b").expect(200);
+    assert_eq!((response.field("x-a"), response.field("x-b")), (None, Some("2")));
+    assert_eq!(gateway.get("/c").expect(307).field("x-a"), None);
+}
+
+#[test]
+fn lines_that_grow_too_long_refuse_the_request() {
+    let origin = Origin::saying("{}");
+    let gateway = forwarding(
+        &origin,
+        "request_headers = { add = { x-a = \"{header.x-long}\", x-b = \"{header.x-long}\" } }\n",
+    );
+    let long = "a".repeat(6 * 1024);
+    gateway.get_with("/", &[("x-long", &long)]).expect_problem(431);
+    assert_eq!(origin.requests().len(), 0);
+    gateway.get_with("/", &[("x-long", "a")]).expect(200);
+}
