@@ -98,7 +98,7 @@ fn an_empty_line_leaves_a_connection_idle() {
         clock.send("G");
         clock.response().expect(408);
         client.get("/", &[]).expect(200);
-        client.send("\r\n\r\n");
+        client.send("\r\n\r\nG");
         client.response().expect_problem(400);
         client.expect_close();
     }

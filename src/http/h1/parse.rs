@@ -366,12 +366,14 @@ fn request_line(
     Ok(Some(from + length + 1 + "HTTP/1.1\r\n".len()))
 }
 
-/// Skips the one empty line that a request may begin with (RFC 9112 §2.2).
+/// Skips the one empty line that a request may begin with (RFC 9112 §2.2). What may become a PROXY header is
+/// waited for, so that it is told apart from empty lines however its bytes were cut.
 fn skip_empty_line(raw: &[u8]) -> Result<Option<usize>, HeadError> {
+    const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
     match raw {
         [] | [b'\r'] => Ok(None),
+        _ if raw.len() < PROXY_V2.len() && PROXY_V2.starts_with(raw) => Ok(None),
         [b'\r', b'\n', b'\r' | b'\n', ..] => Err(HeadError::Malformed(Why::EmptyLines)),
-        [b'\r', b'\n'] => Ok(None),
         [b'\r', b'\n', ..] => Ok(Some(2)),
         [b'\n', ..] => Err(HeadError::Malformed(Why::BareLf)),
         [b'\r', ..] => Err(HeadError::Malformed(Why::BareCr)),
