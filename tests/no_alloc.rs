@@ -132,6 +132,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         idle_timeout: None,
         retries: None,
         body_bytes_max: u64::MAX,
+        hedge_percent: None,
         buffer_request_bytes: 0,
         upgrades: Box::default(),
         tunnel_idle_timeout: Duration::from_secs(1),

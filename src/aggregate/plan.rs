@@ -91,6 +91,8 @@ pub struct Part {
     pub reply_headers: Box<[Box<str>]>,
     /// Whether its answers are used again.
     pub cache: Option<CacheRule>,
+    /// How many of a hundred calls may be sent a second time when they are late; `None`: none.
+    pub hedge_percent: Option<u32>,
     /// What it asks and what it makes of an answer, for keys.
     pub(super) identity: Box<[u8]>,
     /// `,"name":`.
@@ -208,6 +210,7 @@ impl Part {
             codings: Box::default(),
             reply_headers: Box::default(),
             cache: None,
+            hedge_percent: None,
             identity: Box::default(),
             key_text: Box::default(),
             label: Box::default(),

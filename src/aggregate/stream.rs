@@ -8,7 +8,7 @@
 use crate::aggregate::partial;
 use crate::aggregate::plan::{PartOutcome, Plan};
 use crate::base::limits::SERVER_TIMING_BYTES_MAX;
-use crate::exchange::attempt::Attempt;
+use crate::exchange::attempt::{Attempt, Hedge};
 use crate::http::head::Request;
 use crate::http::{Method, Version, accept, chars};
 
@@ -113,7 +113,8 @@ pub fn in_one_line(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Appends an entry of Server-Timing (<https://www.w3.org/TR/server-timing/>): how long all calls of a part
-/// took together, and why it failed. One that would make the list too long is left out.
+/// took together, and why it failed or that a second try was made. `attempts` are those of all parts. One that
+/// would make the list too long is left out.
 pub fn put_timing(
     plan: &Plan,
     index: usize,
@@ -128,8 +129,9 @@ pub fn put_timing(
     // A name is a token there; a part's may be any text.
     let spelt = |byte: u8| if chars::is_token(&[byte]) { byte } else { b'_' };
     out.extend(plan.parts[index].name.as_str().bytes().map(spelt));
-    let begun = attempts.iter().map(|attempt| attempt.begun).min();
-    let done = attempts.iter().filter_map(|attempt| attempt.done).max();
+    let own = || attempts.iter().filter(|attempt| attempt.part == Some(index as u16));
+    let begun = own().map(|attempt| attempt.begun).min();
+    let done = own().filter_map(|attempt| attempt.done).max();
     if let (Some(begun), Some(done)) = (begun, done) {
         let tenths = done.since(begun).as_micros() / 100;
         let mut number = itoa::Buffer::new();
@@ -138,8 +140,15 @@ pub fn put_timing(
         out.extend_from_slice(b".");
         out.extend_from_slice(number.format(tenths % 10).as_bytes());
     }
-    if let Some((fault, _)) = partial::failure(outcome) {
-        for piece in [b";desc=\"", fault.word().as_bytes(), b"\""] {
+    let told = match partial::failure(outcome) {
+        Some((fault, _)) => Some(fault.word()),
+        None => own().filter_map(|attempt| attempt.hedge).max().map(|hedge| match hedge {
+            Hedge::Won => "hedge won",
+            Hedge::Lost => "hedged",
+        }),
+    };
+    if let Some(told) = told {
+        for piece in [b";desc=\"", told.as_bytes(), b"\""] {
             out.extend_from_slice(piece);
         }
     }
@@ -237,12 +246,20 @@ mod tests {
             answered: None,
             done: Some(at(13_390)),
             bytes: 0,
+            hedge: None,
+            cancelled: false,
         };
+        let others = Attempt { part: Some(1), begun: at(0), ..attempt };
         let mut out = Vec::new();
-        put_timing(&plan, 0, &[attempt], &PartOutcome::Empty, &mut out);
+        put_timing(&plan, 0, &[attempt, others], &PartOutcome::Empty, &mut out);
         let failed = PartOutcome::Failed(PartFault::Dependency);
-        put_timing(&plan, 1, &[], &failed, &mut out);
+        put_timing(&plan, 1, &[attempt], &failed, &mut out);
         assert_eq!(out, br#"user;dur=12.3, a_b;desc="dependency""#);
+        let second = Attempt { begun: at(9_000), hedge: Some(Hedge::Won), ..attempt };
+        let first = Attempt { cancelled: true, ..attempt };
+        let mut out = Vec::new();
+        put_timing(&plan, 0, &[first, second], &PartOutcome::Empty, &mut out);
+        assert_eq!(out, br#"user;dur=12.3;desc="hedge won""#);
         let mut long = vec![b'x'; SERVER_TIMING_BYTES_MAX - 2];
         put_timing(&plan, 2, &[], &PartOutcome::Empty, &mut long);
         assert_eq!(long.len(), SERVER_TIMING_BYTES_MAX - 2);

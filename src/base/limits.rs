@@ -160,6 +160,18 @@ const _: () =
 /// Buffers in use on a core from which on request bodies stream although `buffer_request` would wait for
 /// them: a quarter, so that slow uploads never take what other exchanges need.
 pub const BUFFERS_GATHERING_MAX: usize = BUFFERS_MAX / 4;
+/// Calls whose time a core must have seen before it sends a second one beside a late one (`hedge`): five of them
+/// took longer than the 95th percentile.
+pub const HEDGE_SAMPLES_MIN: u32 = 100;
+/// Calls after which what was seen before weighs half: some seconds of a busy part, so that a new pace of the
+/// origin is known soon.
+pub const HEDGE_WINDOW: u32 = 1024;
+/// Second tries that a core saves up for one part while none is needed: a short pause of an origin is met by at
+/// most so many at once.
+pub const HEDGES_SAVED_MAX: u32 = 10;
+/// Second tries, as a share of a part's calls. Default of `hedge.budget`. Unit: percent. The part that is late
+/// by definition; Envoy and gRPC leave it to the operator.
+pub const HEDGE_BUDGET_PERCENT: u32 = 5;
 /// Attempts recorded of one exchange: every part tried as often as allowed.
 pub const ATTEMPTS_RECORDED_MAX: usize = PARTS_MAX * ATTEMPTS_MAX as usize;
 

@@ -111,6 +111,10 @@ fn one(
     (made.client_body, made.problem_passed) = (part.client_body, part.problem_passed);
     part.headers.iter().for_each(|name| check_kept(name, scope.route().etag, report));
     made.cache = cache_rule(part);
+    made.hedge_percent = part.hedge.unwrap_or_else(|| {
+        let of_route = scope.route().policies.hedge.as_ref().map(|percent| percent.value);
+        of_route.filter(|_| part.method == PartMethod::Get)
+    });
     made.reply_headers = part.headers.iter().map(|name| name.value.as_str().into()).collect();
     Some(made)
 }

@@ -75,6 +75,7 @@ fn one(
         idle_timeout: route.policies.idle.as_ref().map(|idle| idle.value),
         buffer_request_bytes: route.policies.buffer_request_bytes,
         body_bytes_max: route.policies.body_bytes_max.value,
+        hedge_percent: route.policies.hedge.as_ref().map(|percent| percent.value),
         retries: route.policies.retries.as_ref().map(|retries| retries.value),
         upgrades: route.policies.upgrades.iter().map(|word| Name::new(&word.value)).collect(),
         tunnel_idle_timeout: route.policies.tunnel_idle.value,

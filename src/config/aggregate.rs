@@ -12,6 +12,7 @@ use crate::base::limits::{EACH_AT_ONCE, EACH_ELEMENTS, PARTS_MAX};
 use crate::config::codes;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::fields;
+use crate::config::hedge;
 use crate::config::json::to_json;
 use crate::config::language::{EACH, PART, PART_CACHE};
 use crate::config::reader::{Reader, text_of, wrong_type};
@@ -53,6 +54,9 @@ pub struct Part {
     pub cache: Option<PartCache>,
     /// How long its last answer stands in when it fails; zero: not at all.
     pub else_stale: Duration,
+    /// How many of a hundred calls may be sent a second time when they are late; the outer `None`: as the route
+    /// says, if it is a `get`.
+    pub hedge: Option<Option<u32>>,
 }
 
 /// How long answers of a part are used again.
@@ -143,6 +147,7 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
     let each = reader.node("each").and_then(|node| read_each(node, log));
     let problem = reader.choice("problem");
     let cache = reader.node("cache").and_then(|node| read_cache(&reader, node, log));
+    let hedge = hedge::read(&reader);
     let else_stale = reader.duration("else_stale").map_or(Duration::ZERO, |stale| stale.value);
     let (method, call) = read_method(&reader, entry)?;
     if let Some(body) = body.as_ref().filter(|_| method == PartMethod::Get) {
@@ -151,12 +156,7 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
         log.push(diagnostic.help("use `post`, `put` or `patch`"));
     }
     if method != PartMethod::Get {
-        for key in ["cache", "else_stale"] {
-            let Some(entry) = reader.entry(key) else { continue };
-            let message =
-                format!("`{key}` is for a `get`: answers to other methods are not used again");
-            log.error(codes::BAD_PART, entry.key.span, message);
-        }
+        refuse_beside_others(&reader);
     }
     if let (Some(problem), Some(fallback)) = (&problem, &fallback) {
         let message = "the problem of an optional part is never the answer's";
@@ -182,7 +182,22 @@ fn read_part(entry: &Entry, log: &Log) -> Option<Part> {
         problem_passed: problem.is_some_and(|word| word.value == "pass"),
         cache,
         else_stale,
+        hedge: hedge.map(|percent| percent.map(|percent| percent.value)),
     })
+}
+
+/// Keys that only a `get` can have.
+fn refuse_beside_others(reader: &Reader<'_>) {
+    for (key, why) in [
+        ("cache", "answers to other methods are not used again"),
+        ("else_stale", "answers to other methods are not used again"),
+        ("hedge", "other methods are not sent twice (RFC 9110 §9.2.1)"),
+    ] {
+        if let Some(entry) = reader.entry(key) {
+            let message = format!("`{key}` is for a `get`: {why}");
+            reader.log.error(codes::BAD_PART, entry.key.span, message);
+        }
+    }
 }
 
 /// Reads `cache`, a word or a table.

@@ -15,7 +15,9 @@ mod merge;
 mod policies;
 mod test;
 
-pub use crate::config::language::merge::{EACH, ON_PARTIAL, PART_CACHE, PASS, VIEW, VIEW_WHEN};
+pub use crate::config::language::merge::{
+    EACH, HEDGE, ON_PARTIAL, PART_CACHE, PASS, VIEW, VIEW_WHEN,
+};
 pub use crate::config::language::policies::{
     CORS, CORS_SHAPE, REQUEST_EDITS, REQUEST_EDITS_SHAPE, RESPONSE_EDITS, RESPONSE_EDITS_SHAPE,
 };
@@ -431,6 +433,12 @@ pub static DEFAULT: Section = Section {
             "Further attempts; the upstream's own word if absent.",
         ),
         Key::new(
+            "hedge",
+            Shape::Either(&[Shape::Boolean, Shape::Table(&HEDGE)]),
+            "Sends a GET, HEAD or OPTIONS without a body a second time when its answer is late; of a `merge`, each `get` that does not say otherwise.",
+        )
+        .or("`false`"),
+        Key::new(
             "upgrade",
             Shape::Texts,
             "Protocols that clients may leave HTTP for (`Upgrade`, RFC 9110 §7.8): `\"websocket\"`, `\"tcp\"`, `\"SPDY/3.1\"` …; `\"none\"` for none. Others are ignored, `h2c` always.",
@@ -445,7 +453,6 @@ pub static DEFAULT: Section = Section {
         Key::later("compress"),
         Key::new("request_headers", REQUEST_EDITS_SHAPE, "Fields of requests that are set, added or removed on their way to an origin."),
         Key::new("response_headers", RESPONSE_EDITS_SHAPE, "Fields of answers that are set, added or removed."),
-        Key::later("hedge"),
         Key::later("quota"),
     ],
 };
@@ -532,6 +539,12 @@ pub static ROUTE: Section = Section {
             Shape::Either(&[Shape::Integer(0, RETRIES_MAX), Shape::Choice(&["none"])]),
             "Further attempts; the upstream's own word if absent.",
         ),
+        Key::new(
+            "hedge",
+            Shape::Either(&[Shape::Boolean, Shape::Table(&HEDGE)]),
+            "Sends a GET, HEAD or OPTIONS without a body a second time when its answer is late; of a `merge`, each `get` that does not say otherwise.",
+        )
+        .or("`[default]`"),
         Key::new("etag", Shape::Boolean, "Gives the answers of a `merge` an entity tag, and answers `if-none-match` with 304.")
             .or("`false`"),
         Key::new(
@@ -557,7 +570,6 @@ pub static ROUTE: Section = Section {
         Key::later("compress"),
         Key::new("request_headers", REQUEST_EDITS_SHAPE, "Fields of requests that are set, added or removed on their way to an origin."),
         Key::new("response_headers", RESPONSE_EDITS_SHAPE, "Fields of answers that are set, added or removed."),
-        Key::later("hedge"),
         Key::later("quota"),
         Key::later("keep"),
         Key::later("drop"),
@@ -692,10 +704,15 @@ pub static PART: Section = Section {
             "When a `get` fails, its last answer stands in before `else` does, so long after it was fresh; `gateway-partial` says so.",
         )
         .or("never"),
+        Key::new(
+            "hedge",
+            Shape::Either(&[Shape::Boolean, Shape::Table(&HEDGE)]),
+            "Sends a `get` a second time, to another endpoint where there is one, when it takes longer than 95 of a hundred calls of this part lately did; the first good answer counts.",
+        )
+        .or("`false`"),
         Key::later("by"),
         Key::later("retry"),
         Key::later("delete"),
-        Key::later("hedge"),
     ],
 };
 

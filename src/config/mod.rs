@@ -25,6 +25,7 @@ pub mod defaults;
 pub mod diagnostic;
 mod fields;
 pub mod header_edit;
+mod hedge;
 pub mod include;
 mod json;
 pub mod jwt;

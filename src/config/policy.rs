@@ -12,6 +12,7 @@ use crate::config::answering::{self, Answering};
 use crate::config::codes;
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
+use crate::config::hedge;
 use crate::config::language::ROUTE_TIMEOUT;
 use crate::config::reader::{Reader, duration_of};
 use crate::config::span::{Span, Spanned, Text};
@@ -40,6 +41,8 @@ pub struct Policies {
     pub buffer_request_bytes: u64,
     /// Further attempts; `None`: the upstream's.
     pub retries: Option<Spanned<u32>>,
+    /// How many of a hundred calls may be sent a second time when they are late. Default: none.
+    pub hedge: Option<Spanned<u32>>,
     /// Silence of a tunnel. Default: 1 h.
     pub tunnel_idle: Spanned<Duration>,
     /// Protocols that HTTP may be left for. Default: `websocket`.
@@ -67,6 +70,7 @@ pub(super) struct Stated {
     body_bytes_max: Option<Spanned<u64>>,
     buffer_request_bytes: Option<Spanned<u64>>,
     retries: Option<Spanned<u32>>,
+    hedge: Option<Option<Spanned<u32>>>,
     tunnel_idle: Option<Spanned<Duration>>,
     upgrades: Option<Vec<Text>>,
     answering: answering::Stated,
@@ -87,6 +91,7 @@ impl Stated {
             limits: read_limits(reader),
             timeout: total,
             idle,
+            hedge: hedge::read(reader),
             tunnel_idle,
             upgrades: upgrade::read(reader),
             answering: answering::Stated::read(reader),
@@ -120,6 +125,7 @@ impl Stated {
                 .or(other.buffer_request_bytes)
                 .map_or(defaults::BUFFER_REQUEST, |bytes| bytes.value),
             retries: self.retries.or(other.retries),
+            hedge: self.hedge.or(other.hedge).flatten(),
             tunnel_idle: self.tunnel_idle.or(other.tunnel_idle).unwrap_or_else(tunnel),
             upgrades: self.upgrades.or(other.upgrades).unwrap_or_else(upgrades),
             answering: self.answering.over(&other.answering),

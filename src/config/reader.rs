@@ -209,6 +209,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A share, in percent.
+    pub(super) fn percent(&self, key: &str) -> Option<Spanned<u32>> {
+        let node = self.node(key)?;
+        let text = unit_text(node, "a share, like \"5%\"", "%", self.log)?;
+        match units::percent(&text.value) {
+            Err(advice) => self.bad_unit(node, &text, "a share", &advice),
+            Ok(percent) => Some(text.map(|_| percent)),
+        }
+    }
+
     fn bad_unit<T>(&self, node: &Node, text: &Text, what: &str, advice: &str) -> Option<T> {
         bad_unit(self.log, node, text, what, advice);
         None

@@ -51,6 +51,8 @@ pub enum Shape {
     Bytes,
     /// `"100/s"`.
     Rate,
+    /// `"5%"`: a whole number from 1 to 100.
+    Percent,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Any value that JSON can have.
@@ -161,6 +163,7 @@ impl Section {
 const DURATION_PATTERN: &str = r"^([0-9]+ *(ms|s|m|h|d) *)+$|\$\{";
 const BYTES_PATTERN: &str = r"^[0-9]+ *(B|KiB|MiB|GiB|KB|kB|MB|GB)$|\$\{";
 const RATE_PATTERN: &str = r"^[0-9]+ */ *(s|m|h|d)$|\$\{";
+const PERCENT_PATTERN: &str = r"^[0-9]+ *%$|\$\{";
 
 /// The JSON Schema of the language below `root`, pretty-printed.
 pub fn json_schema(root: &'static Section) -> String {
@@ -216,6 +219,7 @@ fn shape_schema(shape: Shape, definitions: &mut Map<String, Value>) -> Value {
         }
         Shape::Bytes => json!({ "type": "string", "pattern": BYTES_PATTERN }),
         Shape::Rate => json!({ "type": "string", "pattern": RATE_PATTERN }),
+        Shape::Percent => json!({ "type": "string", "pattern": PERCENT_PATTERN }),
         Shape::Choice(words) => json!({ "enum": words }),
         Shape::Json | Shape::Later => json!({}),
         Shape::Fields => {
@@ -322,6 +326,7 @@ pub(super) fn words(shape: Shape) -> String {
         Shape::Duration | Shape::DurationOrZero => "duration, `\"15s\"`".into(),
         Shape::Bytes => "size, `\"16KiB\"`".into(),
         Shape::Rate => "rate, `\"100/s\"`".into(),
+        Shape::Percent => "share, `\"5%\"`".into(),
         Shape::Choice(choices) => {
             let quoted: Vec<String> =
                 choices.iter().map(|choice| format!("`\"{choice}\"`")).collect();

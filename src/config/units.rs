@@ -90,6 +90,14 @@ pub fn rate(text: &str) -> Result<Rate, String> {
     Ok(Rate { count, per: Duration::from_millis(millis) })
 }
 
+/// A share of a whole, 1 to 100. The error is advice.
+pub fn percent(text: &str) -> Result<u32, String> {
+    let advice = "write a whole number from 1 to 100 and its sign: `5%`";
+    let number = text.trim().strip_suffix('%').ok_or(advice)?;
+    let percent: u32 = number.trim().parse().map_err(|_| advice)?;
+    if (1..=100).contains(&percent) { Ok(percent) } else { Err(advice.into()) }
+}
+
 /// A network, or a single address. The error is advice.
 pub fn network(text: &str) -> Result<Network, String> {
     let advice = "write a network or an address: `10.0.0.0/8`, `192.0.2.7`, `fd00::/8`";

@@ -2,9 +2,11 @@
 //!
 //! A record never decides anything; it is written by `serve/attempt.rs` and read by `observe`.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 
 use crate::base::ids::{EndpointId, UpstreamId};
+use crate::base::limits::ATTEMPTS_RECORDED_MAX;
 use crate::base::time::Instant;
 use crate::exchange::fault::FaultKind;
 use crate::exchange::marks::LimitMarks;
@@ -39,4 +41,55 @@ pub struct Attempt {
     pub bytes: u64,
     /// What the limits of the upstream said.
     pub limits: LimitMarks,
+    /// What became of it, if it was a second try beside one that was late.
+    pub hedge: Option<Hedge>,
+    /// Whether it was given up because its answer was not needed any more: another try's was here first, the
+    /// merge had failed, or the client was gone.
+    pub cancelled: bool,
+}
+
+/// What became of a second try beside one that was late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hedge {
+    /// Its answer was not used.
+    Lost,
+    /// It was.
+    Won,
+}
+
+impl Hedge {
+    /// Both, in the order of their numbers.
+    pub const ALL: [Hedge; 2] = [Self::Lost, Self::Won];
+}
+
+/// All attempts of an exchange whose calls run side by side: each enters its own when it is over, or dropped.
+#[derive(Debug, Default)]
+pub struct Ledger(RefCell<Vec<Attempt>>);
+
+impl Ledger {
+    /// An empty one, written into this list.
+    pub fn of(mut attempts: Vec<Attempt>) -> Self {
+        attempts.clear();
+        Self(RefCell::new(attempts))
+    }
+
+    /// Enters an attempt; beyond the bound it is left out.
+    pub fn enter(&self, attempt: Attempt) {
+        let mut attempts = self.0.borrow_mut();
+        if attempts.len() < ATTEMPTS_RECORDED_MAX {
+            attempts.push(attempt);
+        }
+    }
+
+    /// Looks at all that were entered so far.
+    pub fn read<T>(&self, look: impl FnOnce(&[Attempt]) -> T) -> T {
+        look(&self.0.borrow())
+    }
+
+    /// The attempts, in order of beginning.
+    pub fn close(self) -> Vec<Attempt> {
+        let mut attempts = self.0.into_inner();
+        attempts.sort_unstable_by_key(|attempt| (attempt.begun, attempt.part));
+        attempts
+    }
 }

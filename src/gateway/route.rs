@@ -32,6 +32,8 @@ pub struct Route {
     pub idle_timeout: Option<Duration>,
     /// Further attempts after the first; `None`: the upstream's.
     pub retries: Option<u32>,
+    /// How many of a hundred calls of a `forward` may be sent a second time when they are late; `None`: none.
+    pub hedge_percent: Option<u32>,
     /// Largest request body. Unit: bytes.
     pub body_bytes_max: u64,
     /// How much of a request's body is waited for before an origin is asked; zero for none. Unit: bytes.

@@ -351,6 +351,13 @@ fn write_attempt(
     if let Some(fault) = attempt.fault {
         line.plain(field::FAULT, fault.name().as_bytes());
     }
+    if let Some(hedge) = attempt.hedge {
+        line.plain(field::HEDGED, value::of_hedge(hedge).as_bytes());
+    }
+    if attempt.cancelled {
+        line.name(field::CANCELLED);
+        line.put(b"true");
+    }
     line.number(field::BYTES, attempt.bytes);
     line.millis(field::START_MS, attempt.begun.since(request_begun));
     if let Some(connected) = attempt.connected {

@@ -88,6 +88,8 @@ pub(crate) fn attempt(part: Option<u16>, begun: u64, done: u64) -> Attempt {
         answered: Some(at(done)),
         done: Some(at(done)),
         bytes: 1024,
+        hedge: None,
+        cancelled: false,
     }
 }
 

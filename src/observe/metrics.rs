@@ -18,7 +18,7 @@ use crate::base::limits::{
 };
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
-use crate::exchange::attempt::Attempt;
+use crate::exchange::attempt::{Attempt, Hedge};
 use crate::exchange::fault::{FaultKind, Side};
 use crate::exchange::part::{CacheUse, CacheUses, REASONS};
 use crate::http::Status;
@@ -190,7 +190,8 @@ impl CoreMetrics {
             let label = plan.upstream_label(attempt.upstream);
             // Parts are numbered below 32 (`PARTS_MAX`); a forwarded request takes the last bit.
             let part = 1 << attempt.part.unwrap_or(63).min(63);
-            self.record_attempt(attempt, label, tried & part != 0, now);
+            let retry = tried & part != 0 && attempt.hedge.is_none();
+            self.record_attempt(attempt, label, retry, now);
             self.limits.record(&attempt.limits, plan);
             tried |= part;
         }
@@ -205,6 +206,9 @@ impl CoreMetrics {
         counters.bytes.add(attempt.bytes);
         if retry {
             counters.retries.add(1);
+        }
+        if let Some(hedge) = attempt.hedge {
+            counters.hedges[hedge as usize].add(1);
         }
         if attempt.reused {
             counters.reused.add(1);
@@ -285,6 +289,7 @@ pub(crate) struct PartCounters {
 pub(crate) struct UpstreamCounters {
     pub(crate) attempts: Counter,
     pub(crate) retries: Counter,
+    pub(crate) hedges: [Counter; Hedge::ALL.len()],
     pub(crate) reused: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) failures: Counter,

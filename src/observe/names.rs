@@ -90,6 +90,8 @@ metrics! {
         "Attempts at an upstream, retries included.";
     UPSTREAM_RETRIES Counter "ringway_upstream_retries_total"
         "Attempts at an upstream behind the first one of the same request or part.";
+    UPSTREAM_HEDGES Counter "ringway_upstream_hedges_total"
+        "Second attempts beside late ones, by whether their answer was used.";
     UPSTREAM_REUSED Counter "ringway_upstream_reused_total"
         "Attempts that were sent on a kept connection.";
     UPSTREAM_CONNECT_FAILURES Counter "ringway_upstream_connect_failures_total"
@@ -158,7 +160,7 @@ pub mod label {
     pub const WORKER: &str = "worker";
     /// `in` or `out`.
     pub const DIRECTION: &str = "direction";
-    /// `hit` or `miss`, `installed` or `refused`.
+    /// `hit` or `miss`, `installed` or `refused`, `won` or `lost`.
     pub const RESULT: &str = "result";
     /// The limit's name, or that of the route or upstream it belongs to.
     pub const LIMIT: &str = "limit";
@@ -178,6 +180,7 @@ pub mod label {
 
 /// Values of labels that are not names of something else.
 pub mod value {
+    use crate::exchange::attempt::Hedge;
     use crate::exchange::part::CacheUse;
 
     /// What the store of answers did, in one word.
@@ -188,6 +191,14 @@ pub mod value {
             CacheUse::Stale => STALE,
             CacheUse::Collapsed => COLLAPSED,
             CacheUse::Renewal => RENEWAL,
+        }
+    }
+
+    /// What became of a second try, in one word.
+    pub fn of_hedge(how: Hedge) -> &'static str {
+        match how {
+            Hedge::Lost => LOST,
+            Hedge::Won => WON,
         }
     }
 
@@ -213,6 +224,10 @@ pub mod value {
     pub const COLLAPSED: &str = "collapsed";
     /// A stale answer was renewed.
     pub const RENEWAL: &str = "renewal";
+    /// A second try whose answer was not used.
+    pub const LOST: &str = "lost";
+    /// A second try whose answer was used.
+    pub const WON: &str = "won";
     /// Found.
     pub const HIT: &str = "hit";
     /// Not found.
@@ -317,6 +332,10 @@ pub mod field {
     pub const PART: &str = "part";
     /// Whether a kept connection was used.
     pub const REUSED: &str = "reused";
+    /// That the attempt was a second one beside a late one: `won` if its answer was used, else `lost`.
+    pub const HEDGED: &str = "hedged";
+    /// Whether the attempt was given up because its answer was not needed any more.
+    pub const CANCELLED: &str = "cancelled";
     /// Beginning of the attempt since the beginning of the request. Unit: milliseconds.
     pub const START_MS: &str = "start_ms";
     /// From the attempt's beginning to a ready connection. Unit: milliseconds.

@@ -8,6 +8,7 @@
 use std::fmt::{self, Write};
 
 use crate::base::name::Name;
+use crate::exchange::attempt::Hedge;
 use crate::exchange::fault::FaultKind;
 use crate::exchange::marks::LimitSaid;
 use crate::exchange::part::{CacheUse, REASONS};
@@ -160,6 +161,16 @@ impl Page {
             self.count(metric::PART_CACHE, &labels, *count);
         }
         self.by_upstream(metric::UPSTREAM_RETRIES, snapshot, |sum| sum.retries);
+        self.head(metric::UPSTREAM_HEDGES);
+        for (upstream, sum) in &snapshot.upstreams {
+            let name = named(&snapshot.upstream_names, *upstream);
+            // Most upstreams are never asked twice at once: they have no series.
+            for how in Hedge::ALL.into_iter().filter(|_| sum.hedges.iter().any(|count| *count > 0))
+            {
+                let labels = [(label::RESULT, value::of_hedge(how)), (label::UPSTREAM, name)];
+                self.count(metric::UPSTREAM_HEDGES, &labels, sum.hedges[how as usize]);
+            }
+        }
         self.by_upstream(metric::UPSTREAM_REUSED, snapshot, |sum| sum.reused);
         self.by_upstream(metric::UPSTREAM_CONNECT_FAILURES, snapshot, |sum| sum.connect_failures);
         self.by_upstream(metric::UPSTREAM_FAILURES, snapshot, |sum| sum.failures);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::base::name::Name;
 use crate::base::time::Wall;
+use crate::exchange::attempt::Hedge;
 use crate::exchange::fault::{FaultKind, Side};
 use crate::observe::metrics::{ControlMetrics, CoreMetrics, FlushMetrics, HeaderRefusal};
 use crate::observe::plan::{Label, LabelBook};
@@ -118,6 +119,8 @@ pub struct Snapshot {
 pub(crate) struct UpstreamSum {
     pub(crate) attempts: u64,
     pub(crate) retries: u64,
+    /// By place in `Hedge::ALL`.
+    pub(crate) hedges: [u64; Hedge::ALL.len()],
     pub(crate) reused: u64,
     pub(crate) connect_failures: u64,
     pub(crate) failures: u64,
@@ -212,6 +215,9 @@ impl Snapshot {
             let sum = self.upstreams.entry(label).or_default();
             sum.attempts += counters.attempts.read();
             sum.retries += counters.retries.read();
+            for (total, count) in sum.hedges.iter_mut().zip(&counters.hedges) {
+                *total += count.read();
+            }
             sum.reused += counters.reused.read();
             sum.connect_failures += counters.connect_failures.read();
             sum.failures += counters.failures.read();

@@ -71,27 +71,27 @@ pub struct Asked {
     pub part: Option<u16>,
     /// Nothing waits longer than this.
     pub deadline: Instant,
-    /// Endpoints tried already, as a bit set.
-    pub tried: u64,
+    /// Endpoints tried already, as a bit set; a second try beside the first sees it, too.
+    pub tried: Cell<u64>,
     /// Whether a connection that served before may be used.
     pub may_reuse: bool,
     /// Whom the connection speaks for, where the upstream is told.
     pub client: Endpoints,
     /// When another attempt may be made, after a limit towards the upstream refused one.
-    pub retry_after: Option<Duration>,
+    pub retry_after: Cell<Option<Duration>>,
 }
 
 impl Asked {
     /// A first try at `upstream`, for this client.
     pub fn of(upstream: UpstreamId, deadline: Instant, client: &Client) -> Self {
         let client = proxy_header::ends(client);
-        let retry_after = None;
-        Self { upstream, part: None, deadline, tried: 0, may_reuse: true, client, retry_after }
+        let (tried, retry_after) = (Cell::new(0), Cell::new(None));
+        Self { upstream, part: None, deadline, tried, may_reuse: true, client, retry_after }
     }
 
     /// Tells the client when to come back, if a limit towards the upstream refused the attempt.
     pub fn tell(&self, x: &mut Exchange) {
-        let Some(wait) = self.retry_after else { return };
+        let Some(wait) = self.retry_after.get() else { return };
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let mut digits = itoa::Buffer::new();
         x.reply_fields.add("retry-after", digits.format(seconds.max(1)).as_bytes());
@@ -114,6 +114,8 @@ pub fn begin(asked: &Asked, now: Instant) -> Attempt {
         done: None,
         bytes: 0,
         limits: LimitMarks::default(),
+        hedge: None,
+        cancelled: false,
     }
 }
 
@@ -136,7 +138,7 @@ pub fn ready_for_response(buf: &mut Buf) {
 pub async fn connect<R: Runtime>(
     core: &Core<R>,
     installed: &Installed<R>,
-    asked: &mut Asked,
+    asked: &Asked,
     slot: &Slot,
     record: &mut Attempt,
 ) -> Result<Lease<R>, Fault> {
@@ -146,13 +148,13 @@ pub async fn connect<R: Runtime>(
     let upstream = installed.gateway.upstream(asked.upstream);
     let origins = installed.origins(asked.upstream);
     let chosen = core.shard(|shard| {
-        origins.state.borrow_mut().choose(upstream, record.begun, &mut shard.rng, asked.tried)
+        origins.state.borrow_mut().choose(upstream, record.begun, &mut shard.rng, asked.tried.get())
     });
     let Some(endpoint) = chosen else {
         let kind = FaultKind::DestinationUnavailable;
         return Err(Fault { kind, side: Side::Upstream, again: Again::Never });
     };
-    asked.tried |= 1 << (endpoint.0 % 64);
+    asked.tried.set(asked.tried.get() | 1 << (endpoint.0 % 64));
     record.endpoint = Some(endpoint);
     record.address = upstream.endpoints[endpoint.index()].address.tcp();
     origins.state.borrow_mut().begin(endpoint);
@@ -181,9 +183,9 @@ pub async fn connect<R: Runtime>(
 }
 
 /// Asks the limits towards the upstream.
-fn pass(throttle: &Throttle, asked: &mut Asked, record: &mut Attempt) -> Result<(), Fault> {
+fn pass(throttle: &Throttle, asked: &Asked, record: &mut Attempt) -> Result<(), Fault> {
     throttle.limits.on_attempt(&mut record.limits, record.begun).map_err(|wait| {
-        asked.retry_after = Some(wait);
+        asked.retry_after.set(Some(wait));
         Fault { kind: FaultKind::UpstreamLimited, side: Side::Gateway, again: Again::Never }
     })
 }

@@ -46,12 +46,12 @@ async fn dial<R: Runtime>(passage: &Passage<'_, R>, x: &mut Exchange) -> Result<
     let Passage { core, installed, to, up, .. } = *passage;
     let origins = installed.origins(to.upstream);
     origins.state.borrow_mut().request_begun();
-    let mut asked = Asked { may_reuse: false, ..Asked::of(to.upstream, x.deadline, &x.client) };
+    let asked = Asked { may_reuse: false, ..Asked::of(to.upstream, x.deadline, &x.client) };
     let mut attempts = 0;
     loop {
         attempts += 1;
         let mut record = attempt::begin(&asked, core.runtime.now());
-        let dialled = attempt::connect(core, installed, &mut asked, up, &mut record).await;
+        let dialled = attempt::connect(core, installed, &asked, up, &mut record).await;
         record.fault = dialled.as_ref().err().map(|fault| fault.kind);
         // A connection that stands is done with at the tunnel's end.
         record.done = record.fault.map(|_| core.runtime.now());

@@ -12,7 +12,6 @@ use std::pin::Pin;
 use crate::aggregate::{PartFault, Taken, each};
 use crate::base::span::Span;
 use crate::exchange::Exchange;
-use crate::exchange::attempt::Attempt;
 use crate::exchange::part::CacheUses;
 use crate::runtime::Runtime;
 use crate::serve::join::{self, Then};
@@ -33,7 +32,7 @@ pub async fn ask<R: Runtime>(
     };
     let elements = match order.values.elements() {
         Ok(elements) => elements,
-        Err(fault) => return failed(fault, Vec::new()),
+        Err(fault) => return failed(fault),
     };
     let by = x.deadline.min(core.runtime.now() + merging.plan.parts[index].timeout);
     let calls = elements.div_ceil(rule.size());
@@ -75,8 +74,8 @@ fn asked_by(rule: &each::Each, number: usize, elements: usize) -> Range<usize> {
     first..elements.min(first + rule.size())
 }
 
-fn failed(fault: PartFault, attempts: Vec<Attempt>) -> End {
-    End { result: Err(Failure::Part(fault)), attempts, uses: CacheUses::default() }
+fn failed(fault: PartFault) -> End {
+    End { result: Err(Failure::Part(fault)), uses: CacheUses::default() }
 }
 
 /// The object of all elements' answers.
@@ -84,12 +83,11 @@ fn together<R: Runtime>(
     core: &Core<R>,
     order: &Order<'_>,
     rule: &each::Each,
-    mut ends: Vec<Option<End>>,
+    ends: Vec<Option<End>>,
 ) -> End {
     let Order { merging: Merging { plan, view, .. }, index, .. } = *order;
     let (stand_in, excused) = (view.stand_in(plan, index), !view.is_required(plan, index));
     let elements = order.values.elements().unwrap_or(0);
-    let attempts = ends.iter_mut().flatten().flat_map(|end| end.attempts.drain(..)).collect();
     let mut uses = CacheUses::default();
     ends.iter().flatten().for_each(|end| uses.add_all(end.uses));
     let mut lines = Vec::new();
@@ -108,7 +106,7 @@ fn together<R: Runtime>(
             Ok(answer) => answered(core, order, rule, answer, &asked),
             Err(failure) => match failure.part() {
                 Some(fault) if excused => Err(fault),
-                _ => return End { result, attempts, uses },
+                _ => return End { result, uses },
             },
         };
         for (at, element) in asked.iter().enumerate() {
@@ -121,7 +119,7 @@ fn together<R: Runtime>(
                     failures.add(fault);
                     object.add(element, stand_in);
                 }
-                Err(fault) => return End { result: Err(Failure::Part(fault)), attempts, uses },
+                Err(fault) => return End { result: Err(Failure::Part(fault)), uses },
             }
         }
         if let Ok(answer) = &result {
@@ -132,7 +130,7 @@ fn together<R: Runtime>(
     let taken = Taken::Value(Span::new(0, text.len()));
     let (body, shaped, lines) = (Body::Collected(text), Body::Empty, Body::Collected(lines));
     let answer = Answer { body, shaped, taken, lines, failures, stale: None };
-    End { result: Ok(answer), attempts, uses }
+    End { result: Ok(answer), uses }
 }
 
 /// What one call's answer holds for each element that it was made for; `None` where it lacks one.

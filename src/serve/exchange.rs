@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::exchange::Exchange;
+use crate::exchange::attempt::Ledger;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::reply::{Reply, ReplyText};
 use crate::exchange::template::RenderError;
@@ -127,8 +128,11 @@ async fn walk<'a, R: Runtime>(
                 false => Body::Empty,
             };
             settle(incoming, outgoing);
-            let merging = Merging { plan, view, vary, body: &body };
-            fan_out::run(core, installed, merging, x, way.watch, outgoing).await?;
+            let ledger = Ledger::of(std::mem::take(&mut x.attempts));
+            let merging = Merging { plan, view, vary, body: &body, ledger: &ledger };
+            let merged = fan_out::run(core, installed, merging, x, way.watch, outgoing).await;
+            x.attempts = ledger.close();
+            merged?;
         }
         Target::Redirect(to) => {
             settle(incoming, outgoing);

@@ -5,13 +5,14 @@
 //! part that fails ends the others at once; an optional one never delays the answer beyond its own
 //! deadline. What one call does stands in `serve/part.rs`.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 use crate::aggregate::reference::{PartSet, Values};
 use crate::aggregate::stream::Form;
 use crate::aggregate::{Members, Merged, PartOutcome, Taken, merge, partial};
 use crate::base::limits::MERGED_FIELDS_BYTES_MAX;
 use crate::exchange::Exchange;
+use crate::exchange::attempt::{Attempt, Ledger};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::part::PartCached;
 use crate::exchange::template::{PartValues, RenderError};
@@ -45,15 +46,16 @@ pub async fn run<R: Runtime>(
     let mut ends = Ends::new(plan.parts.len());
     let form = Form::of(plan, x.request());
     let sent = if form == Form::Whole {
-        ask_all(core, installed, merging, x, &ends).await;
-        Ok(false)
+        // A client that goes away takes what is asked for it with it.
+        let asking = Box::pin(ask_all(core, installed, merging, x, &ends));
+        watch.over(pin!(asking)).await.map(|()| false)
     } else {
         let asking = ask_all(core, installed, merging, x, &ends);
         let streamed = Streamed { core, merging, x, ends: &ends, form, watch };
         streamed.run(asking, outgoing).await
     };
-    let timing = if plan.server_timing { ends.timing(plan) } else { Vec::new() };
-    note(x, &mut ends);
+    let timing = if plan.server_timing { ends.timing(plan, merging.ledger) } else { Vec::new() };
+    note(x, &mut ends, merging.ledger);
     if outgoing.begun {
         x.status = Some(Status(200));
     }
@@ -115,14 +117,12 @@ pub fn check_fields(fields: &[u8]) -> Result<(), Fault> {
 }
 
 /// Notes in the exchange what was asked and what failed.
-fn note(x: &mut Exchange, ends: &mut Ends) {
+fn note(x: &mut Exchange, ends: &mut Ends, ledger: &Ledger) {
     for (part, end) in ends.iter_mut() {
         x.parts_cached.extend(PartCached::of(part as u16, end.uses));
-        for record in end.attempts.drain(..) {
-            x.timeline.answered = x.timeline.answered.max(record.done);
-            x.record(record);
-        }
     }
+    let answered = |attempt: &Attempt| attempt.done.filter(|_| !attempt.cancelled);
+    x.timeline.answered = ledger.read(|all| all.iter().filter_map(answered).max());
     if ends.refusal().is_none() {
         x.parts_failed.extend(partial::failures(&ends.outcomes()));
     }

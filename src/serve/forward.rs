@@ -3,7 +3,7 @@
 //! This is the one loop that goes back, and it never does once a byte of the response has left for the
 //! client.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -28,8 +28,9 @@ use crate::serve::outgoing::Outgoing;
 use crate::serve::request_head;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answering, duplex};
+use crate::serve::{Core, Installed, answering, duplex, forward_hedge};
 use crate::upstream::Upstream;
+use crate::upstream::hedge::{self, Hedging};
 use crate::upstream::retry;
 
 /// What all steps of one forwarded exchange share.
@@ -63,6 +64,15 @@ impl<R: Runtime> Passage<'_, R> {
         self.route.idle_timeout.unwrap_or(self.upstream().rules.idle_timeout)
     }
 
+    /// What is known of this route's calls, if this one may be sent twice: safe, without a body, and HTTP all the
+    /// way.
+    fn hedging(&self, x: &Exchange) -> Option<&RefCell<Hedging>> {
+        self.route.hedge_percent?;
+        let alone = x.head.body == BodyLength::None && self.upgrade.is_none();
+        let may = alone && hedge::is_safe(x.head.method);
+        x.route.filter(|_| may).and_then(|route| self.installed.hedging(route, 0))
+    }
+
     /// Further attempts after the first.
     pub fn retries(&self) -> u32 {
         self.route.retries.unwrap_or(self.upstream().rules.retries)
@@ -82,6 +92,9 @@ pub async fn run<R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<Option<Lease<R>>, Fault> {
     let Passage { core, installed, to, .. } = *passage;
+    if let Some(known) = passage.hedging(x) {
+        return Box::pin(forward_hedge::run(passage, x, known, outgoing)).await.map(|()| None);
+    }
     let origins = installed.origins(to.upstream);
     origins.state.borrow_mut().request_begun();
     let mut body = gather::run(passage, x, incoming, outgoing).await?;
@@ -306,7 +319,7 @@ async fn read_final_head<R: Runtime>(
 }
 
 /// Sends the head and pumps the body.
-async fn relay<R: Runtime>(
+pub(super) async fn relay<R: Runtime>(
     leg: &Leg<'_, R>,
     x: &mut Exchange,
     scratch: &mut ResponseScratch,

@@ -16,6 +16,7 @@ use crate::aggregate::stream::{self, Form};
 use crate::aggregate::{Members, PartOutcome, Plan, merge, partial};
 use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
+use crate::exchange::attempt::Ledger;
 use crate::exchange::fault::Fault;
 use crate::http::h1::chunked;
 use crate::http::{Status, Version};
@@ -75,11 +76,12 @@ impl Ends {
     }
 
     /// The value of Server-Timing for all parts that have ended.
-    pub fn timing(&self, plan: &Plan) -> Vec<u8> {
+    pub fn timing(&self, plan: &Plan, ledger: &Ledger) -> Vec<u8> {
         let mut out = Vec::new();
         for (index, end) in self.ends.iter().enumerate() {
             if let Some(ended) = end.get() {
-                stream::put_timing(plan, index, &ended.attempts, &outcome(Some(ended)), &mut out);
+                let outcome = outcome(Some(ended));
+                ledger.read(|all| stream::put_timing(plan, index, all, &outcome, &mut out));
             }
         }
         out
@@ -209,7 +211,9 @@ impl<R: Runtime> Streamed<'_, R> {
             );
         }
         if plan.server_timing {
-            for piece in [b"server-timing: ", &self.ends.timing(plan)[..], b"\r\n"] {
+            for piece in
+                [b"server-timing: ", &self.ends.timing(plan, self.merging.ledger)[..], b"\r\n"]
+            {
                 lines.extend_from_slice(piece);
             }
         }

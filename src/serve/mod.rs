@@ -18,8 +18,11 @@ pub mod exchange;
 pub mod fan_out;
 pub mod flight;
 pub mod forward;
+pub mod forward_hedge;
 pub mod gather;
 pub mod h1;
+pub mod hedge;
+pub mod hedges;
 pub mod join;
 pub mod merge_stream;
 pub mod outgoing;
@@ -42,7 +45,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use crate::base::buffer::{Buf, BufferPool};
-use crate::base::ids::{UpstreamId, WorkerId};
+use crate::base::ids::{RouteId, UpstreamId, WorkerId};
 use crate::base::limits::LINGERING_MAX;
 use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
@@ -51,11 +54,13 @@ use crate::observe::metrics::CoreMetrics;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::clients::Clients;
+use crate::serve::hedges::Hedges;
 use crate::serve::part_cache::PartCache;
 use crate::serve::proxy_header::Refused;
 use crate::serve::shard::{Origins, Shard};
 use crate::serve::shortage::Shortage;
 use crate::serve::work::{ResponseScratch, Spare, Work};
+use crate::upstream::hedge::Hedging;
 use crate::upstream::turns::Turns;
 
 /// All that one core owns.
@@ -105,6 +110,8 @@ pub struct Installed<R: Runtime> {
     pub gateway: Arc<Gateway>,
     /// Pools and balancing state by `UpstreamId`; kept from the last version where nothing changed.
     pub origins: Box<[Rc<Origins<R>>]>,
+    /// What is known of the calls that may be sent twice.
+    pub hedges: Hedges,
 }
 
 impl<R: Runtime> Installed<R> {
@@ -125,6 +132,11 @@ impl<R: Runtime> Installed<R> {
         let Some(origins) = kept.min_by_key(since) else { return false };
         let given_up = origins.pools.borrow_mut().take_oldest();
         given_up.is_some()
+    }
+
+    /// What this core knows of a part's calls, if they may be sent twice.
+    pub fn hedging(&self, route: RouteId, part: usize) -> Option<&RefCell<Hedging>> {
+        self.hedges.find(route, part)
     }
 
     /// What this core knows of an upstream.

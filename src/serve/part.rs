@@ -19,7 +19,7 @@ use crate::base::ids::RouteId;
 use crate::base::limits::{PART_TIME_MIN, PROBLEM_BYTES_MAX};
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
-use crate::exchange::attempt::Attempt;
+use crate::exchange::attempt::{Attempt, Ledger};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::part::CacheUses;
 use crate::exchange::template::{PartValues, RenderError, Sink};
@@ -38,7 +38,7 @@ use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::part_answer::{Answer, Body, End, Failure, Judged};
 use crate::serve::work::ResponseScratch;
 use crate::serve::{Core, Installed};
-use crate::serve::{decode, part_cache, proxy_header};
+use crate::serve::{decode, hedge, part_cache, proxy_header};
 use crate::upstream::retry;
 
 /// What is to be asked, and for whom.
@@ -52,6 +52,8 @@ pub struct Merging<'a> {
     pub vary: &'a [u8],
     /// The client's body, if a part is sent it.
     pub body: &'a Body,
+    /// Where every attempt is entered.
+    pub ledger: &'a Ledger,
 }
 
 /// One call to be made.
@@ -83,27 +85,26 @@ pub async fn ask<R: Runtime>(
         deadline: by.unwrap_or_else(|| x.deadline.min(begun + part.timeout)),
         trace: TraceLines::of(&x.id, &x.trace),
         client: proxy_header::ends(&x.client),
+        ledger: merging.ledger,
     };
     let key = match may_begin(&call, x, &values, begun) {
         Ok(key) => key,
         Err(failure) => {
-            let (attempts, uses) = (Vec::new(), CacheUses::default());
-            return End { result: Err(failure), attempts, uses };
+            return End { result: Err(failure), uses: CacheUses::default() };
         }
     };
-    let (result, stale, attempts, uses) = match &key {
+    let (result, stale, uses) = match &key {
         Some(key) => {
             let outcome = part_cache::ask(&call, key).await;
-            (outcome.result, outcome.stale, outcome.attempts, outcome.uses)
+            (outcome.result, outcome.stale, outcome.uses)
         }
         None => {
             let source = Source::Exchange { x, values: &values, body: merging.body };
-            let Fetched { result, attempts, .. } = fetch(&call, source).await;
-            (result, None, attempts, CacheUses::default())
+            (fetch(&call, source).await.result, None, CacheUses::default())
         }
     };
     let result = result.map(|judged| shown(&call, merging.view, judged, stale));
-    End { result, attempts, uses }
+    End { result, uses }
 }
 
 /// Whether a call is worth making: its request can be written, and there is time left. A request that others
@@ -141,6 +142,8 @@ pub struct Call<'a, R: Runtime> {
     pub trace: TraceLines,
     /// Whom it is made for, where the upstream is told.
     pub client: Endpoints,
+    /// Where its attempts are entered.
+    pub ledger: &'a Ledger,
 }
 
 impl<R: Runtime> Call<'_, R> {
@@ -162,7 +165,6 @@ pub enum Source<'a> {
 /// How a call ended, and what its answer allows.
 pub struct Fetched {
     pub result: Result<Judged, Failure>,
-    pub attempts: Vec<Attempt>,
     pub terms: Terms,
 }
 
@@ -179,74 +181,129 @@ pub struct Terms {
 pub async fn fetch<R: Runtime>(call: &Call<'_, R>, source: Source<'_>) -> Fetched {
     let Call { core, installed, .. } = *call;
     let part = call.part();
-    let slot = core.deadlines.slot();
     let mut asked = Asked {
         upstream: part.upstream,
         part: Some(call.index as u16),
         deadline: call.deadline,
-        tried: 0,
+        tried: Cell::new(0),
         may_reuse: true,
         client: call.client,
-        retry_after: None,
+        retry_after: Cell::new(None),
     };
     let upstream = installed.gateway.upstream(part.upstream);
     let origins = installed.origins(part.upstream);
     origins.state.borrow_mut().request_begun();
+    let hedging = part.hedge_percent.and(call.route).and_then(|route| {
+        installed.hedging(route, call.index).inspect(|known| known.borrow_mut().call_begun())
+    });
     let mut scratch = core.take_scratch();
-    let mut attempts = Vec::with_capacity(1);
-    let mut terms = Terms::default();
-    let result = loop {
-        let mut record = attempt::begin(&asked, core.runtime.now());
-        let mut again = Again::Never;
-        let one = Try { call, source, slot: &slot };
-        let tried = once(&one, &mut asked, &mut record, &mut scratch, &mut again, &mut terms).await;
-        record.done = Some(core.runtime.now());
-        // What a step noted is more precise than what the answer says of the part.
-        let told = tried.as_ref().err().and_then(Failure::part).map(|fault| fault.fault().kind);
-        record.fault = told.and(record.fault).or(told);
-        attempts.push(record);
+    let mut tries = 0;
+    let (result, terms) = loop {
+        tries += 1;
+        let tried = match hedging {
+            None => {
+                let mut one = Try::of(call, source, &asked);
+                let result = one.run(&asked, &mut scratch).await;
+                one.tried(result)
+            }
+            Some(known) => Box::pin(hedge::run(call, source, &asked, &mut scratch, known)).await,
+        };
+        let Tried { result, again, terms } = tried;
         let fault = Fault { again, ..PartFault::Reset.fault() };
-        let retried = tried.is_err()
-            && attempts.len() <= upstream.rules.retries as usize
+        let retried = result.is_err()
+            && tries <= upstream.rules.retries
             && retry::may_retry(&fault, part.method)
             && origins.state.borrow_mut().retry_budget.take();
         if !retried {
-            break tried;
+            break (result, terms);
         }
         asked.may_reuse = again == Again::Always;
     };
     core.keep_scratch(scratch);
-    Fetched { result, attempts, terms }
+    Fetched { result, terms }
 }
 
-/// What all steps of one try share.
-struct Try<'a, R: Runtime> {
+/// One try of a call, and what it leaves. It enters the ledger when it is dropped, however it ended.
+pub struct Try<'a, R: Runtime> {
     call: &'a Call<'a, R>,
     source: Source<'a>,
-    slot: &'a Slot,
+    slot: Slot,
+    pub record: Attempt,
+    again: Again,
+    terms: Terms,
+}
+
+/// How a try ended, and what may follow.
+pub struct Tried {
+    pub result: Result<Judged, Failure>,
+    /// Whether another try may help.
+    pub again: Again,
+    pub terms: Terms,
+}
+
+impl<R: Runtime> Drop for Try<'_, R> {
+    fn drop(&mut self) {
+        self.record.cancelled = self.record.done.is_none();
+        self.record.done.get_or_insert_with(|| self.call.core.runtime.now());
+        self.call.ledger.enter(self.record);
+    }
+}
+
+impl<'a, R: Runtime> Try<'a, R> {
+    /// A try that begins now.
+    pub fn of(call: &'a Call<'a, R>, source: Source<'a>, asked: &Asked) -> Self {
+        let slot = call.core.deadlines.slot();
+        let record = attempt::begin(asked, call.core.runtime.now());
+        let terms = Terms::default();
+        Self { call, source, slot, record, again: Again::Never, terms }
+    }
+
+    /// Makes it.
+    pub async fn run(
+        &mut self,
+        asked: &Asked,
+        scratch: &mut ResponseScratch,
+    ) -> Result<Judged, Failure> {
+        let result = once(self, asked, scratch).await;
+        self.record.done = Some(self.call.core.runtime.now());
+        // What a step noted is more precise than what the answer says of the part.
+        let told = result.as_ref().err().and_then(Failure::part).map(|fault| fault.fault().kind);
+        self.record.fault = told.and(self.record.fault).or(told);
+        result
+    }
+
+    /// What it came to.
+    pub fn tried(&self, result: Result<Judged, Failure>) -> Tried {
+        Tried { result, again: self.again, terms: self.terms }
+    }
+
+    /// Takes over what a step says about trying again.
+    fn note(&mut self, fault: Fault) -> Fault {
+        self.again = fault.again;
+        fault
+    }
+
+    /// The same, where the record says it, too.
+    fn failed(&mut self, fault: Fault) -> Failure {
+        let fault = self.note(fault);
+        noted(&mut self.record, fault)
+    }
 }
 
 async fn once<R: Runtime>(
-    one: &Try<'_, R>,
-    asked: &mut Asked,
-    record: &mut Attempt,
+    one: &mut Try<'_, R>,
+    asked: &Asked,
     scratch: &mut ResponseScratch,
-    again: &mut Again,
-    terms: &mut Terms,
 ) -> Result<Judged, Failure> {
-    let Try { call, source, slot } = *one;
+    let (call, source) = (one.call, one.source);
     let Call { core, installed, plan, .. } = *call;
     let part = call.part();
     let body = match source {
         Source::Exchange { body, .. } if part.client_body => body.bytes(),
         _ => &[],
     };
-    let mut note = |fault: Fault| {
-        *again = fault.again;
-        fault
-    };
-    let lease = attempt::connect(core, installed, asked, slot, record).await;
-    let lease = lease.map_err(&mut note).map_err(|fault| noted(record, fault))?;
+    let lease = attempt::connect(core, installed, asked, &one.slot, &mut one.record).await;
+    let lease = lease.map_err(|fault| one.failed(fault))?;
     let mut buf = core.buffer()?;
     let upstream = installed.gateway.upstream(part.upstream);
     let sent = core.runtime.now();
@@ -268,18 +325,18 @@ async fn once<R: Runtime>(
             })?;
         }
     }
-    let written = send_with(&lease, slot, asked.deadline, buf, body).await;
-    let mut buf = written.map_err(&mut note).map_err(|fault| noted(record, fault))?;
+    let written = send_with(&lease, &one.slot, asked.deadline, buf, body).await;
+    let mut buf = written.map_err(|fault| one.failed(fault))?;
     attempt::ready_for_response(&mut buf);
     let first_byte = core.runtime.now() + upstream.rules.first_byte_timeout;
     let until = Cell::new(asked.deadline.min(first_byte));
-    let head = read_final_head(&lease, slot, &until, part.method, buf, scratch).await;
-    let buf = head.map_err(&mut note).map_err(|fault| noted(record, fault))?;
-    record.answered = Some(core.runtime.now());
-    record.status = Some(scratch.head.status);
-    record.bytes = u64::from(scratch.head.bytes);
-    *terms = terms_of(one, Response { head: &scratch.head, raw: buf.data() }, sent);
-    collect(one, lease, asked.deadline, record, scratch, buf).await
+    let head = read_final_head(&lease, &one.slot, &until, part.method, buf, scratch).await;
+    let buf = head.map_err(|fault| one.failed(fault))?;
+    one.record.answered = Some(core.runtime.now());
+    one.record.status = Some(scratch.head.status);
+    one.record.bytes = u64::from(scratch.head.bytes);
+    one.terms = terms_of(one, Response { head: &scratch.head, raw: buf.data() }, sent);
+    collect(one, lease, asked.deadline, scratch, buf).await
 }
 
 /// What may be done with an answer whose request was sent at `sent`.
@@ -358,14 +415,13 @@ async fn read_final_head<R: Runtime>(
 
 /// Collects the body and judges the answer; the connection goes back if its message ended exactly.
 async fn collect<R: Runtime>(
-    one: &Try<'_, R>,
+    one: &mut Try<'_, R>,
     lease: Lease<R>,
     deadline: Instant,
-    record: &mut Attempt,
     scratch: &mut ResponseScratch,
     mut buf: Buf,
 ) -> Result<Judged, Failure> {
-    let Try { call, slot, .. } = *one;
+    let Try { call, slot, record, .. } = one;
     let (core, part) = (call.core, call.part());
     let ResponseScratch { head, chunks } = scratch;
     let good = part.judge_status(head.status);

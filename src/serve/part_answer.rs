@@ -8,15 +8,13 @@ use std::rc::Rc;
 use crate::aggregate::each::Failures;
 use crate::aggregate::{PartFault, Taken};
 use crate::base::buffer::Buf;
-use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::Fault;
 use crate::exchange::part::CacheUses;
 use crate::exchange::template::RenderError;
 
-/// How one part ended, and every attempt made for it.
+/// How one part ended.
 pub struct End {
     pub result: Result<Answer, Failure>,
-    pub attempts: Vec<Attempt>,
     /// What the core's store did for it.
     pub uses: CacheUses,
 }

@@ -18,7 +18,7 @@ use crate::base::limits::{
     PART_TIME_MIN,
 };
 use crate::base::lru::Lru;
-use crate::exchange::attempt::Attempt;
+use crate::exchange::attempt::Ledger;
 use crate::exchange::part::{CacheUse, CacheUses};
 use crate::gateway::route::Target;
 use crate::http::caching::directives::RequestControl;
@@ -54,7 +54,6 @@ pub struct Outcome {
     pub result: Result<Judged, Failure>,
     /// Why an older answer stands in.
     pub stale: Option<PartFault>,
-    pub attempts: Vec<Attempt>,
     pub uses: CacheUses,
 }
 
@@ -130,16 +129,16 @@ pub async fn ask<R: Runtime>(call: &Call<'_, R>, key: &Key) -> Outcome {
 impl Outcome {
     fn of(stored: &Stored, how: CacheUse) -> Self {
         let (result, uses) = (Ok(Judged::from(&stored.answer)), CacheUses::one(how));
-        Self { result, stale: None, attempts: Vec::new(), uses }
+        Self { result, stale: None, uses }
     }
 
     fn landed(result: Result<Judged, Failure>) -> Self {
         let uses = CacheUses::one(CacheUse::Collapsed);
-        Self { result, stale: None, attempts: Vec::new(), uses }
+        Self { result, stale: None, uses }
     }
 
-    fn fetched(result: Result<Judged, Failure>, attempts: Vec<Attempt>) -> Self {
-        Self { result, stale: None, attempts, uses: CacheUses::default() }
+    fn fetched(result: Result<Judged, Failure>) -> Self {
+        Self { result, stale: None, uses: CacheUses::default() }
     }
 }
 
@@ -149,8 +148,8 @@ async fn through_flights<R: Runtime>(call: &Call<'_, R>, key: &Key) -> Outcome {
     loop {
         let flight = match core.parts.flights.join(key.bytes(), key.part()) {
             Role::Leads(lead) => {
-                let Fetched { result, attempts, terms } = part::fetch(call, Source::Key(key)).await;
-                return Outcome::fetched(settle(call, key, lead, result, terms), attempts);
+                let Fetched { result, terms } = part::fetch(call, Source::Key(key)).await;
+                return Outcome::fetched(settle(call, key, lead, result, terms));
             }
             Role::Alone => return alone(call, key).await,
             Role::Follows(flight) => flight,
@@ -176,11 +175,11 @@ async fn through_flights<R: Runtime>(call: &Call<'_, R>, key: &Key) -> Outcome {
 
 /// Makes the call for oneself.
 async fn alone<R: Runtime>(call: &Call<'_, R>, key: &Key) -> Outcome {
-    let Fetched { result, attempts, terms } = part::fetch(call, Source::Key(key)).await;
+    let Fetched { result, terms } = part::fetch(call, Source::Key(key)).await;
     if result.is_ok() || matches!(result, Err(Failure::Problem(..))) {
         call.core.parts.flights.note(key.part(), terms.shareable);
     }
-    Outcome::fetched(result, attempts)
+    Outcome::fetched(result)
 }
 
 /// Stores what a call brought, if it may be stored, and tells those who wait.
@@ -267,6 +266,7 @@ impl<R: Runtime> Renewal<R> {
         let Self { core, installed, route, index, key, trace, client } = self;
         let Target::Aggregate(merge) = &installed.gateway.route(*route).target else { return };
         let part = &merge.plan.parts[*index];
+        let ledger = Ledger::default();
         let call = Call {
             core,
             installed,
@@ -276,11 +276,12 @@ impl<R: Runtime> Renewal<R> {
             deadline: core.runtime.now() + part.timeout,
             trace: *trace,
             client: *client,
+            ledger: &ledger,
         };
         let Role::Leads(lead) = core.parts.flights.join(key.bytes(), key.part()) else { return };
-        let Fetched { result, attempts, terms } = part::fetch(&call, Source::Key(key)).await;
+        let Fetched { result, terms } = part::fetch(&call, Source::Key(key)).await;
         drop(settle(&call, key, lead, result, terms));
-        let record = &installed.gateway.record;
+        let (record, attempts) = (&installed.gateway.record, ledger.close());
         core.metrics.record_renewal(*route, *index as u16, &attempts, record, core.runtime.now());
     }
 }

@@ -17,6 +17,7 @@ use crate::policy::slots::Slots;
 use crate::route::spelling::PathScratch;
 use crate::runtime::Runtime;
 use crate::serve::Installed;
+use crate::serve::hedges::Hedges;
 use crate::upstream::pool::Pools;
 use crate::upstream::{Upstream, UpstreamState};
 
@@ -85,5 +86,6 @@ pub fn install<R: Runtime>(
         })
     });
     let origins = origins.collect();
-    Installed { gateway, origins }
+    let hedges = Hedges::of(&gateway, last.map(|last| &last.hedges));
+    Installed { gateway, origins, hedges }
 }

@@ -5,6 +5,7 @@
 //! promises (limits) are not.
 
 pub mod balance;
+pub mod hedge;
 pub mod pool;
 pub mod retry;
 pub mod turns;

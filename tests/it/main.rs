@@ -26,6 +26,7 @@ mod faults;
 mod framing;
 mod h1;
 mod headers;
+mod hedge;
 mod hostile;
 mod idle;
 mod jwt;

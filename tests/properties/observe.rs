@@ -12,7 +12,7 @@ use ringway::base::name::Name;
 use ringway::base::random::Rng;
 use ringway::base::span::Span;
 use ringway::base::time::{Instant, Wall};
-use ringway::exchange::attempt::Attempt;
+use ringway::exchange::attempt::{Attempt, Hedge};
 use ringway::exchange::fault::FaultKind;
 use ringway::exchange::{Exchange, RequestId};
 use ringway::http::headers::Field;
@@ -80,6 +80,8 @@ fn attempt(part: Option<u16>, begun: u64, took: u64, fault: Option<FaultKind>) -
         answered: Some(begun),
         done: Some(begun + Duration::from_nanos(took)),
         bytes: u64::MAX,
+        hedge: Some(Hedge::Lost),
+        cancelled: true,
     }
 }
 

@@ -9,6 +9,7 @@ use ringway::base::ids::{EndpointId, UpstreamId};
 use ringway::base::name::Name;
 use ringway::base::random::Rng;
 use ringway::base::time::Instant;
+use ringway::upstream::hedge::{Hedging, Latencies};
 use ringway::upstream::pool::Pools;
 use ringway::upstream::retry::RetryBudget;
 use ringway::upstream::{Balance, Endpoint, Rules, Upstream, UpstreamState};
@@ -128,6 +129,43 @@ proptest! {
                 requests += 1;
             }
             prop_assert!(retries <= 128 + requests / 5);
+        }
+    }
+
+    #[test]
+    fn second_tries_never_pass_their_share_of_calls(
+        percent in 1_u32..=100,
+        steps in proptest::collection::vec((any::<bool>(), 0_u64..200_000), 0..4_000),
+    ) {
+        let mut hedging = Hedging::new(percent);
+        let (mut calls, mut hedges) = (0_u64, 0_u64);
+        for (late, micros) in steps {
+            if late {
+                hedges += u64::from(hedging.take(Duration::from_secs(1)));
+            } else {
+                hedging.call_begun();
+                calls += 1;
+                hedging.record(Duration::from_micros(micros));
+            }
+            prop_assert!(hedges * 100 <= calls * u64::from(percent));
+            prop_assert!(calls >= 100 || hedges == 0 && hedging.late_after().is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_late_is_the_95th_percentile_to_an_eighth(
+        mut micros in proptest::collection::vec(0_u64..10_000_000, 100..1_000),
+    ) {
+        let mut latencies = Latencies::default();
+        // Found anew with every sixteenth: only whole sixteens are told.
+        micros.truncate(100 + (micros.len() - 100) / 16 * 16);
+        micros.iter().for_each(|micros| latencies.record(Duration::from_micros(*micros)));
+        micros.sort_unstable();
+        let known = latencies.known().expect("enough");
+        for (percent, found) in [(50, known.p50), (95, known.p95)] {
+            let exact = micros[(micros.len() * percent).div_ceil(100) - 1];
+            prop_assert!(found > Duration::from_micros(exact), "{found:?} for {exact}");
+            prop_assert!(found <= Duration::from_micros(exact + exact / 8 + 1), "{found:?} for {exact}");
         }
     }
 

@@ -52,6 +52,19 @@ pub static VIEW_WHEN: Section = Section {
     ],
 };
 
+/// `hedge` as a table.
+pub static HEDGE: Section = Section {
+    title: "hedge",
+    here: "this table",
+    doc: "A second call beside one that is late: it has taken longer than 95 of a hundred calls like it.",
+    keys: &[Key::new(
+        "budget",
+        Shape::Percent,
+        "How many of a hundred calls may be sent a second time; never more, however slow the origins are.",
+    )
+    .or("`\"5%\"`")],
+};
+
 /// `pass` of a route.
 pub static PASS: Section = Section {
     title: "route.pass",

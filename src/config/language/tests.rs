@@ -33,6 +33,7 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&RESPOND, "[[route]]\n[route.respond]\n", ""),
     (&PART, "[[route]]\n[route.merge.a]\n", ""),
     (&EACH, "[[route]]\n[route.merge.a.each]\n", ""),
+    (&HEDGE, "[default]\n[default.hedge]\n", ""),
     (&PART_CACHE, "[[route]]\n[route.merge.a.cache]\n", ""),
     (&VIEW, "[[route]]\n[route.view.a]\n", ""),
     (&VIEW_WHEN, "[[route]]\n[route.view.a.when]\n", ""),
