@@ -139,6 +139,33 @@ fn a_required_parts_failure_answers_at_once_and_does_not_wait_for_the_others() {
     // `user` is still held when the answer is here.
     gateway.get("/dashboard").expect(403);
     never.open();
+    let line = gateway.access_log(1).remove(0);
+    let attempts = line["attempts"].as_array().expect("attempts");
+    let user = attempts.iter().find(|attempt| attempt["part"] == "user").expect("it was asked");
+    assert_eq!((&user["cancelled"], user.get("fault")), (&true.into(), None), "{line}");
+    let order = attempts.iter().find(|attempt| attempt["part"] == "orders").expect("it failed");
+    assert_eq!((order["status"].as_u64(), order.get("cancelled")), (Some(403), None), "{line}");
+}
+
+#[test]
+fn a_client_that_leaves_takes_the_calls_of_its_merge_with_it() {
+    let never = Gate::new();
+    let (held, second) = (never.clone(), never.clone());
+    let user = Origin::script(move |_| vec![Step::Wait(held.clone()), Step::Send(ok("1"))]);
+    let order = Origin::script(move |_| vec![Step::Wait(second.clone()), Step::Send(ok("2"))]);
+    let gateway = dashboard(&user, &order, "else = 0");
+    let mut client = gateway.connect();
+    client.send("GET /dashboard HTTP/1.1\r\nHost: a\r\n\r\n");
+    user.wait_for(1);
+    order.wait_for(1);
+    drop(client);
+    // Nobody has answered when the exchange is over.
+    let line = gateway.access_log(1).remove(0);
+    assert_eq!(line["status"], 499, "{line}");
+    let attempts = line["attempts"].as_array().expect("attempts");
+    assert_eq!(attempts.len(), 2, "{line}");
+    assert!(attempts.iter().all(|attempt| attempt["cancelled"] == true), "{line}");
+    never.open();
 }
 
 #[test]
