@@ -1,8 +1,8 @@
 //! A forwarded request without a body that may be sent a second time when its answer is late.
 //!
 //! Two tries race for a head that is worth passing on; from then on only one of them is there, and its body flows
-//! as any other does. The other's connection is closed. Nothing is sent to the client before that, interim responses
-//! (RFC 9110 §15.2) are left out: they would be those of one try or the other. When a head is late, and whether there
+//! as any other does. The other's connection is closed. Nothing is ever sent to the client before that, and interim
+//! responses (RFC 9110 §15.2) are left out: they would be those of one try or the other. When a head is late, and whether there
 //! is leave for a second try, is decided in `upstream/hedge.rs`.
 
 use std::cell::{Cell, RefCell};
