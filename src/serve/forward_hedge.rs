@@ -177,10 +177,10 @@ impl<'a, R: Runtime> Try<'a, R> {
 
     async fn ask(&mut self, asked: &Asked, x: &Exchange) -> Result<Head<R>, Fault> {
         let Self { passage, slot, scratch, record } = self;
-        let Passage { core, installed, to, .. } = **passage;
+        let Passage { core, installed, route, to, .. } = **passage;
         let lease = attempt::connect(core, installed, asked, slot, record).await?;
         let mut buf = core.buffer()?;
-        request_head::write(core, x, to, None, &mut buf)?;
+        request_head::write(core, x, to, route.request_edits.as_deref(), None, &mut buf)?;
         let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
         let mut buf = attempt::send(&lease, slot, sent_by, buf).await?;
         attempt::ready_for_response(&mut buf);
