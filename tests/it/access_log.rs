@@ -3,18 +3,9 @@
 //! And the two fields that tie our line to everybody else's: `x-request-id` and `traceparent` (W3C Trace
 //! Context level 1 §3.2). A line never holds a credential or a query's secret.
 
-use crate::support::gateway::gateway;
+use crate::support::gateway::{FORWARD, gateway};
 use crate::support::origin::{Origin, Step};
 use crate::support::wire::request;
-
-const FORWARD: &str = r#"
-[upstream.app]
-endpoints = ["@app@"]
-
-[[route]]
-match = "/{*rest}"
-forward = "app"
-"#;
 
 #[test]
 fn a_forwarded_request_is_one_line_with_everything_about_it() {

@@ -2,18 +2,9 @@
 //!
 //! RFC 9110 and 9112. Bodies have a module of their own, and so has hostile framing.
 
-use crate::support::gateway::{Gateway, gateway};
+use crate::support::gateway::{FORWARD, Gateway, gateway};
 use crate::support::origin::{Origin, Step, answer, ok};
 use crate::support::wire::request;
-
-const FORWARD: &str = r#"
-[upstream.app]
-endpoints = ["@app@"]
-
-[[route]]
-match = "/{*rest}"
-forward = "app"
-"#;
 
 fn forwarding_to(origin: &Origin) -> Gateway {
     gateway(FORWARD).with("app", origin.address).start()

@@ -5,17 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::support::gateway::{Gateway, gateway};
+use crate::support::gateway::{FORWARD, Gateway, gateway};
 use crate::support::origin::{Origin, answer};
-
-const FORWARD: &str = r#"
-[upstream.app]
-endpoints = ["@app@"]
-
-[[route]]
-match = "/{*rest}"
-forward = "app"
-"#;
 
 const DURATION: &str = "http_server_request_duration_seconds";
 

@@ -2,17 +2,8 @@
 //!
 //! RFC 9110 §9.2.2: only what may be repeated, only once, only before any byte of an answer came.
 
-use crate::support::gateway::{Gateway, gateway};
+use crate::support::gateway::{FORWARD, Gateway, gateway};
 use crate::support::origin::{Origin, Step, ok};
-
-const FORWARD: &str = r#"
-[upstream.app]
-endpoints = ["@app@"]
-
-[[route]]
-match = "/{*rest}"
-forward = "app"
-"#;
 
 /// Answers the first request of a connection and does `second` at the next, except on later connections
 /// whose first request is answered again.

@@ -6,21 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::gateway::{Port, gateway};
-
-const FORWARD: &str = r#"
-[upstream.app]
-endpoints = ["127.0.0.1:@port@"]
-
-[[route]]
-match = "/{*rest}"
-forward = "app"
-"#;
+use crate::support::gateway::{FORWARD, Port, gateway};
 
 #[test]
 fn the_public_smuggling_corpus_passes_whole() {
     let port = Port::reserve();
-    let gateway = gateway(FORWARD).with("port", port.number).start();
+    let gateway = gateway(FORWARD).with("app", format!("127.0.0.1:{}", port.number)).start();
     let output = Command::new("bash")
         .arg(shared().join("corpora/smuggling/run.sh"))
         .arg(gateway.address.to_string())

@@ -3,17 +3,8 @@
 //! Which connection lands on which core is the kernel's business; tests only need that all cores get some.
 
 use crate::support::eventually;
-use crate::support::gateway::gateway;
+use crate::support::gateway::{FORWARD, gateway};
 use crate::support::origin::Origin;
-
-const FORWARD: &str = r#"
-[upstream.app]
-endpoints = ["@app@"]
-
-[[route]]
-match = "/{*rest}"
-forward = "app"
-"#;
 
 #[test]
 fn every_worker_serves_connections_of_its_own() {

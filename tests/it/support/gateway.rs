@@ -45,6 +45,16 @@ pub struct Setup {
     files: Vec<(String, String)>,
 }
 
+/// Everything goes to `app`.
+pub const FORWARD: &str = r#"
+[upstream.app]
+endpoints = ["@app@"]
+
+[[route]]
+match = "/{*rest}"
+forward = "app"
+"#;
+
 /// The gateway with this configuration; see the essay for what may stand in it.
 pub fn gateway(text: &str) -> Setup {
     Setup {

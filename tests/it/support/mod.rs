@@ -5,10 +5,13 @@
 //! always for an event (a line, an answer, a connection, an exit) under one generous deadline, never for a
 //! length of time, so that a slow machine makes a test slow and not red.
 
+pub mod edge;
+pub mod faults;
 pub mod gateway;
 pub mod golden;
 pub mod origin;
 pub mod tokens;
+pub mod tunnel;
 pub mod wire;
 
 use std::sync::{Arc, Condvar, Mutex};
