@@ -37,7 +37,9 @@ pub trait Runtime: Clone + 'static {
     /// The wall clock.
     fn wall(&self) -> Wall;
 
-    /// Completes at `at` or, timers being coarse, up to two milliseconds later.
+    /// Completes at `at` or, timers being coarse, up to two milliseconds later. Waited for inside an exchange
+    /// it belongs into a box: a timer brings an alignment of 128 bytes to every future around it, and those
+    /// are copied for each request.
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()>;
 
     /// Runs a task on this core. A panic in it ends the task and nothing else.

@@ -19,7 +19,7 @@ use crate::base::buffer::Buf;
 use crate::base::time::{Instant, Wall};
 use crate::runtime::caught::Caught;
 use crate::runtime::clock;
-use crate::runtime::fairness::Turns;
+use crate::runtime::fairness::{Either, Mapped, Turns};
 use crate::runtime::probe::Driver;
 use crate::runtime::{Listener, Runtime, Stream};
 
@@ -166,13 +166,14 @@ unsafe impl IoBuf for From {
 }
 
 impl Stream for Socket {
-    async fn read(&self, buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
+    fn read(&self, buf: Buf, bytes_max: usize) -> impl Future<Output = (io::Result<usize>, Buf)> {
         let into = Into { buf, bytes_max };
-        let (result, into) = match self.io() {
-            Io::Tcp(stream) => self.turns.share(stream.read(into)).await,
-            Io::Unix(stream) => self.turns.share(stream.read(into)).await,
+        let read = match self.io() {
+            Io::Tcp(stream) => Either::A { future: stream.read(into) },
+            Io::Unix(stream) => Either::B { future: stream.read(into) },
         };
-        (result, into.buf)
+        let done = |(result, into): (io::Result<usize>, Into)| (result, into.buf);
+        Mapped { future: self.turns.share(read), then: done }
     }
 
     #[expect(unsafe_code, reason = "recv(2) that does not wait, into a buffer we own")]
@@ -202,19 +203,20 @@ impl Stream for Socket {
         (Ok(()), buf)
     }
 
-    async fn write(&self, buf: Buf) -> (io::Result<usize>, Buf) {
-        let (result, From(mut buf)) = match self.io() {
-            Io::Tcp(stream) => self.turns.share(stream.write(From(buf))).await,
-            Io::Unix(stream) => self.turns.share(stream.write(From(buf))).await,
+    fn write(&self, buf: Buf) -> impl Future<Output = (io::Result<usize>, Buf)> {
+        let write = match self.io() {
+            Io::Tcp(stream) => Either::A { future: stream.write(From(buf)) },
+            Io::Unix(stream) => Either::B { future: stream.write(From(buf)) },
         };
-        match result {
+        let done = |(result, From(mut buf)): (io::Result<usize>, From)| match result {
             Ok(0) => (Err(io::ErrorKind::WriteZero.into()), buf),
             Ok(n) => {
                 buf.consume(n);
                 (Ok(n), buf)
             }
             Err(error) => (Err(error), buf),
-        }
+        };
+        Mapped { future: self.turns.share(write), then: done }
     }
 
     #[expect(unsafe_code, reason = "ioctl(2) on a descriptor we own")]

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::upstream::Upstream;
 
 /// A connection on loan for one exchange. Dropping it closes the connection.
 pub struct Lease<R: Runtime> {
-    connection: Option<Connection<R>>,
+    connection: Option<Box<Connection<R>>>,
     origins: Rc<Origins<R>>,
     /// The endpoint at the other end.
     pub endpoint: EndpointId,
@@ -178,7 +179,7 @@ pub async fn connect<R: Runtime>(
     let now = core.runtime.now();
     record.connected = Some(now);
     let client = client.map(|client| Box::new(*client));
-    lease.connection = Some(Connection { stream, made_at: now, client });
+    lease.connection = Some(Box::new(Connection { stream, made_at: now, client }));
     Ok(lease)
 }
 
@@ -196,10 +197,11 @@ fn kept<R: Runtime>(
     endpoint: EndpointId,
     now: Instant,
     client: Option<&Endpoints>,
-) -> Option<Connection<R>> {
+) -> Option<Box<Connection<R>>> {
     let mut pools = origins.pools.borrow_mut();
-    let fits = |connection: &Connection<R>| connection.client.as_deref() == client;
-    while let Some(kept) = pools.take_if(endpoint, now, fits) {
+    while let Some(kept) =
+        pools.take_if(endpoint, now, |connection| connection.client.as_deref() == client)
+    {
         if kept.connection.stream.is_quiet() {
             return Some(kept.connection);
         }
@@ -230,7 +232,7 @@ async fn dial<R: Runtime>(
             break;
         }
         // What was given up is closed before the next turn of the event loop ends.
-        core.runtime.sleep_until(core.runtime.now() + ROOM_WAIT).await;
+        Box::pin(core.runtime.sleep_until(core.runtime.now() + ROOM_WAIT)).await;
         dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
     }
     let kind = match dialled {
@@ -274,7 +276,7 @@ pub async fn send<R: Runtime>(
     until: Instant,
     buf: Buf,
 ) -> Result<Buf, Fault> {
-    match slot.within(until, lease.stream().write_all(buf)).await {
+    match slot.within(until, pin!(lease.stream().write_all(buf))).await {
         Ok((Ok(()), buf)) => Ok(buf),
         Ok((Err(_), _)) => Err(fault_of_close(lease.reused)),
         Err(_) => Err(fault_of_silence()),
@@ -309,7 +311,7 @@ pub async fn read_head<R: Runtime>(
         if room == 0 {
             return Err(fault_of_head(&HeadError::TooLarge));
         }
-        match slot.within(until.get(), lease.stream().read(buf, room)).await {
+        match slot.within(until.get(), pin!(lease.stream().read(buf, room))).await {
             Ok((Ok(0) | Err(_), _)) if seen == 0 => return Err(fault_of_close(lease.reused)),
             Ok((Ok(0) | Err(_), _)) => {
                 let kind = FaultKind::HttpResponseIncomplete;

@@ -33,7 +33,7 @@ pub async fn whole<R: Runtime>(
             if now >= deadline {
                 return Err(PartFault::Timeout);
             }
-            core.runtime.sleep_until(now + TURN).await;
+            Box::pin(core.runtime.sleep_until(now + TURN)).await;
         }
     }
     Ok(out)

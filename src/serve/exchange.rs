@@ -3,6 +3,7 @@
 //! It never decides: rooms decide, and return values. It never holds a borrow of the core's state across
 //! an await.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::exchange::Exchange;
@@ -67,7 +68,8 @@ pub async fn run<'a, R: Runtime>(
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'a, R>,
 ) -> Option<Lease<R>> {
-    match walk(way, x, scratch, incoming, outgoing).await {
+    let walked = pin!(walk(way, x, scratch, incoming, outgoing)).await;
+    match walked {
         Ok(switched) => switched,
         Err(fault) => {
             settle(incoming, outgoing);
@@ -99,7 +101,9 @@ async fn walk<'a, R: Runtime>(
         ask(core, policy, x).await?;
     }
     answering::edit(route, x)?;
-    x.timeline.target = Some(core.runtime.now());
+    // Without a policy nothing has passed since the head was here.
+    let asked = !route.policies.is_empty();
+    x.timeline.target = x.timeline.head.filter(|_| !asked).or_else(|| Some(core.runtime.now()));
     match &route.target {
         Target::Forward(_) if max_forwards(x.request()) == Some(0) => {
             settle(incoming, outgoing);
@@ -117,7 +121,7 @@ async fn walk<'a, R: Runtime>(
             if x.head.method == Method::Connect {
                 return connect::run(&passage, x, outgoing).await.map(Some);
             }
-            return forward::run(&passage, x, scratch, incoming, outgoing).await;
+            return pin!(forward::run(&passage, x, scratch, incoming, outgoing)).await;
         }
         Target::Aggregate(merge) => {
             let chosen = merge.choose(x);
@@ -263,7 +267,7 @@ async fn ask<R: Runtime>(core: &Core<R>, policy: &Policy, x: &mut Exchange) -> R
             Verdict::Continue => return Ok(()),
             Verdict::Refuse(fault) => return Err(fault),
             Verdict::Wait if now >= x.deadline => return Err(refusal(FaultKind::KeysUnavailable)),
-            Verdict::Wait => core.runtime.sleep_until(now + ASK_AGAIN).await,
+            Verdict::Wait => Box::pin(core.runtime.sleep_until(now + ASK_AGAIN)).await,
         }
     }
 }

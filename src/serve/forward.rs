@@ -124,7 +124,8 @@ pub async fn run<R: Runtime>(
         attempts += 1;
         let mut record = attempt::begin(&asked, core.runtime.now());
         let tried =
-            once(passage, x, scratch, &body, &mut asked, &mut record, incoming, outgoing).await;
+            pin!(once(passage, x, scratch, &body, &mut asked, &mut record, incoming, outgoing))
+                .await;
         record.fault = tried.as_ref().err().map(|fault| fault.kind);
         record.done.get_or_insert_with(|| core.runtime.now());
         x.record(record);
@@ -160,29 +161,28 @@ async fn once<R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<Option<Lease<R>>, Fault> {
     let Passage { core, installed, up, .. } = *passage;
-    let lease = attempt::connect(core, installed, asked, up, record).await?;
+    let lease = pin!(attempt::connect(core, installed, asked, up, record)).await?;
     let mut head = core.buffer()?;
     let Passage { route, to, upgrade, .. } = *passage;
     request_head::write(core, x, to, route.request_edits.as_deref(), upgrade, &mut head)?;
     let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
     let piece = body.first.as_ref().map_or(&[][..], Buf::data);
-    let mut buf = if head.put(piece) {
-        attempt::send(&lease, up, sent_by, head).await?
-    } else {
-        let mut buf = attempt::send(&lease, up, sent_by, head).await?;
-        let fits = buf.put(piece);
+    if !head.put(piece) {
+        head = pin!(attempt::send(&lease, up, sent_by, head)).await?;
+        let fits = head.put(piece);
         debug_assert!(fits, "buffers are of one size");
-        attempt::send(&lease, up, sent_by, buf).await?
-    };
+    }
+    let mut buf = pin!(attempt::send(&lease, up, sent_by, head)).await?;
     attempt::ready_for_response(&mut buf);
     let relayed = if incoming.is_done() && body.more.is_empty() {
         let now = core.runtime.now();
         let until = Cell::new(x.deadline.min(now + passage.upstream().rules.first_byte_timeout));
         let leg = Leg { passage, lease: &lease, until: &until, uploading: &Cell::new(false) };
-        download(&leg, x, scratch, record, buf, outgoing).await?
+        pin!(download(&leg, x, scratch, record, buf, outgoing)).await?
     } else {
         let more = &body.more;
-        duplex::run(passage, x, scratch, &lease, record, buf, more, incoming, outgoing).await?
+        pin!(duplex::run(passage, x, scratch, &lease, record, buf, more, incoming, outgoing))
+            .await?
     };
     let now = core.runtime.now();
     record.done = Some(now);
@@ -240,7 +240,7 @@ pub async fn download<R: Runtime>(
     buf: Buf,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<Relayed, Fault> {
-    let buf = read_final_head(leg, x, scratch, buf, outgoing).await?;
+    let buf = pin!(read_final_head(leg, x, scratch, buf, outgoing)).await?;
     let now = leg.passage.core.runtime.now();
     record.answered = Some(now);
     record.status = Some(scratch.head.status);
@@ -248,9 +248,9 @@ pub async fn download<R: Runtime>(
     x.timeline.connected = record.connected;
     x.timeline.answered = Some(now);
     if scratch.head.status == upgrade::SWITCHING {
-        return switch(leg, x, scratch, record, buf, outgoing).await;
+        return pin!(switch(leg, x, scratch, record, buf, outgoing)).await;
     }
-    relay(leg, x, scratch, record, buf, outgoing).await
+    pin!(relay(leg, x, scratch, record, buf, outgoing)).await
 }
 
 /// Tells the client that HTTP ends here; what the origin sent behind its head goes along.
@@ -367,7 +367,7 @@ pub(super) async fn relay<R: Runtime>(
     let length = head.body;
     let mut body =
         BodyReader::new(core, stream, down, &mut scratch.chunks, length, Some(buf), rules);
-    let pumped = pump(leg.passage.watch, &mut body, outgoing, out).await;
+    let pumped = pin!(pump(leg.passage.watch, &mut body, outgoing, out)).await;
     record.bytes += body.wire_bytes();
     if pumped.is_err() {
         x.reason = body.broken();
@@ -391,7 +391,7 @@ async fn pump<R: Runtime>(
     let first = body.next_arrived()?;
     // The end goes out with the last piece, unless there are trailers to send behind it.
     let ended = body.is_done() && body.trailers().is_empty();
-    outgoing.begin(head, first, ended).await?;
+    pin!(outgoing.begin(head, first, ended)).await?;
     if ended {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 //! Requests of one connection are answered one after the other, in order (RFC 9112 §9.3.2). A
 //! connection whose framing is in doubt is never used for another request.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ pub async fn busy<R: Runtime>(
         let Ok(head) = arrived.take().map_or_else(|| Arrived::nothing(core, connection), Ok) else {
             break After::Close;
         };
-        match serve_one(core, connection, &mut work, head, &slots).await {
+        match pin!(serve_one(core, connection, &mut work, head, &slots)).await {
             Next::Request(Some(bytes)) if bytes.data() != EMPTY_LINE => {
                 arrived = Some(Arrived::of(core, bytes));
             }
@@ -121,7 +122,8 @@ async fn serve_one<R: Runtime>(
     x.began = head.began;
     x.client = proxy_header::client(connection, listener);
     let mut outgoing = Outgoing::new(core, &connection.stream, down, listener);
-    let buf = match read_head(core, connection, listener, down, x, head).await {
+    let read = pin!(read_head(core, connection, listener, down, x, head)).await;
+    let buf = match read {
         Ok(buf) => buf,
         Err(Unread::Gone) => return Next::Close,
         Err(Unread::Begun(head)) => return Next::Rest(head),
@@ -144,7 +146,7 @@ async fn serve_one<R: Runtime>(
     let in_flight = core.exchange();
     let watch = &Watch::new(core, &connection.stream, aside);
     let way = Way { core, installed: &installed, listener, up, down, watch };
-    let switched = exchange::run(&way, x, response, &mut incoming, &mut outgoing).await;
+    let switched = pin!(exchange::run(&way, x, response, &mut incoming, &mut outgoing)).await;
     let body_bytes = incoming.wire_bytes();
     let whole = incoming.is_done();
     if x.reason.is_empty() {
@@ -208,7 +210,7 @@ async fn read_head<R: Runtime>(
     if unread {
         let until = x.timeline.begun + listener.head_timeout;
         let room = bytes.spare();
-        match slot.within(until, connection.stream.read(bytes, room)).await {
+        match slot.within(until, pin!(connection.stream.read(bytes, room))).await {
             Ok((Ok(0) | Err(_), _)) => return Err(Unread::Gone),
             Ok((Ok(_), filled)) => bytes = filled,
             // It had begun, for there was something to read: only this core was too slow.

@@ -118,10 +118,11 @@ impl<R: Runtime> Installed<R> {
     /// Closes idle connections that are too old or whose origin has closed; says how many are left. To ask
     /// a socket is a system call, so that only one in `SWEEP_SHARES` is asked, each in its `turn`.
     pub fn sweep(&self, now: Instant, turn: usize) -> usize {
-        let alive = |at: usize, connection: &shard::Connection<R>| {
-            at % SWEEP_SHARES != turn % SWEEP_SHARES || connection.stream.is_quiet()
-        };
-        let swept = self.origins.iter().map(|origins| origins.pools.borrow_mut().sweep(now, alive));
+        let swept = self.origins.iter().map(|origins| {
+            origins.pools.borrow_mut().sweep(now, |at, connection| {
+                at % SWEEP_SHARES != turn % SWEEP_SHARES || connection.stream.is_quiet()
+            })
+        });
         swept.sum()
     }
 

@@ -3,6 +3,7 @@
 //! It never lets a truncated response pass for a whole one: whatever fails after the head is out closes
 //! the connection without the end of the body (RFC 9112 §8).
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
@@ -138,9 +139,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         last: bool,
     ) -> Result<(), Fault> {
         self.begun = true;
-        if self.framing == BodyLength::None {
-            return self.write(head).await;
-        }
+        let first = first.filter(|_| self.framing != BodyLength::None);
         let Some(mut piece) = first else {
             if last {
                 self.put_end(&mut head, &[]);
@@ -150,14 +149,13 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         self.frame_piece(&mut piece, last);
         if piece.len() <= COALESCE_BYTES_MAX && head.put(piece.data()) {
             drop(piece);
-            return self.write(head).await;
+        } else if piece.prepend(head.data()) {
+            head = piece;
+        } else {
+            self.write(head).await?;
+            head = piece;
         }
-        if piece.prepend(head.data()) {
-            drop(head);
-            return self.write(piece).await;
-        }
-        self.write(head).await?;
-        self.write(piece).await
+        self.write(head).await
     }
 
     /// Sends a piece of the body.
@@ -210,7 +208,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         self.bytes += buf.len() as u64;
         let Self { core, stream, slot, pause_max, .. } = *self;
         let writing = Writing { core, stream, slot, pause_max };
-        if writing.all(buf, &mut self.pace).await.is_err() {
+        if pin!(writing.all(buf, &mut self.pace)).await.is_err() {
             self.keep_alive = false;
             // Closed in order, the kernel would go on holding megabytes for whoever takes none, and no bound
             // on connections counts them any more.

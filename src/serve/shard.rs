@@ -53,10 +53,10 @@ pub struct Origins<R: Runtime> {
     /// Who is busy, who failed lately.
     pub state: RefCell<UpstreamState>,
     /// Idle connections by endpoint.
-    pub pools: RefCell<Pools<Connection<R>>>,
+    pub pools: RefCell<Pools<Box<Connection<R>>>>,
 }
 
-/// A connection to an origin.
+/// A connection to an origin; moved about in a box, for a socket is as large as twenty pointers.
 pub struct Connection<R: Runtime> {
     /// The socket.
     pub stream: R::Stream,

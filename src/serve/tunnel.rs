@@ -179,7 +179,7 @@ impl<R: Runtime> Direction<'_, R> {
             }
             let Some(buf) = self.ends.core.buffers.take() else {
                 let runtime = &self.ends.core.runtime;
-                runtime.sleep_until(runtime.now() + BUFFER_PAUSE).await;
+                Box::pin(runtime.sleep_until(runtime.now() + BUFFER_PAUSE)).await;
                 continue;
             };
             let room = buf.spare();

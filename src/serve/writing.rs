@@ -51,7 +51,7 @@ impl<R: Runtime> Writing<'_, R> {
     /// The peer closed, takes nothing for too long, or less than it must.
     pub async fn all(&self, mut buf: Buf, pace: &mut Pace) -> Result<(), Unwritten> {
         while !buf.is_empty() {
-            buf = self.some(buf, pace).await?;
+            buf = pin!(self.some(buf, pace)).await?;
         }
         Ok(())
     }
