@@ -143,6 +143,7 @@ impl From<Fault> for PartFault {
             FaultKind::ConnectionRefused => Self::Connect,
             FaultKind::DestinationUnavailable
             | FaultKind::ConnectionLimitReached
+            | FaultKind::ConcurrencyLimited
             | FaultKind::UpstreamLimited => Self::Unavailable,
             FaultKind::ConnectionTerminated => Self::Reset,
             FaultKind::HttpResponseIncomplete => Self::Truncated,

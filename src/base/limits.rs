@@ -80,6 +80,12 @@ pub const PARAMS_MAX: usize = 16;
 pub const SEAT_ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(2);
 /// Everybody else in the line looks so often whether he is next: what a lost ring costs at most.
 pub const SEAT_LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(10);
+/// Most that may wait for a seat of one limit, on all cores. Each holds its request's head, and all of them look
+/// a hundred times a second.
+pub const SEAT_QUEUE_MAX: u64 = 16 * 1024;
+/// How long a client that got no seat is told to stay away. Unit: seconds. The least that Retry-After can say: a
+/// seat is free again within one request's time.
+pub const SEAT_RETRY_AFTER_SECS: u64 = 1;
 /// How long an adaptive limit collects times before it takes a step. Envoy's `concurrency_update_interval` in its
 /// examples.
 pub const GRADIENT_WINDOW: std::time::Duration = std::time::Duration::from_millis(100);

@@ -43,6 +43,19 @@ struct Adaptive {
     floor: Word,
 }
 
+/// What somebody asks who wants a seat.
+#[derive(Clone, Copy, Default)]
+pub struct SeatAsk<'a> {
+    /// How many there may be.
+    pub max: u64,
+    /// The hash of a key, and how many there may be of it.
+    pub key: Option<(u64, u64)>,
+    /// Who is told when the seat is free again.
+    pub queue: Option<&'a Rc<Queue>>,
+    /// Whether the time it is taken for moves the limit.
+    pub adaptive: Option<GradientRules>,
+}
+
 /// Why there is no seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoSeat {
@@ -94,21 +107,18 @@ impl Seats {
         self.waiting.load()
     }
 
-    /// A seat, unless `max` are taken or, of this key, `key.1`. `queue` is told when it is free again.
+    /// A seat, if the bounds of `ask` allow one more.
     ///
     /// # Errors
     /// Which of the two bounds is reached. A key that finds no place to be counted in is refused, too.
-    pub fn take(
-        self: &Arc<Self>,
-        max: u64,
-        key: Option<(u64, u64)>,
-        queue: Option<&Rc<Queue>>,
-    ) -> Result<Seat, NoSeat> {
+    pub fn take(self: &Arc<Self>, ask: &SeatAsk<'_>) -> Result<Seat, NoSeat> {
+        let SeatAsk { max, key, queue, adaptive } = *ask;
         if !self.taken.next_below(max) {
             return Err(NoSeat::All);
         }
         // From here on a refusal gives the seat back by dropping it.
-        let mut seat = Seat { seats: self.clone(), place: None, queue: queue.cloned() };
+        let queue = queue.cloned();
+        let mut seat = Seat { seats: self.clone(), place: None, queue, adaptive };
         if let (Some((hash, key_max)), Some(keys)) = (key, &self.keys) {
             match keys.count(hash, key_max) {
                 Ok(Some(place)) => seat.place = Some(place),
@@ -170,12 +180,15 @@ pub struct Seat {
     seats: Arc<Seats>,
     place: Option<u32>,
     queue: Option<Rc<Queue>>,
+    adaptive: Option<GradientRules>,
 }
 
 impl Seat {
-    /// The seats it is one of.
-    pub fn seats(&self) -> &Arc<Seats> {
-        &self.seats
+    /// Takes note of how long it took what it was for, at `now`.
+    pub fn took(&self, took: Duration, now: Instant) {
+        if let Some(rules) = self.adaptive {
+            self.seats.sample(took, now, rules);
+        }
     }
 }
 
@@ -207,6 +220,10 @@ mod tests {
 
     use super::*;
 
+    fn ask<'a>(max: u64, key: Option<(u64, u64)>) -> SeatAsk<'a> {
+        SeatAsk { max, key, ..SeatAsk::default() }
+    }
+
     #[test]
     fn never_more_than_the_limit_on_all_threads_together() {
         let seats = Arc::new(Seats::new(true));
@@ -216,7 +233,7 @@ mod tests {
                 let (seats, inside, most) = (&seats, &inside, &most);
                 scope.spawn(move || {
                     for _ in 0..20_000 {
-                        if let Ok(_seat) = seats.take(3, Some((thread % 2 * 7919, 2)), None) {
+                        if let Ok(_seat) = seats.take(&ask(3, Some((thread % 2 * 7919, 2)))) {
                             most.fetch_max(
                                 inside.fetch_add(1, Ordering::SeqCst) + 1,
                                 Ordering::SeqCst,
@@ -234,20 +251,20 @@ mod tests {
     #[test]
     fn a_key_has_its_own_bound_and_what_it_is_refused_is_given_back() {
         let seats = Arc::new(Seats::new(true));
-        let one = seats.take(10, Some((1, 1)), None).expect("the first");
-        assert_eq!(seats.take(10, Some((1, 1)), None).err(), Some(NoSeat::Key));
-        let other = seats.take(10, Some((2, 1)), None).expect("another key");
+        let one = seats.take(&ask(10, Some((1, 1)))).expect("the first");
+        assert_eq!(seats.take(&ask(10, Some((1, 1)))).err(), Some(NoSeat::Key));
+        let other = seats.take(&ask(10, Some((2, 1)))).expect("another key");
         assert_eq!(seats.taken(), 2);
         drop((one, other));
         assert_eq!(seats.taken(), 0);
-        seats.take(10, Some((1, 1)), None).expect("free again");
+        seats.take(&ask(10, Some((1, 1)))).expect("free again");
     }
 
     #[test]
     fn a_seat_is_given_back_by_a_panic() {
         let seats = Arc::new(Seats::new(true));
         let lost = std::panic::catch_unwind(|| {
-            let _seat = seats.take(1, None, None).expect("free");
+            let _seat = seats.take(&ask(1, None)).expect("free");
             panic!("in the middle of a request");
         });
         assert!(lost.is_err());
@@ -260,7 +277,7 @@ mod tests {
         let rules = GradientRules { min: 4, max: 100 };
         assert_eq!(seats.limit(rules), 4);
         let mut now = Instant::from_nanos(1_000_000_000);
-        let held: Vec<Seat> = (0..60).map(|_| seats.take(60, None, None).unwrap()).collect();
+        let held: Vec<Seat> = (0..60).map(|_| seats.take(&ask(60, None)).unwrap()).collect();
         for _ in 0..200 {
             for _ in 0..GRADIENT_SAMPLES_MIN {
                 seats.sample(Duration::from_millis(10), now, rules);

@@ -10,6 +10,7 @@ mod allow;
 mod answering;
 mod assets;
 pub mod codes;
+mod concurrency;
 mod limit;
 mod listener;
 mod policy;
@@ -29,12 +30,12 @@ use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
 use crate::base::random::Rng;
 use crate::compile::assets::Assets;
+use crate::compile::concurrency::SeatStock;
 use crate::compile::policy::{Making, Stock};
 use crate::compile::report::{Names, Report};
 use crate::compile::route::Tables;
 use crate::config::{self, Config, Diagnostics, Surroundings, Target, codes as reading};
 use crate::gateway::{Gateway, Throttle};
-use crate::observe::limits::{LimitKind, LimitName};
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 
 pub use crate::compile::policy::{Keys, KeysFrom};
@@ -85,7 +86,8 @@ pub fn compile(
     let (Some(routes), Some(router), false) = (routes, router, report.has_errors()) else {
         return (None, report.finish());
     };
-    let Stock { carry, keys, .. } = stock;
+    let Stock { carry, keys, seats, .. } = stock;
+    book.show_seats(seats.shown());
     let gateway = Gateway {
         version: last.map_or(1, |last| last.version + 1),
         listeners,
@@ -106,6 +108,7 @@ fn stock<'a>(config: &'a Config, making: &Making<'_>, rng: &mut Rng) -> Stock<'a
         let carried = stock.limits.add(place, limit, making, rng.bits());
         stock.carry.limits.extend(carried);
     }
+    stock.seats = SeatStock::of(config, making, &mut stock.carry, || rng.bits());
     for issuer in &config.jwts {
         stock.add_issuer(issuer, making);
     }
@@ -121,6 +124,7 @@ fn throttles(
 ) -> Box<[Throttle]> {
     let one = |upstream: &config::Upstream| Throttle {
         limits: stock.limits.of_upstream(&upstream.limits, &tables.limits, report),
+        concurrency: stock.seats.of_upstream(upstream).map(Box::new),
     };
     config.upstreams.iter().map(one).collect()
 }
@@ -174,12 +178,7 @@ fn record(config: &Config, book: &mut LabelBook) -> RecordPlan {
     let upstreams: Vec<Name> =
         config.upstreams.iter().map(|upstream| Name::new(&upstream.name.value)).collect();
     // Queries often hold what should not be kept; the language has no key yet that asks for them.
-    let limits: Vec<LimitName> = config
-        .limits
-        .iter()
-        .map(|limit| LimitName { kind: LimitKind::Rate, name: Name::new(&limit.name.value) })
-        .collect();
-    RecordPlan::new(book, &routes, &upstreams, false).with_limits(book, &limits)
+    RecordPlan::new(book, &routes, &upstreams, false).with_limits(book, &concurrency::names(config))
 }
 
 #[cfg(test)]

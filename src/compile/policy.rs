@@ -15,6 +15,7 @@ use crate::base::name::Name;
 use crate::compile::allow;
 use crate::compile::assets::Assets;
 use crate::compile::codes;
+use crate::compile::concurrency::SeatStock;
 use crate::compile::limit::LimitStock;
 use crate::compile::report::{Names, Report};
 use crate::compile::template::Scope;
@@ -59,6 +60,8 @@ pub enum KeysFrom {
 pub struct Stock<'a> {
     /// Limits with their cells.
     pub limits: LimitStock<'a>,
+    /// Who may be there at once.
+    pub seats: SeatStock<'a>,
     issuers: HashMap<&'a str, Jwt>,
     /// What the next version takes over.
     pub carry: Carry,
@@ -128,6 +131,8 @@ impl<'a> Stock<'a> {
             chain.extend(self.issuers.get(name.value.as_str()).cloned().map(Policy::Jwt));
         }
         chain.extend(allow::compile(scope, report));
+        let seats = self.seats.of_route(scope, report);
+        chain.extend(seats.map(|limit| Policy::Concurrency(Box::new(limit))));
         chain.sort_by_key(Policy::rank);
         chain.into()
     }

@@ -101,6 +101,7 @@ fn words(route: &Route) -> Vec<String> {
         Policy::ClientLimit(limits) => format!("client limit {}", names(limits)),
         Policy::RateLimit(limits) => format!("limit {}", names(limits)),
         Policy::Jwt(jwt) => format!("jwt {}", jwt.rules().name),
+        Policy::Concurrency(limit) => format!("concurrency {}", limit.rules().max),
     };
     route.policies.iter().map(word).collect()
 }

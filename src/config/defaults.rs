@@ -87,6 +87,16 @@ pub const LIMIT_BURST_CEILING: i64 = 1_000_000_000;
 /// Largest count of a rate; its period divided by it must be at least a nanosecond.
 pub const LIMIT_RATE_CEILING: u64 = 1_000_000_000;
 
+/// Most that may be there at once: what one process can have as connections.
+pub const CONCURRENCY_CEILING: i64 = CONNECTIONS_CEILING;
+/// How long a request may wait for a seat in a burst. Unit: milliseconds. CoDel's interval (RFC 8289 §4.3): a
+/// round trip of the Internet at its worst, and what people do not notice.
+pub const SEAT_WAIT: Duration = Duration::from_millis(100);
+/// How long in an overload. Unit: milliseconds. CoDel's target (RFC 8289 §4.4).
+pub const SEAT_TARGET: Duration = Duration::from_millis(5);
+/// The least adaptive limit. Envoy's `min_concurrency` is 3; one more keeps two cores busy while a base is measured.
+pub const GRADIENT_MIN: u64 = 4;
+
 /// A whole request. Unit: seconds. Envoy's default for a route.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Silence of a tunnel in both directions, and a receiver that takes nothing in one. Unit: seconds. HAProxy's

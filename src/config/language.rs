@@ -5,9 +5,10 @@
 //! ([`Key::later`]): such a key is refused by name and never ignored in silence. Numbers among the
 //! defaults stand in `defaults.rs` with their reasons; a test compares the words here with them.
 
+use crate::base::limits::SEAT_QUEUE_MAX;
 use crate::config::defaults::{
-    CONNECTIONS_CEILING, FIELDS_CEILING, KEYS_CEILING, LIMIT_BURST_CEILING, REDIRECT_STATUSES,
-    RETRIES_MAX, WEIGHT_MAX, WORKERS_MAX,
+    CONCURRENCY_CEILING, CONNECTIONS_CEILING, FIELDS_CEILING, KEYS_CEILING, LIMIT_BURST_CEILING,
+    REDIRECT_STATUSES, RETRIES_MAX, WEIGHT_MAX, WORKERS_MAX,
 };
 use crate::config::schema::{Key, Section, Shape};
 
@@ -231,7 +232,15 @@ pub static UPSTREAM: Section = Section {
         Key::later("health"),
         Key::later("outlier"),
         Key::later("breaker"),
-        Key::later("concurrency"),
+        Key::new(
+            "concurrency",
+            Shape::Either(&[
+                Shape::Integer(1, CONCURRENCY_CEILING),
+                Shape::Table(&CONCURRENCY),
+                Shape::Choice(&["none"]),
+            ]),
+            "How many attempts at once, on all cores together; over it the answer is 503 with `Retry-After`. The table has no `key` here.",
+        ),
         Key::later("http2"),
         Key::later("hash"),
     ],
@@ -447,7 +456,15 @@ pub static DEFAULT: Section = Section {
         Key::later("api_key"),
         Key::later("basic"),
         Key::later("auth_request"),
-        Key::later("concurrency"),
+        Key::new(
+            "concurrency",
+            Shape::Either(&[
+                Shape::Integer(1, CONCURRENCY_CEILING),
+                Shape::Table(&CONCURRENCY),
+                Shape::Choice(&["none"]),
+            ]),
+            "How many requests at once, of each route by itself, on all cores together.",
+        ),
         Key::later("cache"),
         Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
         Key::later("compress"),
@@ -474,6 +491,48 @@ pub static ALLOW_ALL: Section = Section {
     here: "this claim",
     doc: "Values that a claim must hold all of; a plain list asks for any one.",
     keys: &[Key::new("all", Shape::Texts, "The values.").required()],
+};
+
+/// `concurrency` of a route or an upstream.
+pub static CONCURRENCY: Section = Section {
+    title: "concurrency",
+    here: "this concurrency",
+    doc: "How many at once, exact for the whole machine. See docs/policies/concurrency.md.",
+    keys: &[
+        Key::new("max", Shape::Integer(1, CONCURRENCY_CEILING), "All together; of an adaptive limit the most."),
+        Key::new("key", Shape::Text, "What is counted apart besides, as in `[limit.NAME]`."),
+        Key::new("key_max", Shape::Integer(1, CONCURRENCY_CEILING), "How many of one key."),
+        Key::new(
+            "queue",
+            Shape::Integer(0, SEAT_QUEUE_MAX as i64),
+            "How many may wait for a seat, on all cores together; who exceeds `key_max` never waits.",
+        )
+        .or("`0`"),
+        Key::new(
+            "wait",
+            Shape::Duration,
+            "How long each may wait in a burst. A queue that stands for longer is an overload.",
+        )
+        .or("`\"100ms\"`"),
+        Key::new(
+            "target",
+            Shape::Duration,
+            "How long each may wait in an overload, where the newest is served first.",
+        )
+        .or("`\"5ms\"`"),
+        Key::new(
+            "adaptive",
+            Shape::Boolean,
+            "Finds out how many the origin can take from how long it takes, between `min` and `max`.",
+        )
+        .or("`false`"),
+        Key::new(
+            "min",
+            Shape::Integer(1, CONCURRENCY_CEILING),
+            "The least adaptive limit; every 30 seconds it holds for a moment, to measure the origin without a queue.",
+        )
+        .or("`4`"),
+    ],
 };
 
 /// `timeout` of a route.
@@ -564,7 +623,15 @@ pub static ROUTE: Section = Section {
         Key::later("api_key"),
         Key::later("basic"),
         Key::later("auth_request"),
-        Key::later("concurrency"),
+        Key::new(
+            "concurrency",
+            Shape::Either(&[
+                Shape::Integer(1, CONCURRENCY_CEILING),
+                Shape::Table(&CONCURRENCY),
+                Shape::Choice(&["none"]),
+            ]),
+            "How many requests of this route at once, on all cores together; over it the answer is 503 with `Retry-After`. `\"none\"` for no bound.",
+        ),
         Key::later("cache"),
         Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
         Key::later("compress"),

@@ -10,6 +10,7 @@ use crate::base::limits::LIMITS_PER_ROUTE_MAX;
 use crate::config::allow::{self, Allow};
 use crate::config::answering::{self, Answering};
 use crate::config::codes;
+use crate::config::concurrency::{self, Concurrency};
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::hedge;
@@ -31,6 +32,8 @@ pub struct Policies {
     pub says_open: Option<Span>,
     /// The limits that hold, at most `LIMITS_PER_ROUTE_MAX`.
     pub limits: Vec<Text>,
+    /// How many at once; `None`: as many as come.
+    pub concurrency: Option<Concurrency>,
     /// The whole request. Default: 15 s.
     pub timeout: Spanned<Duration>,
     /// Each wait for progress of a body; `None`: the listener's and the upstream's.
@@ -65,6 +68,7 @@ pub(super) struct Stated {
     allow: Option<Spanned<Allow>>,
     says_open: Option<Span>,
     limits: Option<Vec<Text>>,
+    concurrency: Option<Option<Concurrency>>,
     timeout: Option<Spanned<Duration>>,
     idle: Option<Spanned<Duration>>,
     body_bytes_max: Option<Spanned<u64>>,
@@ -89,6 +93,7 @@ impl Stated {
             says_open: allow.as_ref().map(|allow| allow.span).or(opts_out),
             allow,
             limits: read_limits(reader),
+            concurrency: concurrency::read(reader),
             timeout: total,
             idle,
             hedge: hedge::read(reader),
@@ -117,6 +122,7 @@ impl Stated {
             allow: self.allow.or(other.allow).unwrap_or_else(|| Spanned::built_in(Allow::Anyone)),
             says_open: self.says_open,
             limits: self.limits.or(other.limits).unwrap_or_default(),
+            concurrency: self.concurrency.or(other.concurrency).flatten(),
             timeout: self.timeout.or(other.timeout).unwrap_or_else(total),
             idle: self.idle.or(other.idle),
             body_bytes_max: self.body_bytes_max.or(other.body_bytes_max).unwrap_or_else(body),

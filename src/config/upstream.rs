@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::config::codes;
+use crate::config::concurrency::{self, Concurrency};
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::language::{ENDPOINT, POOL, UPSTREAM, UPSTREAM_TIMEOUT};
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub proxy_protocol: Option<ProxyVersion>,
     /// Rate limits towards it. Default: none.
     pub limits: Vec<Text>,
+    /// How many attempts at once. Default: as many as come.
+    pub concurrency: Option<Concurrency>,
 }
 
 /// A version of the PROXY protocol.
@@ -121,8 +124,19 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Upstream> {
             _ => None,
         },
         limits: read_limits(&reader).unwrap_or_default(),
+        concurrency: read_concurrency(&reader),
         retries: read_retries(&reader).map_or(defaults::RETRIES, |retries| retries.value),
     })
+}
+
+/// `concurrency` of an upstream: nobody's key is known there.
+fn read_concurrency(reader: &Reader<'_>) -> Option<Concurrency> {
+    let said = concurrency::read(reader)??;
+    let Some((key, _)) = &said.key else { return Some(said) };
+    let message = "attempts at an upstream have no key: it belongs to routes";
+    let diagnostic = Diagnostic::error(codes::WRONG_TARGET, key.span, message);
+    reader.log.push(diagnostic.help("give it to the `concurrency` of a route"));
+    None
 }
 
 /// `retry` of an upstream, a route or `[default]`: a number or "none".

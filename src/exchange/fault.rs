@@ -135,6 +135,8 @@ kinds! {
     KeysUnavailable "keys_unavailable" 503;
     /// A bound of this gateway is reached (RFC 9209 §2.3.12).
     ConnectionLimitReached "connection_limit_reached" 503;
+    /// As many are there at once as may be.
+    ConcurrencyLimited "concurrency_limited" 503;
     /// A limit towards the upstream is spent.
     UpstreamLimited "upstream_limited" 503;
     /// The origin did not accept the connection in time (RFC 9209 §2.3.7).

@@ -14,11 +14,23 @@ pub enum LimitSaid {
     Refused,
     /// It might not, were the limit enforced.
     WouldRefuse,
+    /// It may, after it waited for a seat.
+    Queued,
+    /// It waited for a seat for too long.
+    Shed,
+}
+
+impl LimitSaid {
+    /// Whether the request ended there.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused | Self::Shed)
+    }
 }
 
 impl LimitSaid {
     /// All of them, in the order of their numbers.
-    pub const ALL: [LimitSaid; 3] = [Self::Allowed, Self::Refused, Self::WouldRefuse];
+    pub const ALL: [LimitSaid; 5] =
+        [Self::Allowed, Self::Refused, Self::WouldRefuse, Self::Queued, Self::Shed];
 }
 
 /// One limit, and what it said.
@@ -30,17 +42,20 @@ pub struct LimitMark {
     pub said: LimitSaid,
 }
 
+/// Rate limits, and one on who may be there at once.
+const MARKS_MAX: usize = LIMITS_PER_ROUTE_MAX + 1;
+
 /// The marks of one exchange, or of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitMarks {
-    marks: [LimitMark; LIMITS_PER_ROUTE_MAX],
+    marks: [LimitMark; MARKS_MAX],
     len: u8,
 }
 
 impl Default for LimitMarks {
     fn default() -> Self {
         let none = LimitMark { limit: 0, said: LimitSaid::Allowed };
-        Self { marks: [none; LIMITS_PER_ROUTE_MAX], len: 0 }
+        Self { marks: [none; MARKS_MAX], len: 0 }
     }
 }
 

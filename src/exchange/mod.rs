@@ -14,10 +14,13 @@ pub mod reply;
 pub mod template;
 pub mod timeline;
 
+use std::time::Duration;
+
 use crate::base::buffer::Buf;
 use crate::base::ids::RouteId;
 use crate::base::limits::ATTEMPTS_RECORDED_MAX;
 use crate::base::name::Name;
+use crate::base::seats::Seat;
 use crate::base::time::{Instant, Wall};
 use crate::exchange::attempt::Attempt;
 use crate::exchange::client::Client;
@@ -73,6 +76,10 @@ pub struct Exchange {
     pub reason: &'static str,
     /// What the limits of the route said.
     pub limits: LimitMarks,
+    /// Its seat, where the route bounds who may be there at once.
+    pub seat: Option<Seat>,
+    /// How long it waited for that.
+    pub queued: Duration,
     /// What the connection became, if HTTP was left.
     pub tunnel: Option<Tunnel>,
     /// Every attempt at an origin, in order of beginning; at most `ATTEMPTS_RECORDED_MAX`.
@@ -111,6 +118,8 @@ impl Default for Exchange {
             fault: None,
             reason: "",
             limits: LimitMarks::default(),
+            seat: None,
+            queued: Duration::ZERO,
             tunnel: None,
             attempts: Vec::with_capacity(4),
             parts_failed: Vec::new(),
@@ -143,6 +152,8 @@ impl Exchange {
         self.fault = None;
         self.reason = "";
         self.limits.clear();
+        self.seat = None;
+        self.queued = Duration::ZERO;
         self.tunnel = None;
         self.kept_head = Box::default();
         self.attempts.clear();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::name::Name;
+use crate::base::seats::Seats;
 use crate::base::shared::Cells;
 use crate::policy::jwt::Jwt;
 
@@ -17,6 +18,8 @@ use crate::policy::jwt::Jwt;
 pub struct Carry {
     /// Limits by name.
     pub limits: HashMap<Name, CarriedLimit>,
+    /// Who is there at once, by the full name of the limit.
+    pub seats: HashMap<Name, Arc<Seats>>,
     /// Issuers by name.
     pub issuers: HashMap<Name, CarriedIssuer>,
 }

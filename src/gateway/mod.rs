@@ -17,6 +17,7 @@ use crate::gateway::carry::Carry;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::Route;
 use crate::observe::plan::RecordPlan;
+use crate::policy::concurrency::Concurrency;
 use crate::policy::rate_limit::Limits;
 use crate::route::Router;
 use crate::upstream::Upstream;
@@ -45,6 +46,8 @@ pub struct Gateway {
 pub struct Throttle {
     /// How many in a time.
     pub limits: Limits,
+    /// How many at once.
+    pub concurrency: Option<Box<Concurrency>>,
 }
 
 impl Gateway {

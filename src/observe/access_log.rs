@@ -200,6 +200,9 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
         line.plain(field::REASON, x.reason.as_bytes());
     }
     write_limits(line, x, plan);
+    if !x.queued.is_zero() {
+        line.millis(field::QUEUED_MS, x.queued);
+    }
     if let Some(tunnel) = &x.tunnel {
         if let Some(protocol) = &tunnel.protocol {
             // A token (RFC 9110 §5.6.2) from the configuration holds nothing that JSON escapes.
@@ -240,7 +243,7 @@ fn write_limits(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
         let attempts = x.attempts.iter().flat_map(|attempt| attempt.limits.iter());
         x.limits.iter().chain(attempts)
     };
-    if let Some(refused) = marks().find(|mark| mark.said == LimitSaid::Refused) {
+    if let Some(refused) = marks().find(|mark| mark.said.is_refusal()) {
         line.plain(field::LIMIT, plan.limit_json(refused.limit));
     }
     let mut lead: &[u8] = b"[\"";

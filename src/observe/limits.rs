@@ -3,7 +3,11 @@
 //! A limit is named by its kind and its name, never by a key: keys are chosen by clients, and a metric per key
 //! would have no bound. Counted once, when the exchange is over.
 
+use std::sync::Arc;
+
+use crate::base::gradient::GradientRules;
 use crate::base::name::Name;
+use crate::base::seats::Seats;
 use crate::exchange::marks::{LimitMark, LimitMarks, LimitSaid};
 use crate::observe::metrics::{Chunks, Counter};
 use crate::observe::names::value;
@@ -14,6 +18,10 @@ use crate::observe::plan::{Label, PART_SEPARATOR, RecordPlan};
 pub enum LimitKind {
     /// Requests in a time.
     Rate,
+    /// Requests of a route at once.
+    Route,
+    /// Attempts at an upstream at once.
+    Upstream,
 }
 
 impl LimitKind {
@@ -21,6 +29,8 @@ impl LimitKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Rate => value::RATE,
+            Self::Route => value::CONCURRENCY_ROUTE,
+            Self::Upstream => value::CONCURRENCY_UPSTREAM,
         }
     }
 }
@@ -36,8 +46,43 @@ pub struct LimitName {
 
 impl LimitName {
     /// The name by which it is known for the life of the process.
-    pub(crate) fn full(&self) -> Name {
+    pub fn full(&self) -> Name {
         Name::new(&format!("{}{PART_SEPARATOR}{}", self.kind.name(), self.name))
+    }
+}
+
+/// The seats of one limit, for the page of metrics.
+#[derive(Clone, Debug)]
+pub struct SeatsShown {
+    /// Whose they are.
+    pub name: LimitName,
+    /// Who is there.
+    pub seats: Arc<Seats>,
+    /// How many there may be, where that is fixed.
+    pub max: u64,
+    /// Between which bounds, where it is found out.
+    pub adaptive: Option<GradientRules>,
+}
+
+/// Who is there at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct SeatsNow {
+    pub(crate) kind: &'static str,
+    pub(crate) name: Name,
+    pub(crate) taken: u64,
+    pub(crate) waiting: u64,
+    pub(crate) limit: u64,
+}
+
+impl SeatsShown {
+    pub(crate) fn now(&self) -> SeatsNow {
+        SeatsNow {
+            kind: self.name.kind.name(),
+            name: self.name.name.clone(),
+            taken: self.seats.taken(),
+            waiting: self.seats.waiting(),
+            limit: self.adaptive.map_or(self.max, |rules| self.seats.limit(rules)),
+        }
     }
 }
 
@@ -47,6 +92,8 @@ pub(crate) fn word(said: LimitSaid) -> &'static str {
         LimitSaid::Allowed => value::ALLOWED,
         LimitSaid::Refused => value::REFUSED,
         LimitSaid::WouldRefuse => value::DRY_RUN,
+        LimitSaid::Queued => value::QUEUED,
+        LimitSaid::Shed => value::SHED,
     }
 }
 

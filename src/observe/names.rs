@@ -112,6 +112,12 @@ metrics! {
         "Requests refused by a rate limit.";
     LIMITS Counter "ringway_limit_requests_total"
         "What rate and concurrency limits said to requests, and to attempts at upstreams, by limit.";
+    SEATS_TAKEN Gauge "ringway_concurrency_in_flight"
+        "Requests of a route, or attempts at an upstream, that are there now, where a limit counts them.";
+    SEATS_WAITING Gauge "ringway_concurrency_queue"
+        "Requests that wait for a seat now.";
+    SEATS_LIMIT Gauge "ringway_concurrency_limit"
+        "How many may be there at once; of an adaptive limit the one in force.";
     JWT_CACHE Counter "ringway_jwt_cache_total"
         "Bearer tokens found among those verified before, or not.";
     PANICS Counter "ringway_exchange_panics_total"
@@ -210,6 +216,14 @@ pub mod value {
     pub const METHOD_OTHER: &str = "_OTHER";
     /// A limit on requests in a time.
     pub const RATE: &str = "rate";
+    /// A limit on a route's requests at once.
+    pub const CONCURRENCY_ROUTE: &str = "concurrency_route";
+    /// A limit on an upstream's attempts at once.
+    pub const CONCURRENCY_UPSTREAM: &str = "concurrency_upstream";
+    /// A request got its seat after a wait.
+    pub const QUEUED: &str = "queued";
+    /// A request waited for a seat for too long.
+    pub const SHED: &str = "shed";
     /// A limit let a request pass.
     pub const ALLOWED: &str = "allowed";
     /// A limit in dry run would have refused it.
@@ -284,6 +298,8 @@ pub mod field {
     pub const REASON: &str = "reason";
     /// The limit that refused it.
     pub const LIMIT: &str = "limit";
+    /// How long it waited for a seat. Unit: milliseconds.
+    pub const QUEUED_MS: &str = "queued_ms";
     /// Limits in dry run that would have refused it.
     pub const LIMIT_DRY_RUN: &str = "limit_dry_run";
     /// The protocol that HTTP was left for.

@@ -15,7 +15,7 @@ use crate::base::limits::{
     LIMIT_LABELS_MAX, LOG_NAME_BYTES_MAX, PART_LABELS_MAX, ROUTE_LABELS_MAX, UPSTREAM_LABELS_MAX,
 };
 use crate::base::name::Name;
-use crate::observe::limits::LimitName;
+use crate::observe::limits::{LimitName, SeatsShown};
 use crate::observe::line::escaped;
 use crate::observe::names::value;
 
@@ -46,6 +46,7 @@ pub struct LabelBook {
     parts: Chapter,
     upstreams: Chapter,
     limits: Chapter,
+    seats: Vec<SeatsShown>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ impl Default for LabelBook {
         let (routes, upstreams) =
             (Chapter::new(ROUTE_LABELS_MAX), Chapter::new(UPSTREAM_LABELS_MAX));
         let (parts, limits) = (Chapter::new(PART_LABELS_MAX), Chapter::new(LIMIT_LABELS_MAX));
-        Self { routes, parts, upstreams, limits }
+        Self { routes, parts, upstreams, limits, seats: Vec::new() }
     }
 }
 
@@ -78,6 +79,16 @@ impl LabelBook {
     /// The names of limits by label, behind the word for their kind and [`PART_SEPARATOR`].
     pub fn limits(&self) -> &[Name] {
         &self.limits.names
+    }
+
+    /// The seats of the version in force.
+    pub fn seats(&self) -> &[SeatsShown] {
+        &self.seats
+    }
+
+    /// Replaces the seats that are shown: those of a version that is taken.
+    pub fn show_seats(&mut self, seats: Vec<SeatsShown>) {
+        self.seats = seats;
     }
 
     /// The names of upstreams by label.

@@ -12,7 +12,7 @@ use crate::exchange::attempt::Hedge;
 use crate::exchange::fault::FaultKind;
 use crate::exchange::marks::LimitSaid;
 use crate::exchange::part::{CacheUse, REASONS};
-use crate::observe::limits;
+use crate::observe::limits::{self, SeatsNow};
 use crate::observe::metrics::HeaderRefusal;
 use crate::observe::names::{Metric, label, metric, value};
 use crate::observe::plan::{Label, PART_SEPARATOR};
@@ -109,6 +109,9 @@ impl Page {
             let labels = [(label::KIND, kind), (label::LIMIT, name), (label::RESULT, said)];
             self.count(metric::LIMITS, &labels, *count);
         }
+        self.by_seats(metric::SEATS_TAKEN, snapshot, |now| now.taken);
+        self.by_seats(metric::SEATS_WAITING, snapshot, |now| now.waiting);
+        self.by_seats(metric::SEATS_LIMIT, snapshot, |now| now.limit);
     }
 
     fn traffic(&mut self, snapshot: &Snapshot) {
@@ -250,6 +253,14 @@ impl Page {
         for (upstream, sum) in &snapshot.upstreams {
             let name = named(&snapshot.upstream_names, *upstream);
             self.count(metric, &[(label::UPSTREAM, name)], of(sum));
+        }
+    }
+
+    fn by_seats(&mut self, metric: Metric, snapshot: &Snapshot, of: fn(&SeatsNow) -> u64) {
+        self.head(metric);
+        for seats in &snapshot.seats {
+            let labels = [(label::KIND, seats.kind), (label::LIMIT, seats.name.as_str())];
+            self.count(metric, &labels, of(seats));
         }
     }
 

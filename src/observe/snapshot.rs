@@ -10,6 +10,7 @@ use crate::base::name::Name;
 use crate::base::time::Wall;
 use crate::exchange::attempt::Hedge;
 use crate::exchange::fault::{FaultKind, Side};
+use crate::observe::limits::{SeatsNow, SeatsShown};
 use crate::observe::metrics::{ControlMetrics, CoreMetrics, FlushMetrics, HeaderRefusal};
 use crate::observe::plan::{Label, LabelBook};
 use crate::observe::series::{HistogramSum, SeriesKey, SeriesTable};
@@ -56,6 +57,7 @@ impl Registry {
             upstream_names: book.upstreams().to_vec(),
             part_names: book.parts().to_vec(),
             limit_names: book.limits().to_vec(),
+            seats: book.seats().iter().map(SeatsShown::now).collect(),
             ..Snapshot::default()
         };
         for core in &self.cores {
@@ -92,6 +94,7 @@ pub struct Snapshot {
     pub(crate) parts: BTreeMap<(Label, usize), u64>,
     /// What the store of answers did for parts, by place in `CacheUse::ALL`.
     pub(crate) parts_cached: BTreeMap<(Label, usize), u64>,
+    pub(crate) seats: Vec<SeatsNow>,
     pub(crate) limit_names: Vec<Name>,
     /// What limits said, by place in `LimitSaid::ALL`.
     pub(crate) limits: BTreeMap<(Label, usize), u64>,

@@ -5,6 +5,7 @@
 //! before authentication, so that a flood of bad tokens is refused before a signature is checked.
 
 pub mod allow;
+pub mod concurrency;
 pub mod cors;
 pub mod header_edit;
 pub mod jose;
@@ -19,6 +20,7 @@ use crate::base::time::{Instant, Wall};
 use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::policy::allow::{Allow, Networks};
+use crate::policy::concurrency::Concurrency;
 use crate::policy::jwt::Jwt;
 use crate::policy::rate_limit::{Limits, RateLimit};
 use crate::policy::slots::Slots;
@@ -38,6 +40,8 @@ pub enum Policy {
     Allow(Allow),
     /// Rate limits whose keys, or costs, hold a claim.
     RateLimit(Limits),
+    /// How many at once.
+    Concurrency(Box<Concurrency>),
 }
 
 /// What a policy says on the way in.
@@ -47,6 +51,8 @@ pub enum Verdict {
     Continue,
     /// Stop; what the client shall know besides stands in `Exchange::reply_fields`.
     Refuse(Fault),
+    /// Wait for a seat.
+    Queue,
     /// Ask me again in a few milliseconds, until the exchange's deadline.
     Wait,
 }
@@ -86,6 +92,7 @@ impl Policy {
             Self::Jwt(_) => 5,
             Self::Allow(_) => 7,
             Self::RateLimit(_) => 8,
+            Self::Concurrency(_) => 9,
         }
     }
 
@@ -100,6 +107,7 @@ impl Policy {
             Self::Allow(allow) => allow.on_request(x),
             Self::ClientLimit(limits) | Self::RateLimit(limits) => limits.on_request(x, env),
             Self::Jwt(jwt) => jwt.on_request(x, env),
+            Self::Concurrency(limit) => limit.on_request(x, env),
         }
     }
 }

@@ -315,7 +315,7 @@ impl Sink for Digits {
 
 /// A rendered key, hashed while it is rendered. How the renderer cuts the text never matters, so that
 /// one text is one key.
-struct KeyHash<'a> {
+pub(crate) struct KeyHash<'a> {
     hasher: FoldHasher<'a>,
     block: [u8; BLOCK],
     filled: usize,
@@ -326,12 +326,12 @@ struct KeyHash<'a> {
 const BLOCK: usize = 128;
 
 impl<'a> KeyHash<'a> {
-    fn new(seed: &'a SharedSeed) -> Self {
+    pub(crate) fn new(seed: &'a SharedSeed) -> Self {
         let hasher = FoldHasher::with_seed(0, seed);
         Self { hasher, block: [0; BLOCK], filled: 0, bytes: 0 }
     }
 
-    fn finish(mut self) -> u64 {
+    pub(crate) fn finish(mut self) -> u64 {
         self.hasher.write(&self.block[..self.filled]);
         self.hasher.write_u64(self.bytes);
         self.hasher.finish()

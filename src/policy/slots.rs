@@ -3,13 +3,15 @@
 //! Slots belong to one core and are never shared; they survive a reload, and what a reload made stale is
 //! known by its space (`Jwt::space`), not by emptying them. Bounded in entries and in bytes.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::base::limits::{TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX};
+use crate::base::limits::{LIMIT_LABELS_MAX, TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX};
 use crate::base::lru::Lru;
+use crate::base::queue::Queue;
 
 /// The memory of one core's policies.
 pub struct Slots {
@@ -19,6 +21,8 @@ pub struct Slots {
     pub(crate) tokens_found: u64,
     /// Tokens whose signature had to be checked, since this was last taken.
     pub(crate) tokens_checked: u64,
+    /// Who waits on this core, by the number of the seats waited for.
+    queues: HashMap<u64, Rc<Queue>>,
 }
 
 /// What is remembered of a verified token besides its text.
@@ -38,7 +42,16 @@ impl Slots {
     /// Empty memory. `seed` must be random: it keeps clients from choosing tokens that fall together.
     pub fn new(seed: u64) -> Slots {
         let tokens = Lru::new(TOKENS_REMEMBERED_MAX, TOKENS_REMEMBERED_BYTES_MAX, seed);
-        Slots { tokens, tokens_found: 0, tokens_checked: 0 }
+        Slots { tokens, tokens_found: 0, tokens_checked: 0, queues: HashMap::new() }
+    }
+
+    /// The line for these seats; made when first asked for. Lines that nobody holds any more go when there are
+    /// many: a reload can only add a name.
+    pub fn queue(&mut self, seats: u64) -> Rc<Queue> {
+        if self.queues.len() > LIMIT_LABELS_MAX && !self.queues.contains_key(&seats) {
+            self.queues.retain(|_, queue| Rc::strong_count(queue) > 1 || !queue.is_empty());
+        }
+        self.queues.entry(seats).or_default().clone()
     }
 
     /// Takes the counts of tokens found and tokens checked since the last call.

@@ -284,6 +284,7 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
         FaultKind::DestinationUnavailable
         | FaultKind::KeysUnavailable
         | FaultKind::UpstreamLimited
+        | FaultKind::ConcurrencyLimited
         | FaultKind::ConnectionLimitReached => "The service is not available at the moment.",
         FaultKind::TunnelIdle => "The connection was idle for too long.",
         FaultKind::GatewayStopping => "The gateway is being stopped.",

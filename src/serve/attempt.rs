@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::base::ids::{EndpointId, UpstreamId};
-use crate::base::limits::INTERIM_RESPONSES_MAX;
+use crate::base::limits::{INTERIM_RESPONSES_MAX, SEAT_RETRY_AFTER_SECS};
+use crate::base::seats::Seat;
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
@@ -24,10 +25,11 @@ use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, HeadLimits, Parsed};
 use crate::http::head::ResponseHead;
 use crate::net::proxy_protocol::Endpoints;
+use crate::policy::concurrency;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::shard::{Connection, Origins};
-use crate::serve::{Core, Installed, proxy_header, shortage};
+use crate::serve::{Core, Installed, proxy_header, seating, shortage};
 use crate::upstream::Upstream;
 
 /// A connection on loan for one exchange. Dropping it closes the connection.
@@ -38,9 +40,19 @@ pub struct Lease<R: Runtime> {
     pub endpoint: EndpointId,
     /// Whether it served another exchange before.
     pub reused: bool,
+    /// Its seat, where the upstream bounds who may be there at once.
+    seat: Option<Seat>,
 }
 
 impl<R: Runtime> Lease<R> {
+    /// Takes note of when the origin answered.
+    pub fn answered(&self, record: &Attempt, now: Instant) {
+        if let Some(seat) = &self.seat {
+            let from = record.connected.unwrap_or(record.begun);
+            seat.took(now.since(from), now);
+        }
+    }
+
     /// The socket.
     pub fn stream(&self) -> &R::Stream {
         let connection = self.connection.as_ref();
@@ -143,9 +155,10 @@ pub async fn connect<R: Runtime>(
     slot: &Slot,
     record: &mut Attempt,
 ) -> Result<Lease<R>, Fault> {
-    if let Some(throttle) = installed.gateway.throttle(asked.upstream) {
-        pass(throttle, asked, record)?;
-    }
+    let seat = match installed.gateway.throttle(asked.upstream) {
+        Some(throttle) => pass(core, throttle, asked, record).await?,
+        None => None,
+    };
     let upstream = installed.gateway.upstream(asked.upstream);
     let origins = installed.origins(asked.upstream);
     let chosen = core.shard(|shard| {
@@ -159,7 +172,9 @@ pub async fn connect<R: Runtime>(
     record.endpoint = Some(endpoint);
     record.address = upstream.endpoints[endpoint.index()].address.tcp();
     origins.state.borrow_mut().begin(endpoint);
-    let mut lease = Lease { connection: None, origins: origins.clone(), endpoint, reused: false };
+    let origins_kept = origins.clone();
+    let mut lease =
+        Lease { connection: None, origins: origins_kept, endpoint, reused: false, seat };
     // A connection that began with a PROXY header belongs to the client it named.
     let client = upstream.rules.proxy_header.map(|_| &asked.client);
     if asked.may_reuse {
@@ -183,12 +198,37 @@ pub async fn connect<R: Runtime>(
     Ok(lease)
 }
 
-/// Asks the limits towards the upstream.
-fn pass(throttle: &Throttle, asked: &Asked, record: &mut Attempt) -> Result<(), Fault> {
-    throttle.limits.on_attempt(&mut record.limits, record.begun).map_err(|wait| {
-        asked.retry_after.set(Some(wait));
-        Fault { kind: FaultKind::UpstreamLimited, side: Side::Gateway, again: Again::Never }
-    })
+/// Asks the limits towards the upstream: first for a seat, so that who gets none has spent nothing.
+async fn pass<R: Runtime>(
+    core: &Core<R>,
+    throttle: &Throttle,
+    asked: &Asked,
+    record: &mut Attempt,
+) -> Result<Option<Seat>, Fault> {
+    let mut seat = None;
+    if let Some(limit) = &throttle.concurrency {
+        let place = limit.rules().place;
+        match seating::for_attempt(core, limit, asked.deadline).await {
+            Ok((taken, said)) => {
+                record.limits.add(place, said);
+                seat = Some(taken);
+            }
+            Err(said) => {
+                record.limits.add(place, said);
+                let wait = Duration::from_secs(SEAT_RETRY_AFTER_SECS);
+                asked.retry_after.set(Some(wait));
+                return Err(concurrency::no_seat());
+            }
+        }
+    }
+    match throttle.limits.on_attempt(&mut record.limits, core.runtime.now()) {
+        Ok(()) => Ok(seat),
+        Err(wait) => {
+            asked.retry_after.set(Some(wait));
+            let kind = FaultKind::UpstreamLimited;
+            Err(Fault { kind, side: Side::Gateway, again: Again::Never })
+        }
+    }
 }
 
 /// The newest idle connection that is still quiet and may serve this client.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Ledger;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::exchange::marks::LimitSaid;
 use crate::exchange::reply::{Reply, ReplyText};
 use crate::exchange::template::RenderError;
 use crate::gateway::listener::Listener;
@@ -29,7 +30,7 @@ use crate::serve::part::{self, Merging};
 use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answer, answering, connect, fan_out};
+use crate::serve::{Core, Installed, answer, answering, connect, fan_out, seating};
 
 /// A policy that waits is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -98,7 +99,7 @@ async fn walk<'a, R: Runtime>(
     x.deadline = x.timeline.begun + route.timeout;
     bound_body(route, x, incoming)?;
     for policy in &route.policies {
-        ask(core, policy, x).await?;
+        ask(way, policy, x).await?;
     }
     answering::edit(route, x)?;
     // Without a policy nothing has passed since the head was here.
@@ -256,7 +257,8 @@ fn bound_body<R: Runtime>(
 }
 
 /// Asks one policy, again and again while it waits.
-async fn ask<R: Runtime>(core: &Core<R>, policy: &Policy, x: &mut Exchange) -> Result<(), Fault> {
+async fn ask<R: Runtime>(way: &Way<'_, R>, policy: &Policy, x: &mut Exchange) -> Result<(), Fault> {
+    let core = way.core;
     loop {
         let (now, wall) = (core.runtime.now(), core.runtime.wall());
         let verdict = core.shard(|shard| {
@@ -266,9 +268,31 @@ async fn ask<R: Runtime>(core: &Core<R>, policy: &Policy, x: &mut Exchange) -> R
         match verdict {
             Verdict::Continue => return Ok(()),
             Verdict::Refuse(fault) => return Err(fault),
+            Verdict::Queue => return Box::pin(queue(way, policy, x)).await,
             Verdict::Wait if now >= x.deadline => return Err(refusal(FaultKind::KeysUnavailable)),
             Verdict::Wait => Box::pin(core.runtime.sleep_until(now + ASK_AGAIN)).await,
         }
+    }
+}
+
+/// Waits for a seat as long as the client does.
+async fn queue<R: Runtime>(
+    way: &Way<'_, R>,
+    policy: &Policy,
+    x: &mut Exchange,
+) -> Result<(), Fault> {
+    let Policy::Concurrency(limit) = policy else { return Ok(()) };
+    let core = way.core;
+    let key = limit.key_of(x)?;
+    let begun = core.runtime.now();
+    let seated = way.watch.over(pin!(seating::wait(core, limit, key, x.deadline))).await;
+    x.queued = core.runtime.now().since(begun);
+    match seated? {
+        Ok(seat) => {
+            limit.seat(x, seat, LimitSaid::Queued);
+            Ok(())
+        }
+        Err(said) => Err(limit.refuse(x, said)),
     }
 }
 

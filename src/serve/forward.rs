@@ -243,6 +243,7 @@ pub async fn download<R: Runtime>(
     let buf = pin!(read_final_head(leg, x, scratch, buf, outgoing)).await?;
     let now = leg.passage.core.runtime.now();
     record.answered = Some(now);
+    leg.lease.answered(record, now);
     record.status = Some(scratch.head.status);
     record.bytes = u64::from(scratch.head.bytes);
     x.timeline.connected = record.connected;

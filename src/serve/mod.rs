@@ -33,6 +33,7 @@ pub mod part_cache;
 pub mod proxy_header;
 pub mod record;
 pub mod request_head;
+pub mod seating;
 pub mod shard;
 pub mod shortage;
 pub mod tunnel;

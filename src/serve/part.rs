@@ -332,7 +332,9 @@ async fn once<R: Runtime>(
     let until = Cell::new(asked.deadline.min(first_byte));
     let head = read_final_head(&lease, &one.slot, &until, part.method, buf, scratch).await;
     let buf = head.map_err(|fault| one.failed(fault))?;
-    one.record.answered = Some(core.runtime.now());
+    let answered = core.runtime.now();
+    one.record.answered = Some(answered);
+    lease.answered(&one.record, answered);
     one.record.status = Some(scratch.head.status);
     one.record.bytes = u64::from(scratch.head.bytes);
     one.terms = terms_of(one, Response { head: &scratch.head, raw: buf.data() }, sent);

@@ -19,6 +19,11 @@ pub fn finish<R: Runtime>(
     x.timeline.done = Some(now);
     x.bytes_in = u64::from(x.head.bytes) + body_bytes;
     x.bytes_out = sent_bytes;
+    if let Some(seat) = x.seat.take() {
+        // The time that the origin took, not the client: from the target to the head of its answer.
+        let from = x.timeline.target.unwrap_or(x.timeline.begun);
+        seat.took(x.timeline.answered.unwrap_or(now).since(from), now);
+    }
     let plan = &installed.gateway.record;
     core.metrics.record(x, plan, now);
     core.shard(|shard| {

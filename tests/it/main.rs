@@ -16,6 +16,7 @@ mod buffering;
 mod cli;
 mod client_address;
 mod codings;
+mod concurrency;
 mod connect;
 mod cors;
 mod dashboard;

@@ -24,6 +24,7 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&JWT, "[jwt.a]\n", ""),
     (&LIMIT, "[limit.a]\n", ""),
     (&DEFAULT, "[default]\n", ""),
+    (&CONCURRENCY, "[[route]]\n[route.concurrency]\n", ""),
     (&ALLOW_ALL, "[[route]]\n[route.allow.role]\n", ""),
     (&ROUTE_TIMEOUT, "[default.timeout]\n", ""),
     (&ROUTE, "[[route]]\n", ""),

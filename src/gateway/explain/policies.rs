@@ -2,10 +2,12 @@
 //!
 //! It asks the policies themselves where they need nothing but the request, and never counts anything.
 
+use crate::base::gradient::GradientRules;
 use crate::exchange::Exchange;
 use crate::gateway::explain::{Told, filled, shown};
 use crate::gateway::route::Route;
 use crate::policy::allow::{Allow, Networks};
+use crate::policy::concurrency::Concurrency;
 use crate::policy::jwt::Jwt;
 use crate::policy::rate_limit::RateLimit;
 use crate::policy::{Policy, Verdict};
@@ -28,6 +30,7 @@ impl Told<'_> {
                     }
                 }
                 Policy::Jwt(jwt) => self.jwt(number, jwt, x),
+                Policy::Concurrency(limit) => self.concurrency(number, limit, x),
                 Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
                 Policy::Networks(networks) => self.networks(number, networks, x),
                 Policy::Allow(allow) => self.allow(number, allow, x),
@@ -81,6 +84,30 @@ impl Told<'_> {
             let passes = allow.on_request(&mut tried) == Verdict::Continue;
             let told = if passes { "it holds" } else { "it does not hold: 403" };
             self.line(format_args!("     {told}"));
+        }
+    }
+
+    fn concurrency(&mut self, number: usize, limit: &Concurrency, x: &Exchange) {
+        let rules = limit.rules();
+        match rules.adaptive {
+            Some(adaptive) => {
+                let GradientRules { min, max } = adaptive;
+                self.line(format_args!(
+                    "  {number}. concurrency: {min} to {max} at once, adaptive"
+                ));
+            }
+            None => self.line(format_args!("  {number}. concurrency: {} at once", rules.max)),
+        }
+        if let Some((key, key_max)) = &rules.key {
+            let of = filled(key, x);
+            self.line(format_args!("     of key `{}`, which is {of}: {key_max}", key.text()));
+        }
+        if rules.queue > 0 {
+            let (wait, target) = (shown(rules.law.interval), shown(rules.law.target));
+            self.line(format_args!(
+                "     {} may wait, {wait} in a burst and {target} in an overload",
+                rules.queue
+            ));
         }
     }
 
