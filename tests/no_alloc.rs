@@ -128,6 +128,8 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         target: Target::Forward(Forward { upstream: UpstreamId(0), target: None }),
         answering: None,
         request_edits: None,
+        maintenance: None,
+        mirror: None,
         timeout: secs(5),
         idle_timeout: None,
         retries: None,

@@ -109,6 +109,23 @@ pub const EDITED_LINES_BYTES_MAX: usize = 8 * 1024;
 pub const CORS_ORIGINS_MAX: usize = 64;
 /// Methods, request fields or response fields that one `cors` names: a line of a head each.
 pub const CORS_NAMES_MAX: usize = 64;
+/// Encoders that a core lends at once, each for one answer that is compressed: about 300 KiB for gzip, 1.5 MiB for
+/// br, 1 MiB for zstd, so that 128 take at most 192 MiB. Streams hold theirs for hours; further answers go out as they
+/// are.
+pub const ENCODERS_MAX: usize = 128;
+/// Of these, encoders that are kept for the next answer.
+pub const ENCODERS_KEPT_MAX: usize = 8;
+/// What is compressed at once. Unit: bytes. About a millisecond, after which others have their turn.
+pub const ENCODING_SLICE_BYTES: usize = 32 * 1024;
+/// Copies of requests (`mirror`) in flight on one core; more are left out. Each holds a connection, and a body of at
+/// most `MIRROR_BODY_BYTES_MAX`: 64 MiB when all are as large as may be.
+pub const MIRRORS_IN_FLIGHT_MAX: usize = 64;
+/// The hard ceiling of `mirror.body_max`. Unit: bytes.
+pub const MIRROR_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// Answers to copies are read so far, so that their connections can be used again. Unit: bytes.
+pub const MIRROR_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Networks that pass a route closed for maintenance: operators' own, looked at one by one.
+pub const MAINTENANCE_NETWORKS_MAX: usize = 64;
 /// Protocols that one route may be left for. Each upgrade is compared with all of them; real routes have one.
 pub const UPGRADES_PER_ROUTE_MAX: usize = 8;
 

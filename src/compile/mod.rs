@@ -38,7 +38,7 @@ use crate::config::{self, Config, Diagnostics, Surroundings, Target, codes as re
 use crate::gateway::{Gateway, Throttle};
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 
-pub use crate::compile::policy::{Keys, KeysFrom};
+pub use crate::compile::policy::{Keys, KeysFrom, Watched};
 pub use crate::compile::process::{AdminAddress, Process, Workers};
 
 /// A configuration that is good.
@@ -49,6 +49,8 @@ pub struct Compiled {
     pub process: Process,
     /// Where keys come from, one for each issuer.
     pub keys: Vec<Keys>,
+    /// Files whose presence closes routes; one word each, to be set before cores read it.
+    pub watched: Vec<Watched>,
 }
 
 /// Compiles what was read, and adds what is found to what reading found. `None` if there is an error.
@@ -86,7 +88,7 @@ pub fn compile(
     let (Some(routes), Some(router), false) = (routes, router, report.has_errors()) else {
         return (None, report.finish());
     };
-    let Stock { carry, keys, seats, .. } = stock;
+    let Stock { carry, keys, seats, watched, .. } = stock;
     book.show_seats(seats.shown());
     let gateway = Gateway {
         version: last.map_or(1, |last| last.version + 1),
@@ -98,7 +100,8 @@ pub fn compile(
         record: record(config, book),
         carry,
     };
-    let compiled = Compiled { gateway: Arc::new(gateway), process: Process::of(config), keys };
+    let compiled =
+        Compiled { gateway: Arc::new(gateway), process: Process::of(config), keys, watched };
     (Some(compiled), report.finish())
 }
 
@@ -111,6 +114,10 @@ fn stock<'a>(config: &'a Config, making: &Making<'_>, rng: &mut Rng) -> Stock<'a
     stock.seats = SeatStock::of(config, making, &mut stock.carry, || rng.bits());
     for issuer in &config.jwts {
         stock.add_issuer(issuer, making);
+    }
+    let closed = config.routes.iter().filter_map(|r| r.policies.answering.maintenance.as_ref());
+    for file in closed.filter_map(|closed| closed.file.as_ref()) {
+        stock.watch(file);
     }
     stock
 }

@@ -12,6 +12,7 @@ use aws_lc_rs::digest;
 
 use crate::base::limits::KEY_SET_BYTES_MAX;
 use crate::base::name::Name;
+use crate::base::shared::Word;
 use crate::compile::allow;
 use crate::compile::assets::Assets;
 use crate::compile::codes;
@@ -55,6 +56,15 @@ pub enum KeysFrom {
     Fixed,
 }
 
+/// A file whose presence means something.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The file.
+    pub path: PathBuf,
+    /// One while it is there.
+    pub there: Arc<Word>,
+}
+
 /// What the policies of routes are made from.
 #[derive(Default)]
 pub struct Stock<'a> {
@@ -67,6 +77,8 @@ pub struct Stock<'a> {
     pub carry: Carry,
     /// Where keys come from.
     pub keys: Vec<Keys>,
+    /// Files whose presence closes routes.
+    pub watched: Vec<Watched>,
 }
 
 /// The seams that issuers and limits are made through.
@@ -113,6 +125,19 @@ impl<'a> Stock<'a> {
         });
         self.issuers.insert(&issuer.name.value, policy.clone());
         self.carry.issuers.insert(name, CarriedIssuer { keys: digest, policy });
+    }
+
+    /// Has a file watched that closes routes by being there.
+    pub fn watch(&mut self, path: &Path) {
+        if self.watched.iter().all(|known| known.path != path) {
+            let there = Arc::new(Word::new(0));
+            self.watched.push(Watched { path: path.to_path_buf(), there });
+        }
+    }
+
+    /// The word of a file that is watched.
+    pub fn switch(&self, path: &Path) -> Option<Arc<Word>> {
+        self.watched.iter().find(|known| known.path == path).map(|known| known.there.clone())
     }
 
     /// The policies of a route, in the order of execution.

@@ -64,6 +64,8 @@ fn one(
     let policies = stock.chain(scope, &tables.limits, &tables.issuers, report);
     let answering = answering::answers(scope, report);
     let request_edits = answering::requests(scope, report);
+    let mirror = answering::mirror(scope, tables, report);
+    let maintenance = answering::maintenance(scope, stock);
     let target = target(scope, tables, report)?;
     Some(Route {
         name: Name::new(&route.name.value),
@@ -71,6 +73,8 @@ fn one(
         target,
         answering: answering?,
         request_edits: request_edits?,
+        mirror: mirror?,
+        maintenance,
         timeout: route.policies.timeout.value,
         idle_timeout: route.policies.idle.as_ref().map(|idle| idle.value),
         buffer_request_bytes: route.policies.buffer_request_bytes,
@@ -103,7 +107,13 @@ fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Tar
             view::compile(plan, parts, scope, report).map(Target::Aggregate)
         }
         config::Target::Redirect(to) => Some(Target::Redirect(Redirect {
-            to: scope.compile(&to.to, TemplateKind::Location, report)?,
+            to: match &to.to {
+                Some(to) => Some(scope.compile(to, TemplateKind::Location, report)?),
+                None => None,
+            },
+            scheme: to.scheme,
+            host: to.host.as_ref().map(|host| host.value.as_str().into()),
+            keep_query: to.keep_query,
             status: Status(to.status),
         })),
         config::Target::Respond(fixed) => Some(Target::Respond(reply(fixed))),

@@ -1,12 +1,15 @@
-//! `cors`, `request_headers`, `response_headers` of a route or of `[default]`.
+//! `cors`, `compress`, `request_headers`, `response_headers`, `maintenance`, `mirror` of a route or of `[default]`.
 //!
 //! What a route says replaces what `[default]` says, whole: two lists are never mixed in silence. `"none"`
 //! opts out by name.
 
 use crate::config::codes;
+use crate::config::compress::{self, Compress};
 use crate::config::cors::{self, Cors};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::header_edit::{self, HeaderEdits};
+use crate::config::maintenance::{self, Maintenance};
+use crate::config::mirror::{self, Mirror};
 use crate::config::reader::Reader;
 use crate::config::tree::{Kind, Node};
 
@@ -15,26 +18,38 @@ use crate::config::tree::{Kind, Node};
 pub struct Answering {
     /// What browsers are told about pages of other origins.
     pub cors: Option<Cors>,
+    /// How answers are compressed.
+    pub compress: Option<Compress>,
     /// Fields of requests that are sent on.
     pub request_headers: Option<HeaderEdits>,
     /// Fields of answers.
     pub response_headers: Option<HeaderEdits>,
+    /// What everybody gets while the route is closed.
+    pub maintenance: Option<Maintenance>,
+    /// A second upstream that gets copies.
+    pub mirror: Option<Mirror>,
 }
 
 /// What one table says; absent means "as above", `Some(None)` that there is none.
 #[derive(Clone, Default)]
 pub(super) struct Stated {
     cors: Option<Option<Cors>>,
+    compress: Option<Option<Compress>>,
     request_headers: Option<Option<HeaderEdits>>,
     response_headers: Option<Option<HeaderEdits>>,
+    maintenance: Option<Option<Maintenance>>,
+    mirror: Option<Option<Mirror>>,
 }
 
 impl Stated {
     pub(super) fn read(reader: &Reader<'_>) -> Self {
         Self {
             cors: word(reader, "cors", cors::read),
+            compress: compress::read(reader),
             request_headers: word(reader, "request_headers", header_edit::read_request),
             response_headers: word(reader, "response_headers", header_edit::read_response),
+            maintenance: word(reader, "maintenance", maintenance::read),
+            mirror: word(reader, "mirror", mirror::read),
         }
     }
 
@@ -42,8 +57,11 @@ impl Stated {
         let other = other.clone();
         Answering {
             cors: self.cors.or(other.cors).flatten(),
+            compress: self.compress.or(other.compress).flatten(),
             request_headers: self.request_headers.or(other.request_headers).flatten(),
             response_headers: self.response_headers.or(other.response_headers).flatten(),
+            maintenance: self.maintenance.or(other.maintenance).flatten(),
+            mirror: self.mirror.or(other.mirror).flatten(),
         }
     }
 }

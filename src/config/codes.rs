@@ -63,6 +63,8 @@ pub const BAD_STREAM: &str = "E0127";
 pub const BAD_CORS: &str = "E0140";
 /// An edit of a field that is the gateway's own business, or that changes nothing.
 pub const BAD_EDIT: &str = "E0141";
+/// A closed route that says something impossible.
+pub const BAD_MAINTENANCE: &str = "E0142";
 /// A configuration without routes: every request is answered with 404.
 pub const NO_ROUTES: &str = "W0100";
 /// An admin listener that other machines can reach.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::base::limits;
+use crate::config::compress::{CODINGS, Compress};
 use crate::config::cors::Cors;
 use crate::config::units::Address;
 
@@ -121,6 +122,31 @@ pub const CORS_MAX_AGE: Duration = Duration::from_secs(600);
 pub const CORS_MAX_AGE_CEILING: Duration = Duration::from_secs(86_400);
 /// Request fields that pages may send: what every JSON API with tokens needs.
 pub const CORS_HEADERS: [&str; 2] = ["authorization", "content-type"];
+/// Shortest body that is compressed. Unit: bytes. Below it the answer fits a packet either way (Traefik's
+/// default; nginx has 20 bytes).
+pub const COMPRESS_MIN: u64 = 1024;
+/// Largest such bound. Unit: bytes.
+pub const COMPRESS_MIN_CEILING: u64 = 1024 * 1024 * 1024;
+/// What is compressed: text in every form that APIs and pages have it.
+pub const COMPRESS_TYPES: [&str; 11] = [
+    "text/*",
+    "application/json",
+    "application/*+json",
+    "application/x-ndjson",
+    "application/javascript",
+    "application/xml",
+    "application/*+xml",
+    "application/wasm",
+    "application/graphql",
+    "image/svg+xml",
+    "font/ttf",
+];
+/// Status of a route that is closed for maintenance (RFC 9110 §15.6.4).
+pub const MAINTENANCE_STATUS: u16 = 503;
+/// When clients are told to come back. Unit: seconds. Five minutes.
+pub const MAINTENANCE_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Longest body that is copied for a mirror. Unit: bytes. What API calls have, and little memory.
+pub const MIRROR_BODY: u64 = 64 * 1024;
 /// Longest duration in the language. Unit: seconds. Ten days; a longer one is a slip of units.
 pub const DURATION_MAX: Duration = Duration::from_secs(864_000);
 /// How long a stopping process waits. Unit: seconds. Kubernetes kills after 30 s by default.
@@ -148,6 +174,16 @@ pub fn cors() -> Cors {
         exposed: Vec::new(),
         max_age: CORS_MAX_AGE,
         private_network: false,
+    }
+}
+
+/// `compress = true`.
+pub fn compress() -> Compress {
+    Compress {
+        codings: CODINGS.into(),
+        bytes_min: COMPRESS_MIN,
+        types: COMPRESS_TYPES.map(str::to_owned).into(),
+        allow: Vec::new(),
     }
 }
 

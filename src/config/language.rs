@@ -20,7 +20,8 @@ pub use crate::config::language::merge::{
     EACH, HEDGE, ON_PARTIAL, PART_CACHE, PASS, VIEW, VIEW_WHEN,
 };
 pub use crate::config::language::policies::{
-    CORS, CORS_SHAPE, REQUEST_EDITS, REQUEST_EDITS_SHAPE, RESPONSE_EDITS, RESPONSE_EDITS_SHAPE,
+    COMPRESS, COMPRESS_SHAPE, CORS, CORS_SHAPE, MAINTENANCE, MAINTENANCE_SHAPE, MIRROR,
+    MIRROR_SHAPE, REQUEST_EDITS, REQUEST_EDITS_SHAPE, RESPONSE_EDITS, RESPONSE_EDITS_SHAPE,
 };
 pub use crate::config::language::test::{
     FAILURES, TEST, TEST_ANSWER, TEST_EXPECT, TEST_REQUEST, TEST_SENT, TEST_STEP,
@@ -467,9 +468,11 @@ pub static DEFAULT: Section = Section {
         ),
         Key::later("cache"),
         Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
-        Key::later("compress"),
+        Key::new("compress", COMPRESS_SHAPE, "Whether and how answers are compressed: `true`, `false`, or a table.").or("`false`"),
         Key::new("request_headers", REQUEST_EDITS_SHAPE, "Fields of requests that are set, added or removed on their way to an origin."),
         Key::new("response_headers", RESPONSE_EDITS_SHAPE, "Fields of answers that are set, added or removed."),
+        Key::new("maintenance", MAINTENANCE_SHAPE, "Closed for a while: a fixed answer for everybody."),
+        Key::new("mirror", MIRROR_SHAPE, "A second upstream that gets copies of the requests of a `forward`; its answers are dropped."),
         Key::later("quota"),
     ],
 };
@@ -634,9 +637,11 @@ pub static ROUTE: Section = Section {
         ),
         Key::later("cache"),
         Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
-        Key::later("compress"),
+        Key::new("compress", COMPRESS_SHAPE, "Whether and how answers are compressed: `true`, `false`, or a table.").or("`false`"),
         Key::new("request_headers", REQUEST_EDITS_SHAPE, "Fields of requests that are set, added or removed on their way to an origin."),
         Key::new("response_headers", RESPONSE_EDITS_SHAPE, "Fields of answers that are set, added or removed."),
+        Key::new("maintenance", MAINTENANCE_SHAPE, "Closed for a while: a fixed answer for everybody."),
+        Key::new("mirror", MIRROR_SHAPE, "A second upstream that gets copies of the requests of a `forward`; its answers are dropped."),
         Key::later("quota"),
         Key::later("keep"),
         Key::later("drop"),
@@ -662,7 +667,21 @@ pub static REDIRECT: Section = Section {
     here: "this redirect",
     doc: "Another address for the client.",
     keys: &[
-        Key::new("to", Shape::Text, "The address; may hold `{path.…}` and `{query.…}`.").required(),
+        Key::new("to", Shape::Text, "The address; may hold `{path.…}` and `{query.…}`.")
+            .or("the client's own path, beside `scheme` or `host`"),
+        Key::new(
+            "scheme",
+            Shape::Choice(&["http", "https"]),
+            "Another scheme: `{ scheme = \"https\", status = 308 }` sends the same address there.",
+        )
+        .or("the client's"),
+        Key::new("host", Shape::Text, "Another host, perhaps with a port.").or("the client's"),
+        Key::new(
+            "query",
+            Shape::Choice(&["keep", "drop"]),
+            "What becomes of the client's query where `to` has none of its own.",
+        )
+        .or("`\"keep\"`"),
         Key::new(
             "status",
             Shape::Integer(REDIRECT_STATUSES.0, REDIRECT_STATUSES.1),

@@ -64,8 +64,14 @@ pub enum Target {
 /// Another address for the client.
 #[derive(Clone, Debug)]
 pub struct Redirect {
-    /// The address; a template.
-    pub to: Text,
+    /// The address; a template. `None`: the client's path.
+    pub to: Option<Text>,
+    /// Another scheme.
+    pub scheme: Option<&'static str>,
+    /// Another host.
+    pub host: Option<Text>,
+    /// Whether the client's query goes on. Default: yes.
+    pub keep_query: bool,
     /// 301, 302, 303, 307 or 308. Default: 307.
     pub status: u16,
 }
@@ -132,6 +138,7 @@ pub(super) fn read(
     if target.as_ref().is_some_and(|target| !matches!(target, Target::Forward(_))) {
         let why = "nothing of the request is sent on";
         answering::only_forwarded(&reader, "request_headers", why);
+        answering::only_forwarded(&reader, "mirror", why);
     }
     if let (Some(entry), Some(target)) = (reader.entry("upgrade"), &target)
         && !matches!(target, Target::Forward(_))
@@ -245,24 +252,60 @@ fn read_one_target(reader: &Reader<'_>, entry: &Entry) -> Option<Target> {
 }
 
 fn read_redirect(node: &Node, log: &Log) -> Option<Redirect> {
-    let (to, status) = if matches!(node.kind, Kind::Text(_)) {
-        (text_of(node, log, "an address")?, None)
-    } else {
-        let reader = Reader::open(&REDIRECT, node, log)?;
-        if reader.node("to").is_none() {
-            reader.missing("to", "write `redirect = { to = \"/new/{path.rest}\", status = 308 }`");
-        }
-        let status = reader.integer("status").filter(|status| check_status(status, log));
-        (reader.text("to")?, status)
+    let status = defaults::REDIRECT_STATUS;
+    if matches!(node.kind, Kind::Text(_)) {
+        let to = check_address(text_of(node, log, "an address")?, false, log)?;
+        return Some(Redirect { to: Some(to), scheme: None, host: None, keep_query: true, status });
+    }
+    let reader = Reader::open(&REDIRECT, node, log)?;
+    let (scheme, host) = (reader.choice("scheme"), reader.text("host"));
+    let in_part = scheme.is_some() || host.is_some();
+    if reader.node("to").is_none() && !in_part {
+        reader.missing("to", "write `redirect = { to = \"/new/{path.rest}\", status = 308 }`");
+    }
+    let chosen = reader.integer("status").filter(|status| check_status(status, log));
+    let to = match reader.text("to") {
+        Some(to) => Some(check_address(to, in_part, log)?),
+        None if in_part && reader.node("to").is_none() => None,
+        None => return None,
     };
+    if let Some(host) = &host
+        && !check_host(host, log)
+    {
+        return None;
+    }
+    Some(Redirect {
+        to,
+        scheme: scheme.map(|scheme| scheme.value),
+        host,
+        keep_query: reader.choice("query").is_none_or(|word| word.value == "keep"),
+        status: chosen.map_or(status, |chosen| chosen.value as u16),
+    })
+}
+
+/// An address that is one; beside a scheme or a host it is a path.
+fn check_address(to: Text, in_part: bool, log: &Log) -> Option<Text> {
     if to.value.trim().is_empty() {
         log.error(codes::BAD_CALL, to.span, "the address is missing");
         return None;
     }
-    fields::check_value(&to, log).then(|| Redirect {
-        to,
-        status: status.map_or(defaults::REDIRECT_STATUS, |s| s.value as u16),
-    })
+    if in_part && !to.value.starts_with('/') {
+        let message = "beside `scheme` or `host`, `to` is a path";
+        let diagnostic = Diagnostic::error(codes::BAD_CALL, to.span, message);
+        log.push(diagnostic.help("begin it with `/`, or write the whole address in `to` alone"));
+        return None;
+    }
+    fields::check_value(&to, log).then_some(to)
+}
+
+fn check_host(host: &Text, log: &Log) -> bool {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+    let good = !host.value.is_empty() && host.value.bytes().all(fine);
+    if !good {
+        let diagnostic = Diagnostic::error(codes::BAD_CALL, host.span, "this is not a host");
+        log.push(diagnostic.help("a name or an address, perhaps with a port, without templates"));
+    }
+    good
 }
 
 fn check_status(status: &Spanned<i64>, log: &Log) -> bool {

@@ -7,6 +7,7 @@ mod endpoints;
 pub mod flush;
 pub mod keys;
 pub mod load;
+pub mod presence;
 pub mod process;
 pub mod signal;
 pub mod sockets;

@@ -20,6 +20,7 @@ use crate::control::endpoints::Endpoints;
 use crate::control::flush::{Flush, LogTarget};
 use crate::control::keys::{KeyEvent, KeyEventKind, KeyOrigin, KeySource, Keys};
 use crate::control::load::{self, Loaded};
+use crate::control::presence;
 use crate::control::signal::{self, Asked};
 use crate::control::sockets::{Change, Sockets};
 use crate::control::tell::Tell;
@@ -156,6 +157,7 @@ impl Process {
         let admin = start_admin(&compiled, &shown, &tell).map_err(failed)?;
         let keys = start_keys(&compiled, &tell);
         let (reporter, reports) = bounded(REPORTS_MAX);
+        presence::look(&compiled.watched);
         let mut process = Self {
             path: path.to_path_buf(),
             compiled,
@@ -300,6 +302,7 @@ impl Process {
     pub fn supervise(mut self) -> End {
         let signals = self.signals.clone();
         loop {
+            presence::look(&self.compiled.watched);
             if self.replace_the_dead().is_err() {
                 self.end();
                 return End::Failed;
@@ -352,6 +355,7 @@ impl Process {
         self.sockets.keep(&mut change);
         self.change_process(&compiled);
         self.endpoints.keep(&self.compiled.gateway, &compiled.gateway);
+        presence::look(&compiled.watched);
         self.compiled = compiled;
         self.keys = start_keys(&self.compiled, &self.tell);
         self.install(change, begun);

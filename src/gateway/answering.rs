@@ -5,6 +5,7 @@
 
 use crate::exchange::Exchange;
 use crate::exchange::fault::Fault;
+use crate::policy::compress::Compress;
 use crate::policy::cors::Cors;
 use crate::policy::header_edit::HeaderEdits;
 
@@ -13,6 +14,8 @@ use crate::policy::header_edit::HeaderEdits;
 pub struct Answering {
     /// What browsers are told about pages of other origins.
     pub cors: Option<Cors>,
+    /// How answers are compressed.
+    pub compress: Option<Compress>,
     /// Fields set, added and removed.
     pub edits: HeaderEdits,
     /// Names that are left out of the answer, in lower case: of both.

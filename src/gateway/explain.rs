@@ -3,6 +3,7 @@
 //! It asks the same router, templates and plans that serve requests, so that it cannot tell another
 //! story; it never sends anything and never decides a policy that needs the outside world.
 
+mod answering;
 mod merge;
 mod policies;
 
@@ -59,6 +60,7 @@ pub fn explain(
             told.policies(route, x);
             told.needless_claims(route, x);
             told.target(route, x);
+            told.on_the_way(route, x);
             told.in_force(route, listener, x);
         }
         Found::MethodRefused(_) | Found::Missing if x.head.method == Method::Connect => {
@@ -251,13 +253,15 @@ impl Told<'_> {
     fn redirect(&mut self, to: &Redirect, x: &Exchange) {
         self.line(format_args!("\nredirects with {}", to.status.0));
         let mut location = Vec::new();
-        match to.to.render(x, &mut location) {
+        match to.location(x, &mut location) {
             Ok(()) => {
-                keep_query(x, &mut location);
                 let text = String::from_utf8_lossy(&location);
                 self.line(format_args!("  location: `{}`", text.escape_debug()));
             }
-            Err(_) => self.line(format_args!("  location: {}", filled(&to.to, x))),
+            Err(error) => {
+                let status = error.fault().kind.status().0;
+                self.line(format_args!("  location: not to be had: {error}: {status}"));
+            }
         }
     }
 

@@ -7,6 +7,7 @@ pub mod answering;
 pub mod carry;
 pub mod explain;
 pub mod listener;
+pub mod mirror;
 pub mod route;
 pub mod view;
 

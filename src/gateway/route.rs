@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
+use crate::exchange::Exchange;
 use crate::exchange::reply::Reply;
-use crate::exchange::template::Template;
+use crate::exchange::template::{RenderError, Template};
 use crate::gateway::answering::Answering;
+use crate::gateway::mirror::Mirror;
 use crate::gateway::view::Merge;
 use crate::http::Status;
 use crate::policy::Policy;
 use crate::policy::header_edit::HeaderEdits;
+use crate::policy::maintenance::Maintenance;
 
 /// A route, compiled.
 pub struct Route {
@@ -24,6 +27,10 @@ pub struct Route {
     pub target: Target,
     /// What it does to every answer.
     pub answering: Option<Box<Answering>>,
+    /// What everybody gets while it is closed.
+    pub maintenance: Option<Box<Maintenance>>,
+    /// A second upstream that gets copies.
+    pub mirror: Option<Box<Mirror>>,
     /// Fields of the request that are sent on otherwise than received.
     pub request_edits: Option<Box<HeaderEdits>>,
     /// From the whole request to the head of the response.
@@ -66,8 +73,47 @@ pub struct Forward {
 
 /// A redirection (RFC 9110 §15.4).
 pub struct Redirect {
-    /// The Location.
-    pub to: Template,
+    /// The Location, or its path and query behind `scheme` and `host`; `None`: the client's own, as received.
+    pub to: Option<Template>,
+    /// The scheme of the Location, where only a part of the address changes.
+    pub scheme: Option<&'static str>,
+    /// Its host, perhaps with a port.
+    pub host: Option<Box<str>>,
+    /// Whether the client's query goes on where the template has none of its own.
+    pub keep_query: bool,
     /// The status, 3xx.
     pub status: Status,
+}
+
+impl Redirect {
+    /// Appends the address that the client of this request is sent to.
+    ///
+    /// # Errors
+    /// A value is missing that the template needs.
+    pub fn location(&self, x: &Exchange, out: &mut Vec<u8>) -> Result<(), RenderError> {
+        let request = x.request();
+        if self.scheme.is_some() || self.host.is_some() {
+            let own = if x.client.tls { "https" } else { "http" };
+            let scheme = self.scheme.unwrap_or(own);
+            out.extend_from_slice(scheme.as_bytes());
+            out.extend_from_slice(b"://");
+            match &self.host {
+                Some(host) => out.extend_from_slice(host.as_bytes()),
+                // Another scheme has another port; the client's own is that of the old one.
+                None if scheme != own => out.extend_from_slice(request.host()),
+                None => out.extend_from_slice(request.authority()),
+            }
+        }
+        match &self.to {
+            Some(to) => to.render(x, out)?,
+            None => out.extend_from_slice(request.path()),
+        }
+        // As for a rewritten path: the client's query goes on unless the template has one of its own.
+        let own_query = self.to.as_ref().is_some_and(Template::has_query);
+        if let Some(query) = request.query().filter(|_| self.keep_query && !own_query) {
+            out.push(b'?');
+            out.extend_from_slice(query);
+        }
+        Ok(())
+    }
 }

@@ -8,17 +8,24 @@
 use crate::base::buffer::Buf;
 use crate::http::writer::{Sink, TooLarge};
 
-/// Appends the head in `raw` (up to and with its empty line) to `out`: without the lines named in `dropped`,
-/// which are in lower case, and with `added`, complete lines, at its end.
+/// What becomes of a head.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Edit<'a> {
+    /// Names whose lines are left out, in lower case.
+    pub dropped: &'a [Box<str>],
+    /// Further ones.
+    pub dropped_too: &'a [&'a str],
+    /// Complete lines that stand at the end.
+    pub added: [&'a [u8]; 2],
+    /// Whether a strong entity tag becomes a weak one (RFC 9110 §8.8.1).
+    pub weaken: bool,
+}
+
+/// Appends the head in `raw` (up to and with its empty line) to `out`, edited.
 ///
 /// # Errors
 /// It does not fit; nothing was appended.
-pub fn head(
-    raw: &[u8],
-    dropped: &[&[Box<str>]],
-    added: &[&[u8]],
-    out: &mut Buf,
-) -> Result<(), TooLarge> {
+pub fn head(raw: &[u8], edit: &Edit<'_>, out: &mut Buf) -> Result<(), TooLarge> {
     let end = raw.len().saturating_sub(2);
     debug_assert!(raw.ends_with(b"\r\n\r\n"), "a whole head");
     Sink::fill(out, |sink| {
@@ -26,23 +33,39 @@ pub fn head(
         let mut at = memchr::memchr(b'\n', raw).map_or(end, |feed| feed + 1);
         while at < end {
             let line_end = memchr::memchr(b'\n', &raw[at..end]).map_or(end, |feed| at + feed + 1);
-            if is_dropped(&raw[at..line_end], dropped) {
+            let (name, value) = parts(&raw[at..line_end]);
+            if edit.drops(name) {
                 sink.put(&raw[run..at]);
                 run = line_end;
+            } else if edit.weaken && name.eq_ignore_ascii_case(b"etag") && value.starts_with(b"\"")
+            {
+                let value_at = line_end - value.len();
+                sink.put(&raw[run..value_at]);
+                sink.put(b"W/");
+                run = value_at;
             }
             at = line_end;
         }
         sink.put(&raw[run.min(end)..end]);
-        added.iter().for_each(|lines| sink.put(lines));
+        edit.added.iter().for_each(|lines| sink.put(lines));
         sink.put(b"\r\n");
     })
 }
 
-fn is_dropped(line: &[u8], dropped: &[&[Box<str>]]) -> bool {
-    let Some(colon) = memchr::memchr(b':', line) else { return false };
-    let name = &line[..colon];
-    let mut known = dropped.iter().flat_map(|names| names.iter());
-    known.any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+impl Edit<'_> {
+    fn drops(&self, name: &[u8]) -> bool {
+        let same = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+        self.dropped.iter().any(|known| same(known))
+            || self.dropped_too.iter().any(|known| same(known))
+    }
+}
+
+/// The name of a line, and all from its value to the line's end.
+fn parts(line: &[u8]) -> (&[u8], &[u8]) {
+    let Some(colon) = memchr::memchr(b':', line) else { return (&[], &[]) };
+    let value = &line[colon + 1..];
+    let lead = value.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    (&line[..colon], &value[lead..])
 }
 
 #[cfg(test)]
@@ -54,7 +77,9 @@ mod tests {
         let pool = BufferPool::new(1);
         let mut out = pool.take().expect("a buffer");
         let dropped: Vec<Box<str>> = dropped.iter().map(|name| (*name).into()).collect();
-        head(raw.as_bytes(), &[&dropped], &[added.as_bytes()], &mut out).expect("it fits");
+        let added = [added.as_bytes(), b""];
+        let edit = Edit { dropped: &dropped, dropped_too: &["x-gone"], added, weaken: true };
+        head(raw.as_bytes(), &edit, &mut out).expect("it fits");
         String::from_utf8(out.data().to_vec()).expect("text")
     }
 
@@ -70,6 +95,12 @@ mod tests {
             rewritten("HTTP/1.1 204 \r\n\r\n", &["http/1.1 204 "], "a: b\r\n"),
             "HTTP/1.1 204 \r\na: b\r\n\r\n"
         );
+        assert_eq!(
+            rewritten("HTTP/1.1 200 OK\r\nETag:  \"a\"\r\nX-Gone: 1\r\n\r\n", &[], ""),
+            "HTTP/1.1 200 OK\r\nETag:  W/\"a\"\r\n\r\n"
+        );
+        let weak = "HTTP/1.1 200 OK\r\netag: W/\"a\"\r\n\r\n";
+        assert_eq!(rewritten(weak, &[], ""), weak);
         assert_eq!(
             rewritten("HTTP/1.1 200 server: x\r\n\r\n", &["server"], ""),
             "HTTP/1.1 200 server: x\r\n\r\n"

@@ -75,6 +75,18 @@ pub struct CoreMetrics {
     pub jwt_hits: Counter,
     /// Bearer tokens whose signature had to be checked.
     pub jwt_misses: Counter,
+    /// Bytes of answers before they were compressed.
+    pub compress_bytes_in: Counter,
+    /// Bytes of them behind it.
+    pub compress_bytes_out: Counter,
+    /// Answers that were not compressed because every encoder was lent.
+    pub compress_skipped: Counter,
+    /// Copies of requests that the second upstream answered.
+    pub mirrors_answered: Counter,
+    /// Those that it did not.
+    pub mirrors_failed: Counter,
+    /// Requests that were not copied for want of room.
+    pub mirrors_left_out: Counter,
     /// Connections lost to a mistake of ours.
     pub panics: Counter,
     /// Lines of the access log lost because every page of the core was on its way.
@@ -111,6 +123,12 @@ impl Default for CoreMetrics {
             buffers_in_use: Gauge::default(),
             jwt_hits: Counter::new(),
             jwt_misses: Counter::new(),
+            compress_bytes_in: Counter::new(),
+            compress_bytes_out: Counter::new(),
+            compress_skipped: Counter::new(),
+            mirrors_answered: Counter::new(),
+            mirrors_failed: Counter::new(),
+            mirrors_left_out: Counter::new(),
             panics: Counter::new(),
             log_lines_dropped: Counter::new(),
         }
@@ -184,7 +202,8 @@ impl CoreMetrics {
         self.buffers_in_use.set(0);
     }
 
-    fn record_attempts(&self, attempts: &[Attempt], plan: &RecordPlan, now: Instant) {
+    /// Counts attempts that belong to no exchange of a client.
+    pub fn record_attempts(&self, attempts: &[Attempt], plan: &RecordPlan, now: Instant) {
         let mut tried = 0_u64;
         for attempt in attempts {
             let label = plan.upstream_label(attempt.upstream);

@@ -120,6 +120,12 @@ metrics! {
         "How many may be there at once; of an adaptive limit the one in force.";
     JWT_CACHE Counter "ringway_jwt_cache_total"
         "Bearer tokens found among those verified before, or not.";
+    COMPRESS_BYTES Counter "ringway_compressed_bytes_total"
+        "Bytes of answers before (in) and behind (out) their compression.";
+    COMPRESS_SKIPPED Counter "ringway_compress_skipped_total"
+        "Answers that were not compressed because every encoder of the core was lent.";
+    MIRRORED Counter "ringway_mirrored_requests_total"
+        "Copies of requests for a second upstream, by result.";
     PANICS Counter "ringway_exchange_panics_total"
         "Connections lost to a mistake of ours.";
     LOG_LINES Counter "ringway_access_log_lines_total"
@@ -262,6 +268,12 @@ pub mod value {
     pub const MALFORMED: &str = "malformed";
     /// A PROXY header that took too long.
     pub const TIMEOUT: &str = "timeout";
+    /// A copy that was answered.
+    pub const ANSWERED: &str = "answered";
+    /// A copy that was not.
+    pub const FAILED: &str = "failed";
+    /// A request that was not copied for want of room.
+    pub const LEFT_OUT: &str = "left_out";
     /// Asked for.
     pub const WANTED: &str = "wanted";
     /// At work.

@@ -128,6 +128,14 @@ impl Page {
         let refused = HeaderRefusal::ALL.map(refused);
         self.by_word(metric::PROXY_HEADERS_REFUSED, label::REASON, refused);
         self.one(metric::CONNECTIONS_GIVEN_UP, snapshot.connections_given_up);
+        let [before, behind] = snapshot.compress_bytes;
+        let bytes = [(value::IN, before), (value::OUT, behind)];
+        self.by_word(metric::COMPRESS_BYTES, label::DIRECTION, bytes);
+        self.one(metric::COMPRESS_SKIPPED, snapshot.compress_skipped);
+        let [answered, failed, left_out] = snapshot.mirrored;
+        let mirrored =
+            [(value::ANSWERED, answered), (value::FAILED, failed), (value::LEFT_OUT, left_out)];
+        self.by_word(metric::MIRRORED, label::RESULT, mirrored);
         self.one(metric::TUNNELS, snapshot.tunnels);
         self.one(metric::TUNNELS_OPEN, snapshot.tunnels_open);
         self.by_word(

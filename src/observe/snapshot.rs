@@ -114,6 +114,10 @@ pub struct Snapshot {
     pub(crate) jwt_hits: u64,
     pub(crate) jwt_misses: u64,
     pub(crate) panics: u64,
+    pub(crate) compress_bytes: [u64; 2],
+    pub(crate) compress_skipped: u64,
+    /// Answered, failed, left out.
+    pub(crate) mirrored: [u64; 3],
     pub(crate) limited: u64,
 }
 
@@ -196,6 +200,12 @@ impl Snapshot {
         self.jwt_hits += core.jwt_hits.read();
         self.jwt_misses += core.jwt_misses.read();
         self.panics += core.panics.read();
+        self.compress_bytes[0] += core.compress_bytes_in.read();
+        self.compress_bytes[1] += core.compress_bytes_out.read();
+        self.compress_skipped += core.compress_skipped.read();
+        self.mirrored[0] += core.mirrors_answered.read();
+        self.mirrored[1] += core.mirrors_failed.read();
+        self.mirrored[2] += core.mirrors_left_out.read();
         self.log_lines_unqueued += core.log_lines_dropped.read();
     }
 

@@ -194,6 +194,11 @@ impl Cors {
         Ok(())
     }
 
+    /// Whether a page of this origin may read answers.
+    pub fn permits(&self, origin: &[u8]) -> bool {
+        !matches!(self.granted(Some(origin)), Granted::No)
+    }
+
     fn granted<'o>(&self, origin: Option<&'o [u8]>) -> Granted<'o> {
         let Origins::These(patterns) = &self.origins else { return Granted::Any };
         let known = |origin: &&[u8]| patterns.iter().any(|pattern| pattern.fits(origin));

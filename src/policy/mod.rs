@@ -5,6 +5,7 @@
 //! before authentication, so that a flood of bad tokens is refused before a signature is checked.
 
 pub mod allow;
+pub mod compress;
 pub mod concurrency;
 pub mod cors;
 pub mod header_edit;
@@ -12,6 +13,7 @@ pub mod jose;
 pub mod jwks;
 pub mod jwt;
 pub mod key_cell;
+pub mod maintenance;
 pub mod rate_limit;
 pub mod slots;
 

@@ -12,7 +12,7 @@ use crate::http::{Status, Version, date};
 use crate::policy::cors;
 use crate::runtime::Runtime;
 use crate::serve::outgoing::Outgoing;
-use crate::serve::{Core, answering, h1};
+use crate::serve::{Core, answering, compressing, h1};
 
 /// Our name in Proxy-Status.
 const PROXY_NAME: &str = "ringway";
@@ -132,12 +132,17 @@ pub async fn send_pieces<'p, R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
     let mut out = core.buffer()?;
-    let framing = outgoing.frame(local.status, BodyLength::Exact(body_bytes as u64));
+    let body = BodyLength::Exact(body_bytes as u64);
+    let body = compressing::choose_local(core, x, said(local), body, outgoing);
+    let framing = outgoing.frame(local.status, body);
     let secs = core.runtime.wall().as_secs();
     head(&mut out, x, local, framing, outgoing.version, outgoing.keep_alive, secs);
-    let mut out = answering::finish_head(core, outgoing.answering, x, out)?;
+    let mut out = answering::finish_head(core, outgoing, x, out)?;
     x.status = Some(local.status);
     outgoing.begun = true;
+    if outgoing.encoding.is_some() {
+        return Box::pin(send_coded(core, out, pieces, outgoing)).await;
+    }
     if !outgoing.head_only && !matches!(local.status.0, 204 | 304) {
         for piece in pieces {
             let mut piece = piece;
@@ -155,6 +160,36 @@ pub async fn send_pieces<'p, R: Runtime>(
     outgoing.write(out).await
 }
 
+/// What compression asks of a local response.
+fn said<'l>(local: &Local<'l>) -> (Status, &'l str, &'l [u8]) {
+    (local.status, local.kind, local.fields)
+}
+
+/// Sends a local response through its encoder.
+async fn send_coded<'p, R: Runtime>(
+    core: &Core<R>,
+    head: Buf,
+    pieces: impl Iterator<Item = &'p [u8]>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    outgoing.begin(head, None, false).await?;
+    let mut out = core.buffer()?;
+    for piece in pieces {
+        let mut piece = piece;
+        while !piece.is_empty() {
+            if out.spare() == 0 {
+                outgoing.piece(std::mem::replace(&mut out, core.buffer()?)).await?;
+            }
+            let (now, later) = piece.split_at(piece.len().min(out.spare()));
+            let fits = out.put(now);
+            debug_assert!(fits, "cut to the room there is");
+            piece = later;
+        }
+    }
+    outgoing.piece(out).await?;
+    outgoing.end(&[]).await
+}
+
 /// The head of a local response whose body follows, of a length that is not known yet.
 ///
 /// # Errors
@@ -166,10 +201,11 @@ pub fn streamed_head<R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<Buf, Fault> {
     let mut out = core.buffer()?;
-    let framing = outgoing.frame(local.status, BodyLength::Chunked);
+    let body = compressing::choose_local(core, x, said(local), BodyLength::Chunked, outgoing);
+    let framing = outgoing.frame(local.status, body);
     let secs = core.runtime.wall().as_secs();
     head(&mut out, x, local, framing, outgoing.version, outgoing.keep_alive, secs);
-    answering::finish_head(core, outgoing.answering, x, out)
+    answering::finish_head(core, outgoing, x, out)
 }
 
 /// Writes the head of a local response. It always fits: every line of it is bounded far below a buffer.

@@ -16,7 +16,12 @@ use crate::policy::header_edit::HeaderEdits;
 use crate::route::Found;
 use crate::runtime::Runtime;
 use crate::serve::Core;
+use crate::serve::compressing;
 use crate::serve::exchange::{Way, look_up};
+use crate::serve::outgoing::Outgoing;
+
+/// Fields that are not true of a compressed answer.
+const CODED_AWAY: &[&str] = &["accept-ranges", "content-encoding"];
 
 /// What became of an OPTIONS request.
 pub enum Asked<'a> {
@@ -118,13 +123,25 @@ pub fn make_some_lines(answering: &Answering, x: &mut Exchange) {
 /// It has become too large, or the core's budget of buffers is spent.
 pub fn finish_head<R: Runtime>(
     core: &Core<R>,
-    answering: Option<&Answering>,
+    outgoing: &Outgoing<'_, R>,
     x: &Exchange,
     head: Buf,
 ) -> Result<Buf, Fault> {
-    let Some(answering) = answering else { return Ok(head) };
+    let Some(answering) = outgoing.answering else { return Ok(head) };
+    let decision = outgoing.decision;
+    let coded = compressing::lines(decision);
+    if answering.dropped.is_empty() && x.answer_lines.is_empty() && coded.is_empty() {
+        return Ok(head);
+    }
     let mut out = core.buffer()?;
-    let fits = rewrite::head(head.data(), &[&answering.dropped], &[&x.answer_lines], &mut out);
+    let edit = rewrite::Edit {
+        dropped: &answering.dropped,
+        // Ranges of other bytes than those sent, or a word that says that nothing was done.
+        dropped_too: if decision.coding.is_some() { CODED_AWAY } else { &[] },
+        added: [&x.answer_lines, coded],
+        weaken: decision.weaken,
+    };
+    let fits = rewrite::head(head.data(), &edit, &mut out);
     fits.map(|()| out).map_err(|_| Fault {
         kind: FaultKind::HttpResponseHeaderSectionSize,
         side: Side::Upstream,

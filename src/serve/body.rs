@@ -17,6 +17,7 @@ use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
 use crate::serve::attempt::FRAME_END_BYTES;
+use crate::serve::mirror::Tap;
 use crate::serve::pace::Pace;
 
 /// The reader of one body.
@@ -37,6 +38,8 @@ pub struct BodyReader<'a, R: Runtime> {
     /// Whether nothing is there to read: waiting comes first.
     drained: bool,
     broken: &'static str,
+    /// Who wants a copy of what is read.
+    pub tap: Option<Box<Tap>>,
 }
 
 /// What is still to come.
@@ -95,6 +98,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             rest,
             pace: Pace::new(0, pause_max),
             drained: false,
+            tap: None,
             broken: "",
         }
     }
@@ -274,6 +278,9 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
                 }
                 buf.truncate(decoded.data);
             }
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.take(buf.data());
         }
         self.bytes += buf.len() as u64;
         if self.bytes > self.bytes_max {

@@ -14,9 +14,11 @@ use crate::exchange::reply::{Reply, ReplyText};
 use crate::exchange::template::RenderError;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::{Redirect, Route, Target};
+use crate::gateway::view::Merge;
 use crate::http::forward::max_forwards;
 use crate::http::framing::BodyLength;
 use crate::http::{Method, Status, TargetForm, upgrade};
+use crate::policy::maintenance::{self, Maintenance};
 use crate::policy::{Env, Policy, Verdict};
 use crate::route::Found;
 use crate::runtime::Runtime;
@@ -30,7 +32,7 @@ use crate::serve::part::{self, Merging};
 use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answer, answering, connect, fan_out, seating};
+use crate::serve::{Core, Installed, answer, answering, connect, fan_out, mirror, seating};
 
 /// A policy that waits is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -96,6 +98,9 @@ async fn walk<'a, R: Runtime>(
     }
     let route = find_route(core, installed, listener, x)?;
     outgoing.answering = route.answering.as_deref();
+    if let Some(closed) = route.maintenance.as_deref().filter(|rules| rules.holds(x)) {
+        return Box::pin(close(core, closed, x, incoming, outgoing)).await;
+    }
     x.deadline = x.timeline.begun + route.timeout;
     bound_body(route, x, incoming)?;
     for policy in &route.policies {
@@ -122,23 +127,15 @@ async fn walk<'a, R: Runtime>(
             if x.head.method == Method::Connect {
                 return connect::run(&passage, x, outgoing).await.map(Some);
             }
-            return pin!(forward::run(&passage, x, scratch, incoming, outgoing)).await;
+            let mirror = route.mirror.as_deref().filter(|_| passage.upgrade.is_none());
+            let copied = mirror.and_then(|mirror| mirror::begin(way, route, mirror, x, incoming));
+            let forwarded = pin!(forward::run(&passage, x, scratch, incoming, outgoing)).await;
+            if let (Some(mirror), Some(place)) = (mirror, copied) {
+                mirror::finish(way, route, mirror, x, incoming, place);
+            }
+            return forwarded;
         }
-        Target::Aggregate(merge) => {
-            let chosen = merge.choose(x);
-            x.view = chosen.map(|index| index as u16);
-            let (plan, view, vary) = (&merge.plan, merge.view(chosen), &merge.vary);
-            let body = match plan.takes_body(view.asked()) {
-                true => part::client_body(incoming, x.deadline).await?,
-                false => Body::Empty,
-            };
-            settle(incoming, outgoing);
-            let ledger = Ledger::of(std::mem::take(&mut x.attempts));
-            let merging = Merging { plan, view, vary, body: &body, ledger: &ledger };
-            let merged = fan_out::run(core, installed, merging, x, way.watch, outgoing).await;
-            x.attempts = ledger.close();
-            merged?;
-        }
+        Target::Aggregate(merge) => pin!(merged(way, merge, x, incoming, outgoing)).await?,
         Target::Redirect(to) => {
             settle(incoming, outgoing);
             let reply = redirection(to, x)?;
@@ -149,6 +146,46 @@ async fn walk<'a, R: Runtime>(
             answer::reply(core, x, fixed, outgoing).await;
         }
     }
+    Ok(None)
+}
+
+/// Asks several origins and sends their one answer.
+async fn merged<R: Runtime>(
+    way: &Way<'_, R>,
+    merge: &Merge,
+    x: &mut Exchange,
+    incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    let chosen = merge.choose(x);
+    x.view = chosen.map(|index| index as u16);
+    let (plan, view, vary) = (&merge.plan, merge.view(chosen), &merge.vary);
+    let body = match plan.takes_body(view.asked()) {
+        true => part::client_body(incoming, x.deadline).await?,
+        false => Body::Empty,
+    };
+    settle(incoming, outgoing);
+    let ledger = Ledger::of(std::mem::take(&mut x.attempts));
+    let merging = Merging { plan, view, vary, body: &body, ledger: &ledger };
+    let merged = fan_out::run(way.core, way.installed, merging, x, way.watch, outgoing).await;
+    x.attempts = ledger.close();
+    merged
+}
+
+/// Answers what a closed route answers.
+async fn close<R: Runtime>(
+    core: &Core<R>,
+    closed: &Maintenance,
+    x: &mut Exchange,
+    incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<Option<Lease<R>>, Fault> {
+    settle(incoming, outgoing);
+    x.reason = maintenance::REASON;
+    if let Some(rules) = outgoing.answering {
+        answering::make_some_lines(rules, x);
+    }
+    answer::reply(core, x, &closed.reply, outgoing).await;
     Ok(None)
 }
 
@@ -298,12 +335,7 @@ async fn queue<R: Runtime>(
 
 fn redirection(to: &Redirect, x: &Exchange) -> Result<Reply, Fault> {
     let mut fields = b"location: ".to_vec();
-    to.to.render(x, &mut fields).map_err(RenderError::fault)?;
-    // As for a rewritten path: the client's query goes on unless the template has one of its own.
-    if let Some(query) = x.request().query().filter(|_| !to.to.has_query()) {
-        fields.push(b'?');
-        fields.extend_from_slice(query);
-    }
+    to.location(x, &mut fields).map_err(RenderError::fault)?;
     fields.extend_from_slice(b"\r\n");
     Ok(Reply {
         status: to.status,

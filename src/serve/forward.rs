@@ -28,7 +28,7 @@ use crate::serve::outgoing::Outgoing;
 use crate::serve::request_head;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answering, duplex, forward_hedge};
+use crate::serve::{Core, Installed, answering, compressing, duplex, forward_hedge};
 use crate::upstream::Upstream;
 use crate::upstream::hedge::{self, Hedging};
 use crate::upstream::retry;
@@ -334,7 +334,9 @@ pub(super) async fn relay<R: Runtime>(
         // Nobody knows whether the rest of the request will be read: the client is told to start over.
         outgoing.keep_alive = false;
     }
-    let framing = outgoing.frame(head.status, head.body);
+    let response = Response { head, raw: buf.data() };
+    let length = compressing::choose(core, x, response, outgoing);
+    let framing = outgoing.frame(head.status, length);
     let mut out = core.buffer()?;
     let fields = x.reply_fields.as_bytes().len();
     if !head.fields.iter().any(|field| field.id == FieldName::Date) {
@@ -354,7 +356,7 @@ pub(super) async fn relay<R: Runtime>(
     };
     let response = Response { head, raw: buf.data() };
     heads::response_head(&mut out, response, &how).map_err(|_| head_too_large())?;
-    let out = answering::finish_head(core, outgoing.answering, x, out)?;
+    let out = answering::finish_head(core, outgoing, x, out)?;
     x.status = Some(head.status);
     buf.consume(head.bytes as usize);
     let reusable = head.keep_alive && head.body != BodyLength::UntilClose;

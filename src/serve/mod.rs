@@ -9,6 +9,7 @@ pub mod arriving;
 pub mod attempt;
 pub mod body;
 pub mod clients;
+pub mod compressing;
 pub mod connect;
 pub mod connection;
 pub mod decode;
@@ -25,6 +26,7 @@ pub mod hedge;
 pub mod hedges;
 pub mod join;
 pub mod merge_stream;
+pub mod mirror;
 pub mod outgoing;
 pub mod pace;
 pub mod part;
@@ -55,6 +57,7 @@ use crate::observe::metrics::CoreMetrics;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::clients::Clients;
+use crate::serve::compressing::Encoders;
 use crate::serve::hedges::Hedges;
 use crate::serve::part_cache::PartCache;
 use crate::serve::proxy_header::Refused;
@@ -74,6 +77,10 @@ pub struct Core<R: Runtime> {
     pub buffers: BufferPool,
     /// Larger ones, for the middle of large bodies.
     pub bulk: BufferPool,
+    /// Encoders of this core.
+    pub encoders: Encoders,
+    /// Copies of requests in flight.
+    pub mirrors: Rc<Cell<usize>>,
     /// Deadlines of this core.
     pub deadlines: Deadlines,
     /// Counters of this core; written here, read by the admin thread.
@@ -167,6 +174,8 @@ impl<R: Runtime> Core<R> {
             runtime,
             buffers: BufferPool::default(),
             bulk: BufferPool::bulk(),
+            encoders: Encoders::default(),
+            mirrors: Rc::default(),
             deadlines: Deadlines::default(),
             metrics,
             connections: Cell::new(0),
@@ -277,6 +286,7 @@ impl<R: Runtime> Core<R> {
     pub fn shrink(&self) {
         self.buffers.shrink();
         self.bulk.shrink();
+        self.encoders.shrink();
         self.spare_work.shrink();
         self.spare_scratch.shrink();
     }

@@ -14,9 +14,11 @@ use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::head::RequestHead;
 use crate::http::{Method, Status, Version};
+use crate::policy::compress::Decision;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
+use crate::serve::compressing::{self, Encoding};
 use crate::serve::pace::Pace;
 use crate::serve::writing::Writing;
 
@@ -33,6 +35,10 @@ pub struct Outgoing<'a, R: Runtime> {
     pub keep_alive: bool,
     /// What the route does to every answer, once there is a route that does something.
     pub answering: Option<&'a Answering>,
+    /// What compression does to the head of the answer.
+    pub decision: Decision,
+    /// The encoder that the body goes through.
+    pub encoding: Option<Box<Encoding>>,
     /// Whether the final head is out: no other answer can be given any more.
     pub begun: bool,
     /// Bytes written.
@@ -62,6 +68,8 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             head_only: false,
             keep_alive: false,
             answering: None,
+            decision: Decision::default(),
+            encoding: None,
             begun: false,
             bytes: 0,
             framing: BodyLength::None,
@@ -139,6 +147,10 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         last: bool,
     ) -> Result<(), Fault> {
         self.begun = true;
+        if let Some(encoding) = self.encoding.take() {
+            let coded = compressing::first(self.core, encoding, self, head, first, last);
+            return Box::pin(coded).await;
+        }
         let first = first.filter(|_| self.framing != BodyLength::None);
         let Some(mut piece) = first else {
             if last {
@@ -163,6 +175,9 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// # Errors
     /// The client is gone.
     pub async fn piece(&mut self, mut piece: Buf) -> Result<(), Fault> {
+        if let Some(encoding) = self.encoding.take() {
+            return Box::pin(compressing::next(self.core, encoding, self, piece)).await;
+        }
         if self.framing == BodyLength::None {
             return Ok(());
         }
@@ -175,6 +190,9 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// # Errors
     /// The client is gone.
     pub async fn end(&mut self, trailers: &[u8]) -> Result<(), Fault> {
+        if let Some(encoding) = self.encoding.take() {
+            return Box::pin(compressing::end(self.core, encoding, self, trailers)).await;
+        }
         if self.framing != BodyLength::Chunked {
             return Ok(());
         }

@@ -299,3 +299,20 @@ fn several_listeners_and_a_unix_socket_serve_the_same_routes() {
     unix.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nhere"), "{answer}");
 }
+
+#[test]
+fn a_redirection_may_change_the_scheme_or_the_host_alone() {
+    let text = "[[route]]\nmatch = \"old.test/{*rest}\"\nredirect = { host = \"new.test:8443\", status = 301 }\n\
+        [[route]]\nmatch = \"plain.test/{*rest}\"\nredirect = { scheme = \"https\", status = 308 }\n\
+        [[route]]\nmatch = \"both.test/{*rest}\"\nredirect = { scheme = \"https\", host = \"new.test\", to = \"/v2/{path.rest}\", query = \"drop\" }\n";
+    let gateway = gateway(text).start();
+    for (host, target, status, location) in [
+        ("old.test", "/a%20b?x=1", 301, "http://new.test:8443/a%20b?x=1"),
+        ("plain.test:8080", "/a?x=1", 308, "https://plain.test/a?x=1"),
+        ("plain.test", "/", 308, "https://plain.test/"),
+        ("both.test", "/a/b?x=1", 307, "https://new.test/v2/a/b"),
+    ] {
+        let response = gateway.get_with(target, &[("Host", host)]).expect(status);
+        assert_eq!(response.field("location"), Some(location), "{host}");
+    }
+}

@@ -270,7 +270,7 @@ fn templates(compiled: &gateway::route::Route) -> Vec<&Template> {
             merge.plan.parts.iter().flat_map(|part| part.templates()).collect()
         }
         gateway::route::Target::Forward(to) => to.target.iter().collect(),
-        gateway::route::Target::Redirect(to) => vec![&to.to],
+        gateway::route::Target::Redirect(to) => to.to.iter().collect(),
         gateway::route::Target::Respond(_) => Vec::new(),
     }
 }

@@ -6,6 +6,14 @@ use crate::config::schema::{Key, Section, Shape};
 
 /// What `cors` may be.
 pub const CORS_SHAPE: Shape = Shape::Either(&[Shape::Texts, Shape::Table(&CORS)]);
+/// What `compress` may be.
+pub const COMPRESS_SHAPE: Shape =
+    Shape::Either(&[Shape::Boolean, Shape::Table(&COMPRESS), Shape::Choice(&["none"])]);
+/// What `maintenance` may be.
+pub const MAINTENANCE_SHAPE: Shape =
+    Shape::Either(&[Shape::Table(&MAINTENANCE), Shape::Choice(&["none"])]);
+/// What `mirror` may be.
+pub const MIRROR_SHAPE: Shape = Shape::Either(&[Shape::Text, Shape::Table(&MIRROR)]);
 /// What `request_headers` may be.
 pub const REQUEST_EDITS_SHAPE: Shape =
     Shape::Either(&[Shape::Table(&REQUEST_EDITS), Shape::Choice(&["none"])]);
@@ -56,6 +64,76 @@ pub static CORS: Section = Section {
             "Whether pages of public networks may ask, where this gateway is in a private one.",
         )
         .or("`false`"),
+    ],
+};
+
+/// `compress` of a route or of `[default]`.
+pub static COMPRESS: Section = Section {
+    title: "route.compress",
+    here: "this compression",
+    doc: "How answers are compressed, as `accept-encoding` asks. See docs/policies/compress.md.",
+    keys: &[
+        Key::new("codings", Shape::Texts, "`\"zstd\"`, `\"br\"`, `\"gzip\"`: the first is taken where the client does not care.")
+            .or("`[\"zstd\", \"br\", \"gzip\"]`"),
+        Key::new("min", Shape::Bytes, "Shortest body that is compressed, where its length is known.")
+            .or("`\"1KiB\"`"),
+        Key::new(
+            "types",
+            Shape::Texts,
+            "Media types: `\"application/json\"`, `\"text/*\"`, `\"application/*+json\"`, `\"*/*\"`.",
+        )
+        .or("text in all its forms"),
+        Key::new(
+            "allow",
+            Shape::Texts,
+            "Secrets beside which answers are compressed all the same: `\"authorization\"`, `\"cookie\"` of the request, `\"set-cookie\"` of the answer. Only where answers never show what somebody else put in (BREACH).",
+        )
+        .or("none"),
+    ],
+};
+
+/// `maintenance` of a route or of `[default]`.
+pub static MAINTENANCE: Section = Section {
+    title: "route.maintenance",
+    here: "this maintenance",
+    doc: "Closed for a while: everybody gets this answer, before any policy. In `[default]` it closes all routes that do not opt out. See docs/policies/maintenance.md.",
+    keys: &[
+        Key::new(
+            "file",
+            Shape::Text,
+            "Closed while this file is there, looked for every 100 ms; without the key it is closed until the next reload.",
+        ),
+        Key::new("status", Shape::Integer(400, 599), "The status.").or("`503`"),
+        Key::new("body", Shape::Text, "The body.").or("a problem document"),
+        Key::new("headers", Shape::Fields, "Header fields of the answer."),
+        Key::new(
+            "retry_after",
+            Shape::DurationOrZero,
+            "`Retry-After`, in whole seconds; `\"0s\"` for none.",
+        )
+        .or("`\"5m\"`"),
+        Key::new("allow", Shape::Texts, "Networks of clients who pass all the same."),
+    ],
+};
+
+/// `mirror` of a route or of `[default]`.
+pub static MIRROR: Section = Section {
+    title: "route.mirror",
+    here: "this mirror",
+    doc: "A second upstream that gets copies of requests. It never slows or fails a client; its answers are dropped. See docs/policies/mirror.md.",
+    keys: &[
+        Key::new("to", Shape::Text, "`\"UPSTREAM\"`, or `\"UPSTREAM /path/{path.id}\"`.")
+            .required(),
+        Key::new("share", Shape::Text, "How many requests are copied: `\"5%\"`, `\"0.01%\"`.")
+            .or("`\"100%\"`"),
+        Key::new(
+            "body_max",
+            Shape::Bytes,
+            "Longest body that is copied, at most `1MiB`; requests with a longer one are not.",
+        )
+        .or("`\"64KiB\"`"),
+        Key::new("timeout", Shape::Duration, "How long the second upstream may take.")
+            .or("`\"15s\"`"),
     ],
 };
 

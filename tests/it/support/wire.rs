@@ -182,6 +182,16 @@ impl Wire {
         assert!(open, "expected an open and silent connection, got {got:?}");
     }
 
+    /// The data of the next chunk of a body; empty for the last one.
+    #[track_caller]
+    pub fn read_chunk(&mut self) -> Vec<u8> {
+        let size = self.line().expect("a chunk");
+        let size = usize::from_str_radix(&size, 16).expect("a chunk's size");
+        let data = self.read_some(size);
+        assert_eq!(self.read_some(2), b"\r\n");
+        data
+    }
+
     /// What has come already beyond what was read; for a test that reads the socket itself from here.
     pub fn take_rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.rest)
