@@ -61,7 +61,7 @@ fn page_example(page: &str) -> String {
     if !text.contains("[[listen]]") {
         text = format!("[[listen]]\naddress = \"127.0.0.1:8080\"\n{text}");
     }
-    for upstream in ["order", "user"] {
+    for upstream in ["order", "user", "search"] {
         let named =
             text.contains(&format!("\"{upstream}\"")) || text.contains(&format!("\"{upstream} /"));
         if named && !text.contains(&format!("[upstream.{upstream}]")) {

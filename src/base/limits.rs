@@ -126,6 +126,16 @@ pub const MIRROR_BODY_BYTES_MAX: u64 = 1024 * 1024;
 pub const MIRROR_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Networks that pass a route closed for maintenance: operators' own, looked at one by one.
 pub const MAINTENANCE_NETWORKS_MAX: usize = 64;
+/// One request field in a line of the access log. Unit: bytes. A user agent has some hundred.
+pub const LOG_HEADER_BYTES_MAX: usize = 512;
+/// Request fields that a line of the access log may have: with the rest of a line they fit it.
+pub const LOG_HEADERS_MAX: usize = 16;
+/// Query keys, statuses and routes that the rules of the access log name: each line is compared with them.
+pub const LOG_RULES_MAX: usize = 64;
+/// Spans that wait for their collector. Each weighs about 1 KiB: 4 MiB.
+pub const SPANS_QUEUED_MAX: usize = 4096;
+/// Spans of requests in one batch, those of their attempts beside them.
+pub const SPANS_PER_BATCH_MAX: usize = 256;
 /// Protocols that one route may be left for. Each upgrade is compared with all of them; real routes have one.
 pub const UPGRADES_PER_ROUTE_MAX: usize = 8;
 

@@ -13,6 +13,7 @@ pub mod codes;
 mod concurrency;
 mod limit;
 mod listener;
+mod observe;
 mod policy;
 mod process;
 mod reference;
@@ -38,6 +39,7 @@ use crate::config::{self, Config, Diagnostics, Surroundings, Target, codes as re
 use crate::gateway::{Gateway, Throttle};
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 
+pub use crate::compile::observe::SpanFeed;
 pub use crate::compile::policy::{Keys, KeysFrom, Watched};
 pub use crate::compile::process::{AdminAddress, Process, Workers};
 
@@ -51,6 +53,8 @@ pub struct Compiled {
     pub keys: Vec<Keys>,
     /// Files whose presence closes routes; one word each, to be set before cores read it.
     pub watched: Vec<Watched>,
+    /// A queue of spans that nobody empties yet.
+    pub spans: Option<SpanFeed>,
 }
 
 /// Compiles what was read, and adds what is found to what reading found. `None` if there is an error.
@@ -81,6 +85,8 @@ pub fn compile(
     let throttles = throttles(config, &tables, &stock, &report);
     let router = route::router(config, &report);
     test::check(config, &tables, &report);
+    let log = observe::rules(config, &report);
+    let (queue, spans) = observe::spans(config, last);
     // Behind an error, what seems unused is often what was meant.
     if !report.has_errors() {
         check_unused(config, &tables, &report);
@@ -97,11 +103,11 @@ pub fn compile(
         routes,
         upstreams: upstream::compile(&config.upstreams, last),
         throttles,
-        record: record(config, book),
+        record: record(config, book).with_log(log).with_spans(queue),
         carry,
     };
     let compiled =
-        Compiled { gateway: Arc::new(gateway), process: Process::of(config), keys, watched };
+        Compiled { gateway: Arc::new(gateway), process: Process::of(config), keys, watched, spans };
     (Some(compiled), report.finish())
 }
 

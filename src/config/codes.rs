@@ -65,6 +65,8 @@ pub const BAD_CORS: &str = "E0140";
 pub const BAD_EDIT: &str = "E0141";
 /// A closed route that says something impossible.
 pub const BAD_MAINTENANCE: &str = "E0142";
+/// A log or a collector that says something impossible.
+pub const BAD_LOG: &str = "E0143";
 /// A configuration without routes: every request is answered with 404.
 pub const NO_ROUTES: &str = "W0100";
 /// An admin listener that other machines can reach.

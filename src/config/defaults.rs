@@ -147,6 +147,10 @@ pub const MAINTENANCE_STATUS: u16 = 503;
 pub const MAINTENANCE_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Longest body that is copied for a mirror. Unit: bytes. What API calls have, and little memory.
 pub const MIRROR_BODY: u64 = 64 * 1024;
+/// How many of a million traces are sampled: 1 %, what most collectors are sized for.
+pub const OTLP_SAMPLE: u32 = 10_000;
+/// How long a collector may take for a batch. Unit: seconds. OpenTelemetry's own default.
+pub const OTLP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest duration in the language. Unit: seconds. Ten days; a longer one is a slip of units.
 pub const DURATION_MAX: Duration = Duration::from_secs(864_000);
 /// How long a stopping process waits. Unit: seconds. Kubernetes kills after 30 s by default.

@@ -13,12 +13,14 @@ use crate::config::defaults::{
 use crate::config::schema::{Key, Section, Shape};
 
 mod merge;
+mod observe;
 mod policies;
 mod test;
 
 pub use crate::config::language::merge::{
     EACH, HEDGE, ON_PARTIAL, PART_CACHE, PASS, VIEW, VIEW_WHEN,
 };
+pub use crate::config::language::observe::{ACCESS_LOG, LOG_FIELDS, LOG_ONLY, OTLP};
 pub use crate::config::language::policies::{
     COMPRESS, COMPRESS_SHAPE, CORS, CORS_SHAPE, MAINTENANCE, MAINTENANCE_SHAPE, MIRROR,
     MIRROR_SHAPE, REQUEST_EDITS, REQUEST_EDITS_SHAPE, RESPONSE_EDITS, RESPONSE_EDITS_SHAPE,
@@ -824,25 +826,12 @@ pub static OBSERVE: Section = Section {
         Key::new(
             "access_log",
             Shape::Either(&[Shape::Text, Shape::Table(&ACCESS_LOG)]),
-            "One JSON line for each request: `\"stdout\"`, `\"stderr\"`, `\"off\"` or a file.",
+            "One line for each request: `\"stdout\"`, `\"stderr\"`, `\"off\"`, `\"syslog\"`, `\"journald\"` or a file.",
         )
         .or("`\"stdout\"`"),
         Key::later("trace"),
-        Key::later("otlp"),
+        Key::new("otlp", Shape::Table(&OTLP), "A collector of spans (OpenTelemetry over HTTP)."),
         Key::later("metrics"),
-    ],
-};
-
-/// `access_log` as a table.
-pub static ACCESS_LOG: Section = Section {
-    title: "observe.access_log",
-    here: "this log",
-    doc: "The access log.",
-    keys: &[
-        Key::new("to", Shape::Text, "`\"stdout\"`, `\"stderr\"`, `\"off\"` or a file.").required(),
-        Key::new("format", Shape::Choice(&["json"]), "How a line looks.").or("`\"json\"`"),
-        Key::later("sample"),
-        Key::later("fields"),
     ],
 };
 

@@ -58,7 +58,8 @@ pub(super) fn read(outer: &Reader<'_>, node: &Node) -> Option<Mirror> {
 
 const MILLION: u32 = 1_000_000;
 
-fn read_share(reader: &Reader<'_>, text: &Text) -> Option<u32> {
+/// A percentage, as millionths.
+pub(super) fn read_share(reader: &Reader<'_>, text: &Text) -> Option<u32> {
     let share = millionths(&text.value);
     if share.is_none() {
         let message = format!("`{}` is not a share", text.value);

@@ -20,6 +20,7 @@ use crossbeam::channel::{Receiver, Sender, bounded, select_biased};
 
 use crate::base::limits::{LOG_BUSY_PAUSES_MAX, LOG_PAGES_QUEUED_MAX};
 use crate::config;
+use crate::control::line_socket::{LineSocket, Wrap};
 use crate::observe::access_log::LogPage;
 use crate::observe::event::Event;
 use crate::observe::metrics::FlushMetrics;
@@ -33,6 +34,10 @@ pub enum LogTarget {
     Stderr,
     /// A file, appended to; created with mode 0640 when it is not there.
     File(PathBuf),
+    /// A syslog socket: one datagram for each line, as RFC 3164 and syslog(3) have it.
+    Syslog(PathBuf),
+    /// The journal's own socket: one datagram with its fields for each line.
+    Journald(PathBuf),
 }
 
 /// The flush thread. One for the life of the process: the target may change, the queue stays.
@@ -54,7 +59,13 @@ enum Order {
 
 struct Opened {
     target: LogTarget,
-    file: File,
+    sink: Sink,
+}
+
+/// Where bytes go.
+enum Sink {
+    File(File),
+    Lines(LineSocket),
 }
 
 impl Flush {
@@ -126,6 +137,8 @@ impl LogTarget {
             config::LogTarget::Stdout => Some(Self::Stdout),
             config::LogTarget::Stderr => Some(Self::Stderr),
             config::LogTarget::File(path) => Some(Self::File(path.clone())),
+            config::LogTarget::Syslog(path) => Some(Self::Syslog(path.clone())),
+            config::LogTarget::Journald(path) => Some(Self::Journald(path.clone())),
         }
     }
 
@@ -134,22 +147,25 @@ impl LogTarget {
         match self {
             Self::Stdout => Path::new("stdout"),
             Self::Stderr => Path::new("stderr"),
-            Self::File(path) => path,
+            Self::File(path) | Self::Syslog(path) | Self::Journald(path) => path,
         }
     }
 }
 
 impl Opened {
     fn open(target: LogTarget) -> io::Result<Self> {
-        let file = match &target {
+        let sink = match &target {
             // A descriptor of our own: the standard library's handle would split pages at line ends.
-            LogTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
-            LogTarget::Stderr => File::from(io::stderr().as_fd().try_clone_to_owned()?),
+            LogTarget::Stdout => Sink::File(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
+            LogTarget::Stderr => Sink::File(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
             LogTarget::File(path) => {
-                OpenOptions::new().append(true).create(true).mode(0o640).open(path)?
+                let options = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+                Sink::File(options?)
             }
+            LogTarget::Syslog(path) => Sink::Lines(LineSocket::open(path, Wrap::Syslog)?),
+            LogTarget::Journald(path) => Sink::Lines(LineSocket::open(path, Wrap::Journald)?),
         };
-        Ok(Self { target, file })
+        Ok(Self { target, sink })
     }
 }
 
@@ -213,14 +229,23 @@ impl<T: Fn(&Event<'_>)> Flusher<T> {
 
     /// How many whole lines of `bytes` were written, and what stopped the rest.
     fn write(&mut self, bytes: &[u8]) -> (u64, io::Result<()>) {
+        let file = match &mut self.opened.sink {
+            Sink::File(file) => file,
+            Sink::Lines(socket) => {
+                let (lines, bytes, result) = socket.send(bytes);
+                self.metrics.lines.add(lines);
+                self.metrics.bytes.add(bytes);
+                return (lines, result);
+            }
+        };
         if self.torn {
-            let (_, result) = write_as_far_as_possible(&mut self.opened.file, b"\n");
+            let (_, result) = write_as_far_as_possible(file, b"\n");
             if result.is_err() {
                 return (0, result);
             }
             self.torn = false;
         }
-        let (written, result) = write_as_far_as_possible(&mut self.opened.file, bytes);
+        let (written, result) = write_as_far_as_possible(file, bytes);
         let done = &bytes[..written];
         self.torn = done.last().is_some_and(|byte| *byte != b'\n');
         let whole_lines = memchr::memchr_iter(b'\n', done).count() as u64;

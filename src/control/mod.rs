@@ -4,8 +4,10 @@
 //! reload is reported done only when every core has said that it works by it.
 
 mod endpoints;
+pub mod export;
 pub mod flush;
 pub mod keys;
+pub mod line_socket;
 pub mod load;
 pub mod presence;
 pub mod process;

@@ -14,9 +14,10 @@ use crate::base::address::Address;
 use crate::base::ids::WorkerId;
 use crate::base::shared::Word;
 use crate::base::time::Instant;
-use crate::compile::{self, Compiled, KeysFrom, Workers};
+use crate::compile::{self, Compiled, KeysFrom, SpanFeed, Workers};
 use crate::control::End;
 use crate::control::endpoints::Endpoints;
+use crate::control::export::Export;
 use crate::control::flush::{Flush, LogTarget};
 use crate::control::keys::{KeyEvent, KeyEventKind, KeyOrigin, KeySource, Keys};
 use crate::control::load::{self, Loaded};
@@ -53,6 +54,7 @@ pub struct Process {
     reporter: Sender<Report>,
     flush: Option<Flush>,
     keys: Option<Keys>,
+    export: Option<Export>,
     admin: Option<Admin>,
     shown: Arc<Shown>,
     driver: Driver,
@@ -137,7 +139,7 @@ impl Process {
     pub fn start(path: &Path, driver: Driver, tell: Tell) -> Result<Self, Unstarted> {
         let mut book = LabelBook::default();
         let Loaded { compiled, diagnostics, .. } = load::compile(path, &mut book, None);
-        let Some(compiled) = compiled else { return Err(Unstarted::Config(diagnostics)) };
+        let Some(mut compiled) = compiled else { return Err(Unstarted::Config(diagnostics)) };
         eprint!("{diagnostics}");
         let cpus =
             choose_cpus(&compiled.process.workers, &pin::allowed()).map_err(Unstarted::Config)?;
@@ -158,6 +160,7 @@ impl Process {
         let keys = start_keys(&compiled, &tell);
         let (reporter, reports) = bounded(REPORTS_MAX);
         presence::look(&compiled.watched);
+        let export = start_export(compiled.spans.take(), &shown);
         let mut process = Self {
             path: path.to_path_buf(),
             compiled,
@@ -168,6 +171,7 @@ impl Process {
             reporter,
             flush,
             keys,
+            export,
             admin,
             shown,
             driver,
@@ -344,7 +348,7 @@ impl Process {
             self.shown.registry.control.reloads_refused.add(1);
             self.tell.event(&Event::ReloadRefused { version, errors, first: why });
         };
-        let Some(compiled) = compiled else {
+        let Some(mut compiled) = compiled else {
             return refused(errors, &first_error);
         };
         let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
@@ -356,6 +360,10 @@ impl Process {
         self.change_process(&compiled);
         self.endpoints.keep(&self.compiled.gateway, &compiled.gateway);
         presence::look(&compiled.watched);
+        if let Some(export) = start_export(compiled.spans.take(), &self.shown) {
+            // The one before ends when the last exchange of its version has.
+            self.export = Some(export);
+        }
         self.compiled = compiled;
         self.keys = start_keys(&self.compiled, &self.tell);
         self.install(change, begun);
@@ -497,6 +505,9 @@ impl Process {
         if let Some(flush) = self.flush {
             flush.stop(LAST_LINES_WITHIN);
         }
+        if let Some(export) = self.export {
+            export.stop(LAST_LINES_WITHIN);
+        }
         if let Some(admin) = self.admin {
             admin.stop();
         }
@@ -511,6 +522,10 @@ fn start_flush(compiled: &Compiled, shown: &Shown, tell: &Tell) -> Result<Option
     let name = target.name().display().to_string();
     let started = Flush::start(target, metrics, move |event| tell.event(event));
     started.map(Some).map_err(|error| format!("the access log {name} cannot be opened: {error}"))
+}
+
+fn start_export(feed: Option<SpanFeed>, shown: &Shown) -> Option<Export> {
+    Export::start(feed?, shown.registry.flush.clone()).ok()
 }
 
 fn start_admin(

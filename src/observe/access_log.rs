@@ -22,6 +22,7 @@ use crate::exchange::marks::LimitSaid;
 use crate::exchange::timeline::Timeline;
 use crate::exchange::{Exchange, RequestId};
 use crate::observe::line::Line;
+use crate::observe::log_rules::Format;
 use crate::observe::metrics::{CoreMetrics, Spent, outcome};
 use crate::observe::names::{field, value};
 use crate::observe::plan::RecordPlan;
@@ -64,12 +65,19 @@ impl AccessLog {
     /// Writes the line of an exchange that is over. `now` stands in for the last byte's moment where the
     /// exchange never got so far.
     pub fn record(&mut self, x: &Exchange, plan: &RecordPlan, now: Instant, metrics: &CoreMetrics) {
+        if plan.log().is_some_and(|rules| !rules.wants(x, now)) {
+            return;
+        }
         if self.page.bytes.len() - self.page.used < LOG_LINE_BYTES_MAX {
             self.hand_over(metrics);
         }
         let end = self.page.used + LOG_LINE_BYTES_MAX;
         let room = &mut self.page.bytes[self.page.used..end];
-        match write_line(room, x, plan, now) {
+        let written = match plan.log().filter(|rules| !matches!(rules.format, Format::Json)) {
+            Some(rules) => rules.write_text(room, x, plan, now),
+            None => write_line(room, x, plan, now),
+        };
+        match written {
             Some(len) => {
                 self.page.used += len;
                 self.page.lines += 1;
@@ -141,7 +149,7 @@ fn write_line(room: &mut [u8], x: &Exchange, plan: &RecordPlan, now: Instant) ->
     if let Some(route) = x.route {
         line.plain(field::ROUTE, plan.route_json(route));
     }
-    let cut = write_request(&mut line, x, plan.query());
+    let cut = write_request(&mut line, x, plan);
     write_outcome(&mut line, x, plan);
     line.millis(field::DURATION_MS, spent.total);
     line.millis(field::OVERHEAD_MS, spent.overhead);
@@ -169,7 +177,7 @@ struct Cut {
     query: bool,
 }
 
-fn write_request(line: &mut Line<'_>, x: &Exchange, with_query: bool) -> Cut {
+fn write_request(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) -> Cut {
     let mut cut = Cut::default();
     let request = x.request();
     line.address(field::CLIENT, x.client.address, None);
@@ -182,8 +190,24 @@ fn write_request(line: &mut Line<'_>, x: &Exchange, with_query: bool) -> Cut {
     cut.method = line.outside(field::METHOD, request.method_text(), LOG_METHOD_BYTES_MAX);
     cut.host = line.outside(field::HOST, request.authority(), LOG_HOST_BYTES_MAX);
     cut.path = line.outside(field::PATH, request.path(), LOG_TARGET_BYTES_MAX);
-    if let (true, Some(query)) = (with_query, request.query()) {
-        cut.query = line.outside(field::QUERY, query, LOG_TARGET_BYTES_MAX);
+    match (plan.log(), request.query()) {
+        (Some(rules), Some(query)) if rules.has_query() => {
+            line.name(field::QUERY);
+            line.put(b"\"");
+            let mut room = LOG_TARGET_BYTES_MAX;
+            rules.query_pieces(query, |piece| {
+                cut.query |= line.escape(piece, room);
+                room = room.saturating_sub(piece.len());
+            });
+            line.put(b"\"");
+        }
+        (None, Some(query)) if plan.query() => {
+            cut.query = line.outside(field::QUERY, query, LOG_TARGET_BYTES_MAX);
+        }
+        _ => {}
+    }
+    if let Some(rules) = plan.log() {
+        rules.write_headers(line, x);
     }
     cut
 }

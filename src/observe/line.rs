@@ -93,7 +93,7 @@ impl<'p> Line<'p> {
         self.millis_value(value);
     }
 
-    fn millis_value(&mut self, value: Duration) {
+    pub(crate) fn millis_value(&mut self, value: Duration) {
         let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
         let mut fraction = *b".000";
         digits((micros % 1000) as u32, &mut fraction[1..]);
@@ -103,6 +103,11 @@ impl<'p> Line<'p> {
 
     /// A member with a moment as RFC 3339 in UTC with microseconds.
     pub(crate) fn moment(&mut self, name: &str, wall: Wall) {
+        self.plain(name, &Self::rfc3339(wall));
+    }
+
+    /// A moment as RFC 3339 in UTC with microseconds.
+    pub(crate) fn rfc3339(wall: Wall) -> [u8; 27] {
         let (year, month, day) = civil(wall.as_secs() / 86_400);
         let second = (wall.as_secs() % 86_400) as u32;
         let mut text = *b"0000-00-00T00:00:00.000000Z";
@@ -113,7 +118,7 @@ impl<'p> Line<'p> {
         digits(second / 60 % 60, &mut text[14..16]);
         digits(second % 60, &mut text[17..19]);
         digits((wall.as_micros() % 1_000_000) as u32, &mut text[20..26]);
-        self.plain(name, &text);
+        text
     }
 
     /// A member with a number in lower-case hexadecimal digits.
@@ -152,7 +157,7 @@ impl<'p> Line<'p> {
         self.put(&text[..len]);
     }
 
-    fn escape(&mut self, value: &[u8], bytes_max: usize) -> bool {
+    pub(crate) fn escape(&mut self, value: &[u8], bytes_max: usize) -> bool {
         let mut written = 0;
         let mut rest = value;
         while let Some(first) = rest.first() {
@@ -206,7 +211,7 @@ fn write_hex_word(mut value: u64, text: &mut [u8]) {
 }
 
 /// Writes `value` into all of `text` in decimal digits, the upper ones cut off.
-fn digits(mut value: u32, text: &mut [u8]) {
+pub(crate) fn digits(mut value: u32, text: &mut [u8]) {
     for digit in text.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
         value /= 10;
@@ -258,7 +263,7 @@ fn escape_of(byte: u8, room: &mut [u8; 6]) -> &[u8] {
 
 /// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level
 /// date algorithms", `civil_from_days`), for days from that one on.
-fn civil(day: u64) -> (u64, u64, u64) {
+pub(crate) fn civil(day: u64) -> (u64, u64, u64) {
     let shifted = day + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;

@@ -87,6 +87,8 @@ pub struct CoreMetrics {
     pub mirrors_failed: Counter,
     /// Requests that were not copied for want of room.
     pub mirrors_left_out: Counter,
+    /// Spans lost because their queue was full.
+    pub spans_dropped: Counter,
     /// Connections lost to a mistake of ours.
     pub panics: Counter,
     /// Lines of the access log lost because every page of the core was on its way.
@@ -129,6 +131,7 @@ impl Default for CoreMetrics {
             mirrors_answered: Counter::new(),
             mirrors_failed: Counter::new(),
             mirrors_left_out: Counter::new(),
+            spans_dropped: Counter::new(),
             panics: Counter::new(),
             log_lines_dropped: Counter::new(),
         }
@@ -324,6 +327,10 @@ pub struct FlushMetrics {
     pub bytes: Counter,
     /// Lines lost because the file or pipe did not take them.
     pub lines_dropped: Counter,
+    /// Spans that a collector took.
+    pub spans_exported: Counter,
+    /// Spans that it did not.
+    pub spans_failed: Counter,
 }
 
 /// What the control thread counts; it alone writes here.

@@ -17,12 +17,15 @@ pub mod access_log;
 pub mod event;
 pub mod limits;
 pub mod line;
+mod line_text;
+pub mod log_rules;
 pub mod metrics;
 pub mod names;
 pub mod plan;
 pub mod prometheus;
 pub mod series;
 pub mod snapshot;
+pub mod span;
 pub mod trace;
 
 #[cfg(test)]

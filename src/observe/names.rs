@@ -126,6 +126,10 @@ metrics! {
         "Answers that were not compressed because every encoder of the core was lent.";
     MIRRORED Counter "ringway_mirrored_requests_total"
         "Copies of requests for a second upstream, by result.";
+    SPANS Counter "ringway_spans_exported_total"
+        "Spans that a collector took, those of attempts included.";
+    SPANS_DROPPED Counter "ringway_spans_dropped_total"
+        "Spans that were lost, by reason; a request counts as one where its queue was full.";
     PANICS Counter "ringway_exchange_panics_total"
         "Connections lost to a mistake of ours.";
     LOG_LINES Counter "ringway_access_log_lines_total"
@@ -274,6 +278,8 @@ pub mod value {
     pub const FAILED: &str = "failed";
     /// A request that was not copied for want of room.
     pub const LEFT_OUT: &str = "left_out";
+    /// A collector did not take them.
+    pub const EXPORT_FAILED: &str = "export_failed";
     /// Asked for.
     pub const WANTED: &str = "wanted";
     /// At work.
@@ -300,6 +306,8 @@ pub mod field {
     pub const PATH: &str = "path";
     /// The raw query; only when asked for.
     pub const QUERY: &str = "query";
+    /// Request fields that the configuration names.
+    pub const HEADERS: &str = "headers";
     /// The status sent, or the attempt's status.
     pub const STATUS: &str = "status";
     /// What went wrong.

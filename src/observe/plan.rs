@@ -17,7 +17,9 @@ use crate::base::limits::{
 use crate::base::name::Name;
 use crate::observe::limits::{LimitName, SeatsShown};
 use crate::observe::line::escaped;
+use crate::observe::log_rules::LogRules;
 use crate::observe::names::value;
+use crate::observe::span::SpanQueue;
 
 /// A name's number in the [`LabelBook`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,6 +126,10 @@ pub struct RecordPlan {
     upstreams: Box<[Words]>,
     limits: Box<[Words]>,
     query: bool,
+    /// Rules of the access log; `None`: the whole JSON line of every request.
+    log: Option<Box<LogRules>>,
+    /// Where spans go; `None`: nowhere.
+    spans: Option<Box<SpanQueue>>,
 }
 
 /// A route as the configuration has it: its name and the names of its parts (none unless it merges).
@@ -163,7 +169,14 @@ impl RecordPlan {
     ) -> RecordPlan {
         let routes = routes.iter().map(|route| RouteWords::new(book, route)).collect();
         let upstreams = upstreams.iter().map(|name| Words::new(&mut book.upstreams, name));
-        RecordPlan { routes, upstreams: upstreams.collect(), limits: Box::default(), query }
+        RecordPlan {
+            routes,
+            upstreams: upstreams.collect(),
+            limits: Box::default(),
+            query,
+            log: None,
+            spans: None,
+        }
     }
 
     /// The same with these limits, in the order of their places.
@@ -174,6 +187,29 @@ impl RecordPlan {
             Words { label, json: json_of(&limit.name) }
         };
         RecordPlan { limits: limits.iter().map(words).collect(), ..self }
+    }
+
+    /// The same with these rules of the access log.
+    #[must_use]
+    pub fn with_log(self, log: Option<LogRules>) -> RecordPlan {
+        RecordPlan { log: log.map(Box::new), ..self }
+    }
+
+    /// The same with this queue of spans.
+    #[must_use]
+    pub fn with_spans(self, spans: Option<SpanQueue>) -> RecordPlan {
+        RecordPlan { spans: spans.map(Box::new), ..self }
+    }
+
+    /// Where spans go, if anywhere.
+    #[inline]
+    pub fn spans(&self) -> Option<&SpanQueue> {
+        self.spans.as_deref()
+    }
+
+    /// The rules of the access log, where there are any.
+    pub(crate) fn log(&self) -> Option<&LogRules> {
+        self.log.as_deref()
     }
 
     /// The label of a limit.

@@ -136,6 +136,10 @@ impl Page {
         let mirrored =
             [(value::ANSWERED, answered), (value::FAILED, failed), (value::LEFT_OUT, left_out)];
         self.by_word(metric::MIRRORED, label::RESULT, mirrored);
+        let [exported, failed, dropped] = snapshot.spans;
+        self.one(metric::SPANS, exported);
+        let lost = [(value::QUEUE_FULL, dropped), (value::EXPORT_FAILED, failed)];
+        self.by_word(metric::SPANS_DROPPED, label::REASON, lost);
         self.one(metric::TUNNELS, snapshot.tunnels);
         self.one(metric::TUNNELS_OPEN, snapshot.tunnels_open);
         self.by_word(

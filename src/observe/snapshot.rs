@@ -53,6 +53,7 @@ impl Registry {
             log_lines: self.flush.lines.read(),
             log_bytes: self.flush.bytes.read(),
             log_lines_unwritten: self.flush.lines_dropped.read(),
+            spans: [self.flush.spans_exported.read(), self.flush.spans_failed.read(), 0],
             routes: book.routes().to_vec(),
             upstream_names: book.upstreams().to_vec(),
             part_names: book.parts().to_vec(),
@@ -114,6 +115,8 @@ pub struct Snapshot {
     pub(crate) jwt_hits: u64,
     pub(crate) jwt_misses: u64,
     pub(crate) panics: u64,
+    /// Exported, not taken by the collector, lost before it.
+    pub(crate) spans: [u64; 3],
     pub(crate) compress_bytes: [u64; 2],
     pub(crate) compress_skipped: u64,
     /// Answered, failed, left out.
@@ -200,6 +203,7 @@ impl Snapshot {
         self.jwt_hits += core.jwt_hits.read();
         self.jwt_misses += core.jwt_misses.read();
         self.panics += core.panics.read();
+        self.spans[2] += core.spans_dropped.read();
         self.compress_bytes[0] += core.compress_bytes_in.read();
         self.compress_bytes[1] += core.compress_bytes_out.read();
         self.compress_skipped += core.compress_skipped.read();

@@ -150,6 +150,8 @@ fn begin<R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) -> Option<BodyLength> {
     let mut decision = rules.compress.as_ref()?.decide(x.request(), answer);
+    // An answer that was begun and given up for another one leaves nothing behind.
+    outgoing.encoding = None;
     if let Some(coding) = decision.coding
         && !outgoing.head_only
     {

@@ -135,7 +135,7 @@ async fn serve_one<R: Runtime>(
     };
     let Ok((arrived, bytes)) = split_body(core, x, buf) else { return Next::Close };
     x.bytes = Some(bytes);
-    begin(core, listener, x);
+    begin(core, &installed, listener, x);
     outgoing.answers(&x.head);
     let rules =
         BodyRules { side: Side::Downstream, pause_max: listener.body_timeout, bytes_max: u64::MAX };
@@ -248,12 +248,20 @@ fn other_protocol(raw: &[u8]) -> Option<&'static str> {
 }
 
 /// Who asks, under which id, in which trace.
-fn begin<R: Runtime>(core: &Core<R>, listener: &Listener, x: &mut Exchange) {
+fn begin<R: Runtime>(
+    core: &Core<R>,
+    installed: &Installed<R>,
+    listener: &Listener,
+    x: &mut Exchange,
+) {
     listener.identify(x);
     let (id, trace) = core.shard(|shard| trace::begin(x.request(), true, &mut shard.rng));
     x.id = id;
     x.reply_fields.add(FieldName::XRequestId.as_str(), id.as_bytes());
     x.trace = trace;
+    if let Some(spans) = installed.gateway.record.spans() {
+        spans.sample(&mut x.trace);
+    }
 }
 
 /// Answers and records a request whose head is refused: known of it is why, and for the log what it asked for.
@@ -273,7 +281,7 @@ async fn refuse<R: Runtime>(
     let read_bytes = bytes.as_ref().map_or(0, Buf::len) as u64;
     x.bytes = bytes;
     x.reason = reason;
-    begin(core, listener, x);
+    begin(core, installed, listener, x);
     outgoing.answers(&x.head);
     answer::fault(core, x, fault, outgoing).await;
     record::finish(core, installed, x, read_bytes, outgoing.bytes);

@@ -137,10 +137,7 @@ fn launch<R: Runtime>(
     let asked = Asked::of(mirror.to.upstream, deadline, &x.client);
     let (method, body) = (x.head.method, body.unwrap_or_default());
     let copy = Copy { core, installed, asked, method, body, _place: place };
-    way.core.runtime.spawn(async move {
-        let mut copy = copy;
-        copy.run(head).await;
-    });
+    way.core.runtime.spawn(async move { copy.run(head).await });
 }
 
 /// The head of the copy; `None` where it cannot be made.
@@ -160,7 +157,7 @@ fn written<R: Runtime>(
 }
 
 impl<R: Runtime> Copy<R> {
-    async fn run(&mut self, head: Buf) {
+    async fn run(&self, head: Buf) {
         let core = self.core.clone();
         let mut record = attempt::begin(&self.asked, core.runtime.now());
         let mut scratch = core.take_scratch();
@@ -178,7 +175,7 @@ impl<R: Runtime> Copy<R> {
     }
 
     async fn ask(
-        &mut self,
+        &self,
         head: Buf,
         record: &mut Attempt,
         scratch: &mut ResponseScratch,
@@ -186,7 +183,7 @@ impl<R: Runtime> Copy<R> {
         let core = &*self.core;
         let slot = core.deadlines.slot();
         let until = self.asked.deadline;
-        let lease = attempt::connect(core, &self.installed, &mut self.asked, &slot, record).await?;
+        let lease = attempt::connect(core, &self.installed, &self.asked, &slot, record).await?;
         let mut buf = attempt::send(&lease, &slot, until, head).await?;
         let mut rest = &self.body[..];
         while !rest.is_empty() {

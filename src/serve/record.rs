@@ -27,6 +27,9 @@ pub fn finish<R: Runtime>(
     let plan = &installed.gateway.record;
     core.metrics.record(x, plan, now);
     core.shard(|shard| {
+        if let Some(spans) = plan.spans() {
+            spans.record(x, plan, now, &mut shard.rng, &core.metrics);
+        }
         if let Some(log) = &mut shard.log {
             log.record(x, plan, now, &core.metrics);
         }

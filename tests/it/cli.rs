@@ -261,3 +261,47 @@ fn a_mistake_in_a_test_is_78_for_check_and_test() {
     let (code, _, stderr) = ringway(folder.path(), &["export", "openapi"]);
     assert_eq!(code, 0, "{stderr}");
 }
+
+#[test]
+fn explain_tells_what_is_done_to_a_request_and_its_answer() {
+    let folder = crate::support::gateway::Folder::new();
+    let path = folder.path().join("ringway.toml");
+    let text = "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.api]\nendpoints = [\"127.0.0.1:1\"]\n\
+        [upstream.next]\nendpoints = [\"127.0.0.1:2\"]\n[[route]]\nmatch = \"/a/{id}\"\nforward = \"api\"\n\
+        cors = { origins = [\"https://*.example.com\"], credentials = true }\n\
+        request_headers = { set = { x-id = \"{path.id}\" }, remove = [\"cookie\"] }\n\
+        response_headers = { add = { x-b = \"1\" } }\ncompress = { codings = [\"gzip\"], allow = [\"cookie\"] }\n\
+        mirror = { to = \"next\", share = \"0.5%\" }\nmaintenance = { file = \"/nowhere\", allow = [\"10.0.0.0/8\"] }\n";
+    std::fs::write(&path, text).unwrap();
+    let said = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args([
+            "explain",
+            "-c",
+            path.to_str().unwrap(),
+            "GET http://localhost/a/7",
+            "--from",
+            "10.1.2.3",
+        ])
+        .args(["-H", "origin: https://app.example.com"])
+        .output()
+        .unwrap();
+    let out = String::from_utf8(said.stdout).unwrap();
+    for wanted in [
+        "closed for maintenance while its file is there: 503",
+        "this client passes all the same",
+        "may read answers: https://*.example.com",
+        "a page of `https://app.example.com` may read this one",
+        "removed: cookie",
+        "set x-id: `7`",
+        "added x-b: `1`",
+        "compressed by gzip as the client asks, from 1 KiB",
+        "never for requests with authorization, answers with set-cookie",
+        "0.5% of requests are copied to `next`, bodies up to 64 KiB",
+    ] {
+        assert!(
+            out.contains(wanted),
+            "`{wanted}` is missing:\n{out}{}",
+            String::from_utf8_lossy(&said.stderr)
+        );
+    }
+}

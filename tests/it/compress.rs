@@ -317,3 +317,19 @@ fn an_answer_that_breaks_off_is_never_taken_for_whole() {
     client.send("GET / HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\n\r\n");
     assert!(client.try_response("GET").is_err());
 }
+
+#[test]
+fn an_error_in_place_of_an_answer_that_was_to_be_compressed_is_plain() {
+    // The head promises a body worth compressing, and what comes with it is no chunk.
+    let origin = Origin::raw(|mut stream, _| {
+        use std::io::Write;
+        let _ = crate::support::origin::read_request(&mut stream, &mut Vec::new());
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let _ = stream.write_all(format!("{head}nonsense\r\n").as_bytes());
+    });
+    let gateway = compressing(&origin, "true");
+    let response = gateway.get_with("/", &[("Accept-Encoding", "gzip")]);
+    let response = response.expect_problem(502);
+    assert_eq!(response.field("content-encoding"), None);
+}
