@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
+use crate::aggregate::embed::Embed;
 use crate::aggregate::json::{self, Document, Path, Tokens, scalar};
 use crate::aggregate::partial::PartFault;
 use crate::aggregate::reference::Reference;
@@ -29,6 +30,8 @@ pub struct Each {
     pub at_once: usize,
     /// How elements share a call; `None`: each has its own.
     pub batch: Option<Batch>,
+    /// Where the answers go; `None`: into the part itself.
+    pub into: Option<Embed>,
 }
 
 /// Several elements in one call.
@@ -168,7 +171,7 @@ mod tests {
 
     fn found(text: &str, path: &str, elements_max: usize) -> Result<Vec<String>, PartFault> {
         let of = Reference { part: 0, path: Path::parse(path).ok() };
-        let each = Each { of, elements_max, at_once: 1, batch: None };
+        let each = Each { of, elements_max, at_once: 1, batch: None, into: None };
         let mut tokens = Tokens::default();
         let document = index(text.as_bytes(), &mut tokens).expect("JSON");
         let found = elements(&each, &document)?;

@@ -8,6 +8,7 @@
 
 pub mod cache;
 pub mod each;
+pub mod embed;
 pub mod fuzz;
 pub mod json;
 pub mod merge;

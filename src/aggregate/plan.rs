@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::aggregate::cache::{self, CacheRule};
 use crate::aggregate::each::{Each, Failures};
+use crate::aggregate::embed::Embed;
 use crate::aggregate::json::{self, Path, Tokens};
 use crate::aggregate::partial::{self, PartFault};
 use crate::aggregate::reference::{PartSet, Reference};
@@ -39,6 +40,8 @@ pub struct Plan {
     waiting: PartSet,
     /// The parts that others refer to.
     referred: PartSet,
+    /// The parts whose answers stand in others.
+    embedded: PartSet,
 }
 
 /// What of the client's request goes inward: nothing that is not named (CONFIG.md rule 8).
@@ -145,6 +148,7 @@ impl Plan {
             server_timing: false,
             waiting: PartSet::EMPTY,
             referred: PartSet::EMPTY,
+            embedded: PartSet::EMPTY,
         };
         for (index, part) in plan.parts.iter_mut().enumerate() {
             let mut key = vec![b','];
@@ -157,6 +161,9 @@ impl Plan {
             part.needs = part.references.iter().map(|reference| reference.part).collect();
             if let Some(each) = &part.each {
                 part.needs.insert(each.of.part);
+                if each.into.is_some() {
+                    plan.embedded.insert(index);
+                }
             }
             if !part.needs.is_empty() {
                 plan.waiting.insert(index);
@@ -174,6 +181,19 @@ impl Plan {
     /// The parts that others refer to.
     pub fn referred(&self) -> PartSet {
         self.referred
+    }
+
+    /// The parts whose answers stand in others, and nowhere else.
+    pub fn embedded(&self) -> PartSet {
+        self.embedded
+    }
+
+    /// Those of them that stand in this one, and where.
+    pub fn guests(&self, holder: usize) -> impl Iterator<Item = (usize, &Embed)> {
+        self.embedded.iter().filter_map(move |guest| {
+            let each = self.parts[guest].each.as_ref().filter(|each| each.of.part == holder)?;
+            Some((guest, each.into.as_ref()?))
+        })
     }
 
     /// The parts that wait for others.

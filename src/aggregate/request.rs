@@ -96,6 +96,30 @@ pub fn write<S: Sink>(
     write_body(part, x, envelope.parts, out)
 }
 
+/// Whether a part's request can be written with these values.
+///
+/// # Errors
+/// As [`write`].
+pub fn try_to_write(
+    plan: &Plan,
+    part: &Part,
+    x: &Exchange,
+    parts: PartValues<'_>,
+) -> Result<(), RenderError> {
+    let (left, added, client_body_bytes) = (Duration::ZERO, &b""[..], 0);
+    let envelope = Envelope { host: b"", left, added, parts, client_body_bytes };
+    write(plan, part, x, &envelope, &mut Nowhere)
+}
+
+/// Takes everything and keeps nothing.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn put(&mut self, _: &[u8]) -> bool {
+        true
+    }
+}
+
 /// The field lines of a part that are the same for every request.
 pub(super) fn constant_fields(part: &Part, pass: &Pass) -> Box<[u8]> {
     let own = part.headers.iter().map(|(name, _)| name);

@@ -45,8 +45,10 @@ struct Cut {
 impl View {
     /// All parts, whole.
     pub fn whole(plan: &Plan, on_partial: OnPartial) -> Self {
-        let all = PartSet::first(plan.parts.len());
-        Self { shown: all, asked: all, cuts: Box::default(), on_partial }
+        let asked = PartSet::first(plan.parts.len());
+        let mut shown = asked;
+        plan.embedded().iter().for_each(|guest| shown.remove(guest));
+        Self { shown, asked, cuts: Box::default(), on_partial }
     }
 
     /// What these paths name: a part by index, and a path inside of it or all of it.
@@ -59,10 +61,19 @@ impl View {
         on_partial: OnPartial,
     ) -> Result<Self, (usize, SelectError)> {
         let shown: PartSet = keep.iter().map(|(part, _)| *part).collect();
+        let mut wanted = shown;
         let mut cuts = Vec::with_capacity(plan.parts.len());
         for (index, part) in plan.parts.iter().enumerate() {
             let mine = || keep.iter().filter(|(kept, _)| *kept == index).map(|(_, path)| path);
             let mut lists = Lists::default();
+            for (guest, place) in plan.guests(index) {
+                let touches = |path: &Option<Path>| {
+                    path.as_ref().is_none_or(|path| place.is_touched_by(path))
+                };
+                if mine().any(touches) {
+                    wanted.insert(guest);
+                }
+            }
             // A part that is kept whole is kept whole, whatever else names something inside of it.
             if mine().all(Option::is_some) {
                 for path in mine().flatten() {
@@ -78,7 +89,7 @@ impl View {
                 Cut { selection, otherwise, of_element, batched }
             }));
         }
-        Ok(Self { shown, asked: behind(plan, shown), cuts: cuts.into(), on_partial })
+        Ok(Self { shown, asked: behind(plan, wanted), cuts: cuts.into(), on_partial })
     }
 
     /// The parts of the answer.

@@ -180,6 +180,9 @@ pub const PART_UNSHARED_MAX: usize = 1024;
 pub const PART_REFRESHES_MAX: usize = 64;
 /// Default bound on one part's body. Unit: bytes.
 pub const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// All bodies of one merge together, those of a part with `each` above all, and what one part may become with
+/// answers embedded. Unit: bytes. Sixteen of the largest parts: what one request may hold of a core's memory.
+pub const MERGE_BYTES_MAX: usize = 16 * PART_BYTES_MAX;
 /// Nesting of one part's JSON. Deeper documents are refused so that no parser can be made to recurse.
 pub const JSON_DEPTH_MAX: usize = 128;
 /// The value of Server-Timing; parts that would make it longer are left out. Unit: bytes. `PARTS_MAX` parts with

@@ -50,6 +50,7 @@ pub fn compile(
     });
     let made: Vec<Option<Part>> = made.collect();
     shaping::check_flattened(parts, &made, report);
+    reference::check_embedded(parts, &made, report);
     let made: Option<Vec<Part>> = made.into_iter().collect();
     if !reference::check_cycles(parts, &links, report) {
         return None;

@@ -3,7 +3,9 @@
 //! A plan whose parts wait for each other would wait for ever, so that a cycle is never compiled: the error
 //! spells it out and points at each reference of it.
 
+use crate::aggregate::Part;
 use crate::aggregate::each::{Batch, Each};
+use crate::aggregate::embed::Embed;
 use crate::aggregate::json::{Path, PathError};
 use crate::aggregate::reference::Reference;
 use crate::compile::report::Report;
@@ -11,6 +13,30 @@ use crate::compile::{codes, shaping};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Span, Text, suggest};
 use crate::exchange::template::{Reference as Placeholder, Template};
+
+/// Reports answers of two parts that would stand in the same place.
+pub fn check_embedded(parts: &[config::Part], made: &[Option<Part>], report: &Report) {
+    let places: Vec<(usize, &Each, &Embed)> = made
+        .iter()
+        .enumerate()
+        .filter_map(|(index, part)| {
+            let each = part.as_ref()?.each.as_ref()?;
+            Some((index, each, each.into.as_ref()?))
+        })
+        .collect();
+    let name_of = |index: usize| parts[index].each.as_ref().and_then(|each| each.into.as_ref());
+    for (at, (index, each, place)) in places.iter().enumerate() {
+        let same = places[..at].iter().find(|(_, other, others)| {
+            other.of.part == each.of.part && others.is_same_place(place)
+        });
+        if let (Some((first, _, _)), Some(name)) = (same, name_of(*index)) {
+            let message = format!("`{}` would stand there twice", place.shown());
+            let diagnostic = Diagnostic::error(codes::BAD_EACH, name.span, message);
+            let first = name_of(*first).map_or(name.span, |name| name.span);
+            report.push(diagnostic.also(first, "first put in here"));
+        }
+    }
+}
 
 /// A reference as it was written: who refers to whom, and where.
 pub struct Link {
@@ -91,7 +117,37 @@ impl<'a> Linker<'a> {
             // The reader has told that one needs the other.
             _ => return None,
         };
-        Some(Each { of, elements_max, at_once, batch })
+        let into = match &each.into {
+            Some(name) => Some(self.embed(&of, name, text)?),
+            None => None,
+        };
+        Some(Each { of, elements_max, at_once, batch, into })
+    }
+
+    /// Where the answers go, if not into the part itself.
+    fn embed(&self, of: &Reference, name: &Text, elements: &Text) -> Option<Embed> {
+        let embed = of.path.as_ref().and_then(|path| Embed::of(path, &name.value));
+        let Some(embed) = embed else {
+            let message =
+                "there is no object that this could stand in: the elements are no members";
+            let diagnostic = Diagnostic::error(codes::BAD_EACH, name.span, message);
+            let help = "leave `into` out, or name members: `{part.orders[*].user_id}`";
+            self.report.push(diagnostic.also(elements.span, "these are the elements").help(help));
+            return None;
+        };
+        let holder = &self.parts[of.part];
+        let kept =
+            |text: &Text| Path::parse(&text.value).is_ok_and(|path| embed.is_touched_by(&path));
+        if let Some(first) = holder.shaping.keep.first()
+            && !holder.shaping.keep.iter().any(kept)
+        {
+            let message = format!("`{}` keeps nothing of what is put into it", holder.name.value);
+            let diagnostic = Diagnostic::error(codes::BAD_EACH, name.span, message);
+            let help = format!("name `{}` in its `keep`", embed.shown());
+            self.report.push(diagnostic.also(first.span, "this is what it keeps").help(help));
+            return None;
+        }
+        Some(embed)
     }
 
     fn slot(&mut self, path: &str, text: &Text, place: std::ops::Range<usize>) -> Option<usize> {

@@ -65,6 +65,16 @@ fn kept(text: &Text, parts: &[config::Part], report: &Report) -> Option<Kept> {
         reference::unknown_part(name, report.inside(text, 0..name.len()), parts, report);
         return None;
     };
+    if let Some(into) = parts[part].each.as_ref().and_then(|each| each.into.as_ref()) {
+        let message =
+            format!("`{name}` has no place of its own: its answers stand in another part");
+        let span = report.inside(text, 0..name.len());
+        let diagnostic = Diagnostic::error(codes::BAD_PATH, span, message);
+        report.push(
+            diagnostic.also(into.span, "as this member").help("keep it there: `part[*].name`"),
+        );
+        return None;
+    }
     if inner.is_empty() {
         return Some((part, None));
     }

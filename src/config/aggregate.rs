@@ -88,6 +88,8 @@ pub struct Each {
     pub batch: Option<Spanned<usize>>,
     /// Which member tells the elements of an answer apart; there if `batch` is.
     pub by: Option<Text>,
+    /// The member next to an element that its answer becomes.
+    pub into: Option<Text>,
 }
 
 /// Methods of a part.
@@ -231,7 +233,7 @@ fn read_each(node: &Node, log: &Log) -> Option<Each> {
     let (elements_max, at_once) = (EACH_ELEMENTS, EACH_AT_ONCE);
     if !matches!(node.kind, Kind::Table(_)) {
         let of = text_of(node, log, "a text or a table")?;
-        return Some(Each { of, elements_max, at_once, batch: None, by: None });
+        return Some(Each { of, elements_max, at_once, batch: None, by: None, into: None });
     }
     let reader = Reader::open(&EACH, node, log)?;
     if reader.node("of").is_none() {
@@ -250,7 +252,11 @@ fn read_each(node: &Node, log: &Log) -> Option<Each> {
     } else if given("batch") && !given("by") {
         reader.missing("by", "name what tells the elements of an answer apart: `by = \"id\"`");
     }
-    Some(Each { of: reader.text("of")?, elements_max, at_once, batch, by })
+    let into = reader.text("into");
+    if let Some(into) = into.as_ref().filter(|into| into.value.is_empty()) {
+        log.error(codes::BAD_PART, into.span, "a name is missing");
+    }
+    Some(Each { of: reader.text("of")?, elements_max, at_once, batch, by, into })
 }
 
 /// The body that is the client's.

@@ -26,6 +26,7 @@ use crate::runtime::deadline::Slot;
 use crate::serve::answering::Asked;
 use crate::serve::attempt::Lease;
 use crate::serve::body::BodyReader;
+use crate::serve::budget::Budget;
 use crate::serve::forward::{self, Passage};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::part::{self, Merging};
@@ -166,7 +167,8 @@ async fn merged<R: Runtime>(
     };
     settle(incoming, outgoing);
     let ledger = Ledger::of(std::mem::take(&mut x.attempts));
-    let merging = Merging { plan, view, vary, body: &body, ledger: &ledger };
+    let budget = Budget::default();
+    let merging = Merging { plan, view, vary, body: &body, ledger: &ledger, budget: &budget };
     let merged = fan_out::run(way.core, way.installed, merging, x, way.watch, outgoing).await;
     x.attempts = ledger.close();
     merged

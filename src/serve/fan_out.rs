@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 
 use crate::aggregate::reference::{PartSet, Values};
 use crate::aggregate::stream::Form;
-use crate::aggregate::{Members, Merged, PartOutcome, Taken, merge, partial};
+use crate::aggregate::{Members, Merged, PartOutcome, Taken, merge, partial, request};
 use crate::base::limits::MERGED_FIELDS_BYTES_MAX;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::{Attempt, Ledger};
@@ -24,7 +24,7 @@ use crate::serve::answer::{self, Local};
 use crate::serve::join::{self, Then};
 use crate::serve::merge_stream::{Ends, Streamed};
 use crate::serve::outgoing::Outgoing;
-use crate::serve::part::{self, Merging, Order};
+use crate::serve::part::{Merging, Order};
 use crate::serve::part_answer::{Answer, End, Failure};
 use crate::serve::watch::Watch;
 use crate::serve::{Core, Installed, each};
@@ -43,7 +43,7 @@ pub async fn run<R: Runtime>(
 ) -> Result<(), Fault> {
     let Merging { plan, view, vary, .. } = merging;
     rehearse(merging, x)?;
-    let mut ends = Ends::new(plan.parts.len());
+    let mut ends = Ends::new(plan);
     let form = Form::of(plan, x.request());
     let sent = if form == Form::Whole {
         // A client that goes away takes what is asked for it with it.
@@ -93,7 +93,7 @@ pub async fn run<R: Runtime>(
             fields.extend_from_slice(piece);
         }
     }
-    view.show(&mut outcomes);
+    ends.show(view, &mut outcomes);
     let members = core.shard(|shard| Members::of(plan, &outcomes, &mut shard.tokens));
     let document = merge(plan, &outcomes, &members);
     let known = plan.etag && !is_partial && tagged(x, &document, &mut fields);
@@ -163,7 +163,7 @@ pub(super) fn outcome(end: Option<&End>) -> PartOutcome<'_> {
 }
 
 /// The same for those who refer to the part: its value before it was shaped.
-fn referred(end: Option<&End>) -> PartOutcome<'_> {
+pub(super) fn referred(end: Option<&End>) -> PartOutcome<'_> {
     match end.map(|end| &end.result) {
         Some(Ok(Answer { body, taken: Taken::Shaped(span), .. })) => {
             PartOutcome::Value(span.of(body.bytes()))
@@ -178,7 +178,8 @@ fn rehearse(merging: Merging<'_>, x: &Exchange) -> Result<(), Fault> {
     let Merging { plan, view, .. } = merging;
     for part in view.asked().iter().map(|index| &plan.parts[index]) {
         if part.templates().any(|template| template.constant().is_none()) {
-            part::try_to_write(plan, part, x, PartValues::Unknown).map_err(RenderError::fault)?;
+            request::try_to_write(plan, part, x, PartValues::Unknown)
+                .map_err(RenderError::fault)?;
         }
     }
     Ok(())
@@ -207,7 +208,7 @@ async fn ask_all<R: Runtime>(
             Ok(_) => true,
             Err(failure) => failure.part().is_some() && !view.is_required(plan, index),
         };
-        ends.put(index, end);
+        ends.put(core, merging, index, end);
         if !go_on {
             return Then::Stop;
         }

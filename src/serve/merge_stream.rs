@@ -11,9 +11,10 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
+use crate::aggregate::json::Tokens;
 use crate::aggregate::reference::PartSet;
 use crate::aggregate::stream::{self, Form};
-use crate::aggregate::{Members, PartOutcome, Plan, merge, partial};
+use crate::aggregate::{Members, PartFault, PartOutcome, Plan, View, merge, partial, view};
 use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Ledger;
@@ -24,7 +25,7 @@ use crate::runtime::Runtime;
 use crate::serve::Core;
 use crate::serve::answer::{Local, streamed_head};
 use crate::serve::attempt::FRAME_END_BYTES;
-use crate::serve::fan_out::{check_fields, outcome};
+use crate::serve::fan_out::{check_fields, outcome, referred};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::part::Merging;
 use crate::serve::part_answer::{End, Failure};
@@ -35,20 +36,115 @@ pub struct Ends {
     ends: Box<[OnceCell<End>]>,
     order: RefCell<Vec<usize>>,
     over: Cell<bool>,
+    /// Parts in which the answers of others stand, by index; empty without any.
+    composed: Box<[OnceCell<Vec<u8>>]>,
+    /// Parts that failed when their answers were put into others.
+    unfit: Cell<PartSet>,
 }
 
 impl Ends {
     /// None has ended.
-    pub fn new(parts: usize) -> Self {
+    pub fn new(plan: &Plan) -> Self {
+        let parts = plan.parts.len();
         let ends = std::iter::repeat_with(OnceCell::new).take(parts).collect();
-        Self { ends, order: RefCell::new(Vec::with_capacity(parts)), over: Cell::new(false) }
+        let composed = if plan.embedded().is_empty() { 0 } else { parts };
+        Self {
+            ends,
+            order: RefCell::new(Vec::with_capacity(parts)),
+            over: Cell::new(false),
+            composed: std::iter::repeat_with(OnceCell::new).take(composed).collect(),
+            unfit: Cell::default(),
+        }
     }
 
-    /// Notes how a part ended.
-    pub fn put(&self, index: usize, end: End) {
+    /// Notes how a part ended. One in which others' answers stand is over when these are.
+    pub fn put<R: Runtime>(&self, core: &Core<R>, merging: Merging<'_>, index: usize, end: End) {
         let first = self.ends[index].set(end).is_ok();
         debug_assert!(first, "a part ends once");
-        self.order.borrow_mut().push(index);
+        let Merging { plan, view, .. } = merging;
+        if plan.embedded().is_empty() {
+            return self.order.borrow_mut().push(index);
+        }
+        let guests =
+            |holder| plan.guests(holder).filter(|(guest, _)| view.asked().contains(*guest));
+        let of = plan.parts[index].each.as_ref().filter(|each| each.into.is_some());
+        let holder = of.map_or(index, |each| each.of.part);
+        if holder != index {
+            self.order.borrow_mut().push(index);
+        }
+        if self.get(holder).is_some() && guests(holder).all(|(guest, _)| self.get(guest).is_some())
+        {
+            if guests(holder).next().is_some() {
+                let text = core.shard(|shard| self.compose(merging, holder, &mut shard.tokens));
+                let first = self.composed[holder].set(text).is_ok();
+                debug_assert!(first, "the last of its guests ends once");
+            }
+            self.order.borrow_mut().push(holder);
+        }
+    }
+
+    /// A part with the answers of others in it, as its client gets it.
+    fn compose(&self, merging: Merging<'_>, holder: usize, tokens: &mut Tokens) -> Vec<u8> {
+        let Merging { plan, view, .. } = merging;
+        let part = &plan.parts[holder];
+        let mut text = part.text(referred(self.get(holder))).to_vec();
+        let mut next = Vec::new();
+        for (guest, place) in plan.guests(holder).filter(|(guest, _)| view.asked().contains(*guest))
+        {
+            let answers = match outcome(self.get(guest)) {
+                PartOutcome::Value(text)
+                | PartOutcome::Several(text, _)
+                | PartOutcome::Stale(text, _) => Some(text),
+                _ => None,
+            };
+            let stand_in = plan.parts[guest].otherwise.is_some();
+            let stand_in = stand_in.then(|| view.stand_in(plan, guest));
+            match place.put(&text, answers, stand_in, tokens, &mut next) {
+                Ok(()) => std::mem::swap(&mut text, &mut next),
+                Err(_) => self.unfit.update(|mut unfit| {
+                    unfit.insert(guest);
+                    unfit
+                }),
+            }
+        }
+        let is_own =
+            matches!(outcome(self.get(holder)), PartOutcome::Value(_) | PartOutcome::Stale(..));
+        // What stands in for the part is not shaped.
+        let own = part.shape.as_ref().filter(|_| is_own);
+        for selection in own.into_iter().chain(view.selection(holder)) {
+            view::cut(&text, selection, tokens, &mut next);
+            std::mem::swap(&mut text, &mut next);
+        }
+        text
+    }
+
+    /// How a part ended, for the pure rooms.
+    pub fn outcome(&self, index: usize) -> PartOutcome<'_> {
+        match self.unfit.get().contains(index) {
+            true => PartOutcome::Failed(PartFault::TooLarge),
+            false => outcome(self.get(index)),
+        }
+    }
+
+    /// The outcomes as the document shows them.
+    pub fn show<'a>(&'a self, view: &'a View, outcomes: &mut [PartOutcome<'a>]) {
+        for (index, outcome) in outcomes.iter_mut().enumerate() {
+            *outcome = self.show_one(view, index, *outcome);
+        }
+    }
+
+    /// The same of one part.
+    fn show_one<'a>(
+        &'a self,
+        view: &'a View,
+        index: usize,
+        outcome: PartOutcome<'a>,
+    ) -> PartOutcome<'a> {
+        match (view.show_one(index, outcome), self.composed.get(index).and_then(OnceCell::get)) {
+            (PartOutcome::Absent, _) => PartOutcome::Absent,
+            (_, Some(text)) => PartOutcome::Value(text),
+            (shown, None) => shown,
+        }
     }
 
     /// How a part ended, if it has.
@@ -64,7 +160,7 @@ impl Ends {
 
     /// How all ended, for the pure rooms.
     pub fn outcomes(&self) -> Vec<PartOutcome<'_>> {
-        self.ends.iter().map(|end| outcome(end.get())).collect()
+        (0..self.ends.len()).map(|index| self.outcome(index)).collect()
     }
 
     /// Why the request itself is refused, if a part found that out.
@@ -79,12 +175,17 @@ impl Ends {
     pub fn timing(&self, plan: &Plan, ledger: &Ledger) -> Vec<u8> {
         let mut out = Vec::new();
         for (index, end) in self.ends.iter().enumerate() {
-            if let Some(ended) = end.get() {
-                let outcome = outcome(Some(ended));
+            if end.get().is_some() {
+                let outcome = self.outcome(index);
                 ledger.read(|all| stream::put_timing(plan, index, all, &outcome, &mut out));
             }
         }
         out
+    }
+
+    /// Whether a part has ended, with all that stands in it.
+    fn is_over(&self, index: usize) -> bool {
+        self.order.borrow().contains(&index)
     }
 
     /// The part that ended as the `number`th, counted from 0.
@@ -95,7 +196,9 @@ impl Ends {
     /// Whether no required part can change the status any more.
     fn are_decided(&self, merging: Merging<'_>) -> bool {
         let Merging { plan, view, .. } = merging;
-        let well = |index| self.get(index).is_some_and(|end: &End| end.result.is_ok());
+        let is_fit = |index| !self.unfit.get().contains(index);
+        let well =
+            |index| is_fit(index) && self.get(index).is_some_and(|end: &End| end.result.is_ok());
         let mut required = view.asked().iter().filter(|index| view.is_required(plan, *index));
         required.all(well) && self.refusal().is_none()
     }
@@ -172,7 +275,7 @@ impl<R: Runtime> Streamed<'_, R> {
 
     /// The parts that have failed so far, all or for some of their elements.
     fn failed(&self) -> impl Iterator<Item = usize> {
-        let failed = |index: &usize| partial::is_partial(&[outcome(self.ends.get(*index))]);
+        let failed = |index: &usize| partial::is_partial(&[self.ends.outcome(*index)]);
         (0..self.merging.plan.parts.len()).filter(failed)
     }
 
@@ -241,8 +344,7 @@ impl<R: Runtime> Streamed<'_, R> {
     async fn document(&self, sending: &mut Sending<'_, '_, R>) -> Result<(), Fault> {
         let Self { core, merging: Merging { plan, view, .. }, ends, .. } = *self;
         let complete = || {
-            let stands =
-                |index: &usize| !view.shown().contains(*index) || ends.get(*index).is_some();
+            let stands = |index: &usize| !view.shown().contains(*index) || ends.is_over(*index);
             (0..plan.parts.len()).take_while(stands).count()
         };
         let mut sent = 0;
@@ -250,7 +352,7 @@ impl<R: Runtime> Streamed<'_, R> {
             let (over, prefix) = (ends.over.get(), complete());
             // A part that is not complete is absent for now, which changes nothing in front of it.
             let mut outcomes = ends.outcomes();
-            view.show(&mut outcomes);
+            ends.show(view, &mut outcomes);
             outcomes.iter_mut().skip(prefix).for_each(|outcome| *outcome = PartOutcome::Absent);
             let members = core.shard(|shard| Members::of(plan, &outcomes, &mut shard.tokens));
             let document = merge(plan, &outcomes, &members);
@@ -290,14 +392,14 @@ impl<R: Runtime> Streamed<'_, R> {
 
     async fn line(&self, index: usize, sending: &mut Sending<'_, '_, R>) -> Result<(), Fault> {
         let Merging { plan, view, .. } = self.merging;
-        let outcome = outcome(self.ends.get(index));
+        let outcome = self.ends.outcome(index);
         let shown = view.shown().contains(index);
         if !shown && !partial::is_partial(&[outcome]) {
             return Ok(());
         }
         sending.put(&self.form.before(plan, index, &outcome, shown)).await?;
         if shown {
-            let value = plan.parts[index].text(view.show_one(index, outcome));
+            let value = plan.parts[index].text(self.ends.show_one(view, index, outcome));
             for piece in stream::in_one_line(value) {
                 sending.put(piece).await?;
             }

@@ -8,6 +8,7 @@ pub mod answering;
 pub mod arriving;
 pub mod attempt;
 pub mod body;
+pub mod budget;
 pub mod clients;
 pub mod compressing;
 pub mod connect;

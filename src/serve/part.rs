@@ -7,7 +7,6 @@
 //! cannot be over in time; attempts are repeated as RFC 9110 §9.2.2 allows.
 
 use std::cell::Cell;
-use std::time::Duration;
 
 use crate::aggregate::cache::{self, Key};
 use crate::aggregate::each::Failures;
@@ -22,7 +21,7 @@ use crate::exchange::Exchange;
 use crate::exchange::attempt::{Attempt, Ledger};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::part::CacheUses;
-use crate::exchange::template::{PartValues, RenderError, Sink};
+use crate::exchange::template::{PartValues, RenderError};
 use crate::http::caching::{Freshness, Times};
 use crate::http::coding::Coding;
 use crate::http::framing::BodyLength;
@@ -35,6 +34,7 @@ use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
 use crate::serve::body::{BodyReader, BodyRules};
+use crate::serve::budget::Budget;
 use crate::serve::part_answer::{Answer, Body, End, Failure, Judged};
 use crate::serve::work::ResponseScratch;
 use crate::serve::{Core, Installed};
@@ -54,6 +54,8 @@ pub struct Merging<'a> {
     pub body: &'a Body,
     /// Where every attempt is entered.
     pub ledger: &'a Ledger,
+    /// What all bodies of the merge may still weigh.
+    pub budget: &'a Budget,
 }
 
 /// One call to be made.
@@ -86,6 +88,7 @@ pub async fn ask<R: Runtime>(
         trace: TraceLines::of(&x.id, &x.trace),
         client: proxy_header::ends(&x.client),
         ledger: merging.ledger,
+        budget: merging.budget,
     };
     let key = match may_begin(&call, x, &values, begun) {
         Ok(key) => key,
@@ -123,7 +126,7 @@ fn may_begin<R: Runtime>(
     let space = part_cache::space(call.installed.gateway.upstream(part.upstream), &call.client);
     let key = Key::of(plan, part, x, values.view(), &space).map_err(explained)?;
     if key.is_none() && !part.needs().is_empty() {
-        try_to_write(plan, part, x, values.view()).map_err(explained)?;
+        request::try_to_write(plan, part, x, values.view()).map_err(explained)?;
     }
     let has_time = x.deadline.since(now) >= PART_TIME_MIN;
     if has_time { Ok(key) } else { Err(Failure::Part(PartFault::Timeout)) }
@@ -144,6 +147,8 @@ pub struct Call<'a, R: Runtime> {
     pub client: Endpoints,
     /// Where its attempts are entered.
     pub ledger: &'a Ledger,
+    /// What its body is charged to.
+    pub budget: &'a Budget,
 }
 
 impl<R: Runtime> Call<'_, R> {
@@ -392,7 +397,8 @@ pub async fn client_body<R: Runtime>(
     deadline: Instant,
 ) -> Result<Body, Fault> {
     // What the client says of the length is no reason to take so much memory.
-    whole(incoming, deadline, BodyLength::Chunked).await
+    // Its bound is the route's own.
+    whole(incoming, deadline, BodyLength::Chunked, &Budget::boundless()).await
 }
 
 /// Reads heads until the final one; interim ones are of no use to a merge.
@@ -447,11 +453,13 @@ async fn collect<R: Runtime>(
         BodyReader::new(core, lease.stream(), slot, chunks, head.body, Some(buf), rules);
     let body = match (good, problem) {
         (Ok(()), _) => {
-            let all = whole(&mut reader, deadline, head.body).await;
+            let all = whole(&mut reader, deadline, head.body, call.budget).await;
             all.map_err(|fault| noted(record, fault))?
         }
         // A document that is not whole or too long stays hidden, and the status is what it was.
-        (Err(_), true) => whole(&mut reader, deadline, head.body).await.unwrap_or(Body::Empty),
+        (Err(_), true) => {
+            whole(&mut reader, deadline, head.body, call.budget).await.unwrap_or(Body::Empty)
+        }
         // The body of a failure is of no use but for its connection, and only if it is here already.
         (Err(_), false) => {
             let here = reader.next_arrived().map_err(|fault| noted(record, fault))?;
@@ -475,7 +483,9 @@ async fn collect<R: Runtime>(
         Some(coding) if !body.bytes().is_empty() => {
             let whole =
                 decode::whole(core, coding, body.bytes(), part.bytes_max as usize, deadline);
-            Body::Collected(whole.await.map_err(Failure::Part)?)
+            let whole = whole.await.map_err(Failure::Part)?;
+            call.budget.take(whole.len())?;
+            Body::Collected(whole)
         }
         _ => body,
     };
@@ -555,9 +565,11 @@ async fn whole<R: Runtime>(
     reader: &mut BodyReader<'_, R>,
     deadline: Instant,
     length: BodyLength,
+    budget: &Budget,
 ) -> Result<Body, Fault> {
     let first = reader.next_by(deadline).await?;
     let Some(first) = first else { return Ok(Body::Empty) };
+    budget.take(first.len())?;
     if reader.is_done() {
         return Ok(Body::Buffer(first));
     }
@@ -570,28 +582,8 @@ async fn whole<R: Runtime>(
     bytes.extend_from_slice(first.data());
     drop(first);
     while let Some(piece) = reader.next_by(deadline).await? {
+        budget.take(piece.len())?;
         bytes.extend_from_slice(piece.data());
     }
     Ok(Body::Collected(bytes))
-}
-
-/// Whether a part's request can be written with these values.
-pub fn try_to_write(
-    plan: &Plan,
-    part: &Part,
-    x: &Exchange,
-    parts: PartValues<'_>,
-) -> Result<(), RenderError> {
-    let (left, added, client_body_bytes) = (Duration::ZERO, &b""[..], 0);
-    let envelope = request::Envelope { host: b"", left, added, parts, client_body_bytes };
-    request::write(plan, part, x, &envelope, &mut Nowhere)
-}
-
-/// Takes everything and keeps nothing.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn put(&mut self, _: &[u8]) -> bool {
-        true
-    }
 }

@@ -26,6 +26,7 @@ use crate::http::caching::{Freshness, Use};
 use crate::net::proxy_protocol::Endpoints;
 use crate::observe::trace::TraceLines;
 use crate::runtime::Runtime;
+use crate::serve::budget::Budget;
 use crate::serve::flight::{Flights, Landing, Lead, Role};
 use crate::serve::part::{self, Call, Fetched, Source};
 use crate::serve::part_answer::{Failure, Judged, Kept};
@@ -266,7 +267,7 @@ impl<R: Runtime> Renewal<R> {
         let Self { core, installed, route, index, key, trace, client } = self;
         let Target::Aggregate(merge) = &installed.gateway.route(*route).target else { return };
         let part = &merge.plan.parts[*index];
-        let ledger = Ledger::default();
+        let (ledger, budget) = (Ledger::default(), Budget::default());
         let call = Call {
             core,
             installed,
@@ -277,6 +278,7 @@ impl<R: Runtime> Renewal<R> {
             trace: *trace,
             client: *client,
             ledger: &ledger,
+            budget: &budget,
         };
         let Role::Leads(lead) = core.parts.flights.join(key.bytes(), key.part()) else { return };
         let Fetched { result, terms } = part::fetch(&call, Source::Key(key)).await;

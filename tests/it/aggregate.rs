@@ -540,3 +540,33 @@ one = { get = "one /", headers = ["x-a"] }
     client.get("/both", &[]).expect_problem(502);
     assert_eq!(client.get("/one", &[]).expect(200).text(), r#"{"one":1}"#);
 }
+
+#[test]
+fn the_bodies_of_one_merge_are_bounded_together() {
+    // 17 bodies of four million bytes are more than 64 MiB; each is less than a part's own bound.
+    let order = Origin::saying(&format!("{:?}", (0..17).collect::<Vec<_>>()));
+    let user = Origin::saying(&"x".repeat(4_000_000));
+    let config = r#"
+[upstream.order]
+endpoints = ["@order@"]
+
+[upstream.user]
+endpoints = ["@user@"]
+
+[[route]]
+match = "GET /all"
+timeout = "60s"
+
+[route.merge]
+ids   = { get = "order /ids" }
+users = { get = "user /u/{each}", each = { of = "{part.ids[*]}", at_once = 1 }, else = 0 }
+"#;
+    let gateway = gateway(config).with("order", order.address).with("user", user.address).start();
+    gateway.get("/all").expect(200);
+    // None of them is JSON; the last one was not looked at any more.
+    let line = gateway.access_log(1).remove(0);
+    let attempts = line["attempts"].as_array().expect("attempts");
+    let bytes: Vec<u64> = attempts[1..].iter().filter_map(|one| one["bytes"].as_u64()).collect();
+    let whole = bytes.iter().filter(|bytes| **bytes > 4_000_000).count();
+    assert_eq!((whole, bytes.len()), (16, 17), "{bytes:?}");
+}

@@ -131,6 +131,16 @@ impl Path {
         Some(Self { steps: steps.into() })
     }
 
+    /// The path without its last step, and the name in that one; `None` when it is no member of anything.
+    pub fn split_last_member(&self) -> Option<(Self, &str)> {
+        match self.steps.split_last()? {
+            (Step::Member(name), before) if !before.is_empty() => {
+                Some((Self { steps: before.into() }, name))
+            }
+            _ => None,
+        }
+    }
+
     /// The value that the path names first, by its token; `None` when there is none.
     pub fn find(&self, document: &Document<'_>) -> Option<usize> {
         self.walk(document).next()

@@ -101,6 +101,12 @@ pub static EACH: Section = Section {
             Shape::Text,
             "With `batch`: the member that tells the elements of an answer apart, `\"id\"`.",
         ),
+        Key::new(
+            "into",
+            Shape::Text,
+            "Puts each answer next to its element, as a member of this name: `\"user\"` beside `user_id`.",
+        )
+        .or("an object of the answers by element, under the part's own name"),
     ],
 };
 

@@ -36,6 +36,9 @@ impl Told<'_> {
                 continue;
             }
             self.part(route, plan, part, x);
+            if plan.embedded().contains(index) {
+                continue;
+            }
             if !view.shown().contains(index) {
                 let needed = |other: &usize| plan.parts[*other].needs().contains(index);
                 let by: Vec<String> = view
@@ -113,6 +116,12 @@ impl Told<'_> {
                     "    called for the distinct elements of `{of}`, at most {most}, {size} in one call, {at_once} calls at once"
                 )),
             }
+        }
+        if let Some((of, into)) =
+            part.each.as_ref().and_then(|each| Some((each.of.part, each.into.as_ref()?)))
+        {
+            let (of, into) = (&plan.parts[of].name, into.shown());
+            self.line(format_args!("    its answers stand in `{of}`, as `{into}`"));
         }
         let upstream = self.gateway.upstream(part.upstream);
         self.upstream(upstream, route);
