@@ -5,10 +5,11 @@
 
 // ---- buffers -------------------------------------------------------------------------------------
 
-/// Size of one pooled buffer. Unit: bytes. 64 KiB holds any head and moves bodies in few system calls;
-/// memory behind it is only touched as far as it is used.
-pub const BUFFER_BYTES: usize = 64 * 1024;
-/// Buffers that one core may have in use at once. 64 KiB × 16,384 = 1 GiB of address space; a request
+/// Size of one pooled buffer. Unit: bytes. 72 KiB hold any head and move bodies in few system calls: one of
+/// 64 KiB, a common size of files and chunks, passes with its head in one piece, which costs a tenth less than in
+/// two (docs/decisions/0012-large-bodies.md). Memory behind it is only touched as far as it is used.
+pub const BUFFER_BYTES: usize = 72 * 1024;
+/// Buffers that one core may have in use at once. 72 KiB × 16,384 = 1.1 GiB of address space; a request
 /// in flight holds three to five.
 pub const BUFFERS_MAX: usize = 16 * 1024;
 /// Size of one bulk buffer, for the middle of a body that is known to be large. Unit: bytes. One read and one
