@@ -132,7 +132,7 @@ fn limiter(c: &mut Criterion) {
     let key = Template::parse("{client.address}", TemplateKind::Plain, &[]).expect("a template");
     let cells = Arc::new(Cells::new(rule, 1 << 20, 7));
     let (name, cost) = (Name::new("per_client"), Cost::default());
-    let rules = RateLimitRules { name, place: 0, key, cost, dry_run: false };
+    let rules = RateLimitRules { name, place: 0, key, cost, dry_run: false, fleet: None };
     let limit = Limits::new(vec![RateLimit::new(rules, cells.clone())]);
     let (mut rng, mut slots) = (Rng::new(1), Slots::new(1));
     let wall = Wall::from_micros(0);

@@ -144,6 +144,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         version: 1,
         carry: Default::default(),
         throttles: Box::default(),
+        store: None,
         listeners: [Listener {
             proxy_protocol: ProxyProtocol::Off,
             client_address: [AddressSource::XForwardedFor].into(),

@@ -66,24 +66,32 @@ impl Rule {
     /// when the interval between two requests would be under a nanosecond, or when a spent burst would
     /// take over a thousand years to come back.
     pub fn new(count: u64, period: Duration, burst: u64) -> Option<Rule> {
+        Self::owing(count, period, burst, 1)
+    }
+
+    /// The same for a count that others move, too: a TAT may come to lie `debt_max` bursts ahead, and nothing
+    /// passes before what is beyond the first of them is paid back.
+    pub fn owing(count: u64, period: Duration, burst: u64, debt_max: u64) -> Option<Rule> {
         let period_nanos = u64::try_from(period.as_nanos()).ok()?;
         let fits = (1..=LIMIT_RATE_MAX).contains(&count) && (1..=LIMIT_BURST_MAX).contains(&burst);
         if !fits || period_nanos < count {
             return None;
         }
         let finest = if period_nanos / count < FINE_BELOW_NANOS { SHIFT_MAX } else { 0 };
-        (SHIFT_MIN..=finest).rev().find_map(|shift| Self::at(shift, count, period_nanos, burst))
+        let at = |shift| Self::at(shift, count, period_nanos, burst, debt_max);
+        (SHIFT_MIN..=finest).rev().find_map(at)
     }
 
     /// The rule counted in ticks of 2^-shift nanoseconds, if it fits the clock.
-    fn at(shift: i32, count: u64, period_nanos: u64, burst: u64) -> Option<Rule> {
+    fn at(shift: i32, count: u64, period_nanos: u64, burst: u64, debt_max: u64) -> Option<Rule> {
         let (fine, coarse) = if shift >= 0 { (shift as u32, 0) } else { (0, shift.unsigned_abs()) };
         let period = u128::from(period_nanos) << fine;
         let interval = period.div_ceil(u128::from(count) << coarse);
         let charge = u64::try_from(interval).ok()? + u64::from(coarse > 0);
         let ahead_max = charge.checked_mul(burst)?;
         let ticks_of = |span: Duration| shifted(span.as_nanos() as u64, shift);
-        let live_max = ahead_max.checked_add(ticks_of(GCRA_SKEW_MAX))?;
+        let owed = ahead_max.checked_mul(debt_max)?;
+        let live_max = owed.checked_add(ticks_of(GCRA_SKEW_MAX))?;
         let margin = ticks_of(GCRA_EVICTION_MARGIN);
         let rule = Rule { shift, charge, ahead_max, live_max, margin, burst };
         (live_max + margin < 1 << EPOCH_BITS).then_some(rule)
@@ -114,6 +122,27 @@ impl Rule {
     /// Whether a TAT has been past for so long that no core can take it for a live one.
     pub(crate) fn forgettable(&self, tat: u64, now: u64) -> bool {
         self.ahead(tat, now.wrapping_sub(self.margin)).is_none()
+    }
+
+    /// A TAT that lies this far ahead, or as far as one may. Unit: ticks.
+    pub(crate) fn ahead_of(&self, span: Duration) -> u64 {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).min(1 << 62 >> SHIFT_MAX);
+        shifted(nanos, self.shift).saturating_add(1).min(self.live_max)
+    }
+
+    /// A TAT `ahead` ticks before which it is `now`.
+    pub(crate) fn tat(&self, ahead: u64, now: u64) -> u64 {
+        now.wrapping_add(ahead) & TAT_MASK
+    }
+
+    /// What is said of a count whose TAT lies `ahead`, the request's cost charged already if it was granted.
+    pub(crate) fn said(&self, ahead: u64, cost: u64, granted: bool) -> Grant {
+        if !granted {
+            return self.refused(ahead, cost);
+        }
+        let remaining = self.ahead_max.saturating_sub(ahead) / self.charge;
+        let whole_after = self.span(ahead);
+        Grant { granted, remaining, retry_after: Duration::ZERO, whole_after }
     }
 
     /// One request of this `cost`, `ahead` ticks before the TAT: the TAT to store when it is granted, and

@@ -95,6 +95,19 @@ pub const GRADIENT_SAMPLES_MIN: u64 = 10;
 /// How often an adaptive limit measures what its origin needs without a queue. Envoy's examples have 60 s; half of
 /// it follows a changed origin sooner and holds the limit down for less than a hundredth of the time.
 pub const GRADIENT_BASE_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long what was spent of leased limits waits for more before the store is told: ten round trips in a data
+/// centre, and a small part of what anybody notices.
+pub const STORE_TELL_AFTER: std::time::Duration = std::time::Duration::from_millis(5);
+/// Keys spent and not yet told to the store, of one core; what comes beyond is decided without it.
+pub const STORE_KEYS_UNTOLD_MAX: usize = 16 * 1024;
+/// How often a core looks whether the store is too slow, while it waits for it.
+pub const STORE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+/// How long after a connection to the store was lost the next one is tried; a store that comes back is used within
+/// a second.
+pub const STORE_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
+/// How many bursts a fleet may be ahead of a leased limit, one for each gateway at worst; beyond, a machine asks
+/// again before all is paid back.
+pub const STORE_DEBT_MAX: u64 = 8;
 /// Names of limits in the life of the process; what comes later is counted under `_other`.
 pub const LIMIT_LABELS_MAX: usize = 4096;
 /// Limits (rate limits) that one route, or one upstream, may name.

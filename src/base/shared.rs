@@ -25,6 +25,7 @@ use std::hash::Hasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
@@ -117,6 +118,33 @@ impl Cells {
         grant
     }
 
+    /// Moves a key's count up, so that its TAT lies at least this far ahead: others have spent of it.
+    pub fn raise(&self, hash: u64, ahead: Duration, now: Instant) {
+        let bucket = self.bucket(hash);
+        let ask = Ask { key: Key::of(hash), ticks: self.rule.ticks(now), cost: 1 };
+        let wanted = self.rule.ahead_of(ahead);
+        if ahead.is_zero() {
+            return;
+        }
+        self.enter(bucket, ask.ticks);
+        for _ in 0..CELL_TRIES_MAX {
+            let (way, seen) = self.place(bucket, ask);
+            let known = self.ahead(seen, ask.ticks);
+            if known.is_some_and(|known| known >= wanted) {
+                return;
+            }
+            let next = owner(seen, known, ask.key) | self.rule.tat(wanted, ask.ticks);
+            if bucket.cells[way].compare_exchange(seen, next, SeqCst, SeqCst).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// What is said of a count that lies so far ahead, the request's cost charged already if it was granted.
+    pub fn said(&self, ahead: Duration, cost: u64, granted: bool) -> Grant {
+        self.rule.said(self.rule.ahead_of(ahead), cost, granted)
+    }
+
     fn bucket(&self, hash: u64) -> &Bucket {
         &self.buckets[hash as usize & (self.buckets.len() - 1)]
     }
@@ -169,18 +197,13 @@ impl Cells {
     /// Charges one cell in which `seen` was seen.
     fn charge(&self, bucket: &Bucket, ask: Ask, way: usize, seen: u64) -> Charge {
         let Ask { key, ticks, cost } = ask;
-        let own = seen != 0 && tag(seen) == key.tag;
         let ahead = self.ahead(seen, ticks);
         let (tat, grant) = self.rule.take(ahead.unwrap_or(0), ticks, cost);
         let Some(tat) = tat else {
             return Charge::Refused(grant);
         };
-        let owner = match ahead {
-            Some(_) if own => seen & !TAT_MASK,
-            Some(_) => seen & !TAT_MASK | SHARED,
-            None => key.tag << TAG_SHIFT,
-        };
-        match bucket.cells[way].compare_exchange(seen, owner | tat, SeqCst, SeqCst) {
+        let next = owner(seen, ahead, key) | tat;
+        match bucket.cells[way].compare_exchange(seen, next, SeqCst, SeqCst) {
             Ok(_) => Charge::Granted(grant),
             Err(_) => Charge::Raced,
         }
@@ -249,6 +272,15 @@ impl Key {
 
 fn tag(word: u64) -> u64 {
     word >> TAG_SHIFT
+}
+
+/// The upper part of a word that this key uses, where `seen` was seen with its TAT so far `ahead`.
+fn owner(seen: u64, ahead: Option<u64>, key: Key) -> u64 {
+    match ahead {
+        Some(_) if tag(seen) == key.tag => seen & !TAT_MASK,
+        Some(_) => seen & !TAT_MASK | SHARED,
+        None => key.tag << TAG_SHIFT,
+    }
 }
 
 fn stricter(one: Grant, other: Grant) -> Grant {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::base::gcra::Rule;
+use crate::base::limits::STORE_DEBT_MAX;
 use crate::base::name::Name;
 use crate::base::shared::Cells;
 use crate::compile::codes;
@@ -17,6 +18,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Text};
 use crate::exchange::template::{SOURCES, Template, TemplateErrorKind, TemplateKind};
 use crate::gateway::carry::{CarriedLimit, LimitShape};
+use crate::policy::fleet::{Away, Fleet};
 use crate::policy::rate_limit::{Cost, Limits, RateLimit, RateLimitRules};
 
 /// The limits of a configuration, by name.
@@ -40,7 +42,8 @@ impl<'a> LimitStock<'a> {
         seed: u64,
     ) -> Option<(Name, CarriedLimit)> {
         let rate = limit.rate.value;
-        let Some(rule) = Rule::new(rate.count, rate.per, limit.burst) else {
+        let debt_max = if limit.store.is_some() { STORE_DEBT_MAX } else { 1 };
+        let Some(rule) = Rule::owing(rate.count, rate.per, limit.burst, debt_max) else {
             let message =
                 "these numbers are beyond what can be counted: rate and burst are too far apart";
             making.report.error(codes::BAD_LIMIT, limit.rate.span, message);
@@ -59,6 +62,7 @@ impl<'a> LimitStock<'a> {
             keys_max: limit.keys_max,
             key: limit.key.value.as_str().into(),
             ipv6_prefix: limit.ipv6_prefix,
+            stored: limit.store.is_some(),
         };
         let known = making.last.and_then(|last| last.carry.limits.get(&name));
         let cells = match known.filter(|known| known.shape == shape) {
@@ -156,10 +160,26 @@ impl Stocked<'_> {
         None
     }
 
+    fn fleet(&self) -> Option<Arc<Fleet>> {
+        let (stored, rate) = (self.limit.store.as_ref()?, self.limit.rate.value);
+        let away = match stored.away {
+            "allow" => Away::Allow,
+            "deny" => Away::Deny,
+            _ => Away::Local,
+        };
+        let period_micros = rate.per.as_secs_f64() * 1e6;
+        let burst = self.limit.burst;
+        Some(Arc::new(Fleet::new(stored.exact, away, rate.count, period_micros, burst)))
+    }
+
     fn made(&self, key: Template, cost: Cost) -> RateLimit {
         let name = Name::new(&self.limit.name.value);
         let (place, dry_run) = (self.place, self.limit.dry_run);
-        RateLimit::new(RateLimitRules { name, place, key, cost, dry_run }, self.cells.clone())
+        let fleet = self.fleet();
+        RateLimit::new(
+            RateLimitRules { name, place, key, cost, dry_run, fleet },
+            self.cells.clone(),
+        )
     }
 }
 

@@ -20,6 +20,7 @@ mod reference;
 mod report;
 mod route;
 mod shaping;
+mod store;
 mod template;
 mod test;
 mod upstream;
@@ -82,6 +83,7 @@ pub fn compile(
     check_policies(config, &tables, &report);
     let listeners = listener::compile(config, &report);
     let routes = route::compile(config, &tables, &stock, &report);
+    let fleet_store = store::compile(config, last, &report);
     let throttles = throttles(config, &tables, &stock, &report);
     let router = route::router(config, &report);
     test::check(config, &tables, &report);
@@ -103,6 +105,7 @@ pub fn compile(
         routes,
         upstreams: upstream::compile(&config.upstreams, last),
         throttles,
+        store: fleet_store,
         record: record(config, book).with_log(log).with_spans(queue),
         carry,
     };

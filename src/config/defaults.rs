@@ -98,6 +98,15 @@ pub const SEAT_TARGET: Duration = Duration::from_millis(5);
 /// The least adaptive limit. Envoy's `min_concurrency` is 3; one more keeps two cores busy while a base is measured.
 pub const GRADIENT_MIN: u64 = 4;
 
+/// How long the store of a fleet's limits may take. Unit: milliseconds. A hundred round trips in a data centre: what
+/// is slower is not there.
+pub const STORE_TIMEOUT: Duration = Duration::from_millis(50);
+/// The range of that.
+pub const STORE_TIMEOUT_RANGE: (Duration, Duration) =
+    (Duration::from_millis(1), Duration::from_millis(500));
+/// Most databases that Redis may have in practice; its own default is 16.
+pub const STORE_DATABASES: i64 = 1024;
+
 /// A whole request. Unit: seconds. Envoy's default for a route.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Silence of a tunnel in both directions, and a receiver that takes nothing in one. Unit: seconds. HAProxy's

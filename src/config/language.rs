@@ -8,7 +8,7 @@
 use crate::base::limits::SEAT_QUEUE_MAX;
 use crate::config::defaults::{
     CONCURRENCY_CEILING, CONNECTIONS_CEILING, FIELDS_CEILING, KEYS_CEILING, LIMIT_BURST_CEILING,
-    REDIRECT_STATUSES, RETRIES_MAX, WEIGHT_MAX, WORKERS_MAX,
+    REDIRECT_STATUSES, RETRIES_MAX, STORE_DATABASES, WEIGHT_MAX, WORKERS_MAX,
 };
 use crate::config::schema::{Key, Section, Shape};
 
@@ -70,7 +70,7 @@ pub static ROOT: Section = Section {
         Key::later("basic"),
         Key::later("cache"),
         Key::later("tls"),
-        Key::later("redis"),
+        Key::new("redis", Shape::Table(&REDIS), "The store in which limits of the whole fleet are counted."),
     ],
 };
 
@@ -406,7 +406,24 @@ pub static LIMIT: Section = Section {
             "Counts and logs what it would refuse, and refuses nothing.",
         )
         .or("`false`"),
-        Key::later("store"),
+        Key::new(
+            "store",
+            Shape::Choice(&["redis"]),
+            "Counts for the whole fleet, in the store of `[redis]`.",
+        )
+        .or("this machine"),
+        Key::new(
+            "mode",
+            Shape::Choice(&["leased", "exact"]),
+            "With a store: `leased` decides at once and tells the store afterwards, `exact` asks it for each request.",
+        )
+        .or("`\"leased\"`"),
+        Key::new(
+            "away",
+            Shape::Choice(&["local", "allow", "deny"]),
+            "While the store is away: this machine counts by itself, everybody passes, or nobody does (503).",
+        )
+        .or("`\"local\"`"),
         Key::later("quota"),
         Key::later("status"),
     ],
@@ -496,6 +513,27 @@ pub static ALLOW_ALL: Section = Section {
     here: "this claim",
     doc: "Values that a claim must hold all of; a plain list asks for any one.",
     keys: &[Key::new("all", Shape::Texts, "The values.").required()],
+};
+
+/// `[redis]`
+pub static REDIS: Section = Section {
+    title: "[redis]",
+    here: "this store",
+    doc: "Redis or Valkey, for limits with `store = \"redis\"`. See docs/policies/fleet-limits.md.",
+    keys: &[
+        Key::new("address", Shape::Text, "`\"ip:port\"` or `\"unix:/path\"`.").required(),
+        Key::new("user", Shape::Text, "An ACL user.").or("the store's default user"),
+        Key::new("password", Shape::Text, "Best as `\"${file:…}\"`."),
+        Key::new("database", Shape::Integer(0, STORE_DATABASES), "The number of a database.")
+            .or("`0`"),
+        Key::new(
+            "timeout",
+            Shape::Duration,
+            "How long an answer may take, `1ms` to `500ms`; a slower store is away.",
+        )
+        .or("`\"50ms\"`"),
+        Key::later("tls"),
+    ],
 };
 
 /// `concurrency` of a route or an upstream.

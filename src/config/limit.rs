@@ -9,7 +9,7 @@ use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::language::LIMIT;
 use crate::config::reader::Reader;
-use crate::config::span::{Spanned, Text};
+use crate::config::span::{Span, Spanned, Text};
 use crate::config::tree::{Entry, Log};
 use crate::config::units::Rate;
 
@@ -36,6 +36,19 @@ pub struct Limit {
     pub cost_max: u64,
     /// Whether it only tells what it would refuse. Default: false.
     pub dry_run: bool,
+    /// Whether it is counted for the whole fleet, and how. Default: for this machine.
+    pub store: Option<Stored>,
+}
+
+/// How a limit of the fleet is counted.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Where it is said.
+    pub span: Span,
+    /// Whether each request asks the store. Default: no, it is told afterwards.
+    pub exact: bool,
+    /// What happens while the store is away. Default: this machine counts.
+    pub away: &'static str,
 }
 
 /// What one request spends.
@@ -78,6 +91,7 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Limit> {
     let burst = reader.integer("burst").map(|number| number.value as u64);
     let key = reader.text("key");
     let costs = read_costs(&reader);
+    let store = read_store(&reader);
     let prefix = reader.integer("ipv6_prefix").map(|number| number.value as u8);
     let dry_run = reader.boolean("dry_run").is_some_and(|dry| dry.value);
     let rate = reader.rate("rate")?;
@@ -100,7 +114,24 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Limit> {
         cost_default: costs.default.map_or(1, |cost| cost.value),
         cost_max: costs.max.map_or(burst, |cost| cost.value),
         dry_run,
+        store,
     })
+}
+
+fn read_store(reader: &Reader<'_>) -> Option<Stored> {
+    let (mode, away) = (reader.choice("mode"), reader.choice("away"));
+    let Some(store) = reader.choice("store") else {
+        if reader.node("store").is_none()
+            && let Some(lone) = mode.or(away)
+        {
+            let message = "this says something of a `store` that is not here";
+            let diagnostic = Diagnostic::error(codes::MISSING_KEY, lone.span, message);
+            reader.log.push(diagnostic.help("write `store = \"redis\"`"));
+        }
+        return None;
+    };
+    let exact = mode.is_some_and(|mode| mode.value == "exact");
+    Some(Stored { span: store.span, exact, away: away.map_or("local", |away| away.value) })
 }
 
 fn read_costs(reader: &Reader<'_>) -> Costs {

@@ -41,6 +41,7 @@ pub mod observe;
 pub mod otlp;
 pub mod policy;
 mod reader;
+pub mod redis;
 pub mod route;
 pub mod schema;
 mod secret;
@@ -78,6 +79,7 @@ pub use crate::config::mirror::Mirror;
 pub use crate::config::observe::{LogRules, LogTarget, Observe};
 pub use crate::config::otlp::Otlp;
 pub use crate::config::policy::Policies;
+pub use crate::config::redis::Redis;
 pub use crate::config::route::{Pass, Redirect, Respond, Route, Target};
 pub use crate::config::shaping::Shaping;
 pub use crate::config::span::{FileId, SourceMap, Span, Spanned, Text};
@@ -102,6 +104,8 @@ pub struct Config {
     pub jwts: Vec<Jwt>,
     /// Rate limits.
     pub limits: Vec<Limit>,
+    /// Where limits of the whole fleet are counted.
+    pub redis: Option<Redis>,
     /// The policies of `[default]` over those of the language; routes have them merged in already.
     pub default: Policies,
     /// Routes, in the order of the files.
@@ -209,6 +213,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
         upstreams: named(&reader, "upstream", upstream::read),
         jwts: named(&reader, "jwt", jwt::read),
         limits: named(&reader, "limit", limit::read),
+        redis: reader.entry("redis").and_then(|entry| redis::read(entry, &log)),
         default: Stated::default().over(&stated),
         routes,
         loose,

@@ -137,6 +137,8 @@ kinds! {
     ConnectionLimitReached "connection_limit_reached" 503;
     /// As many are there at once as may be.
     ConcurrencyLimited "concurrency_limited" 503;
+    /// The store of a fleet's limit is away, and the limit lets nobody pass without it.
+    LimitStoreAway "limit_store_away" 503;
     /// A limit towards the upstream is spent.
     UpstreamLimited "upstream_limited" 503;
     /// The origin did not accept the connection in time (RFC 9209 §2.3.7).

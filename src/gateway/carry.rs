@@ -48,6 +48,8 @@ pub struct LimitShape {
     pub key: Box<str>,
     /// How much of an IPv6 address is counted as one. Unit: bits.
     pub ipv6_prefix: u8,
+    /// Whether it is counted for the fleet.
+    pub stored: bool,
 }
 
 /// An issuer of tokens and its memory.

@@ -12,7 +12,9 @@ pub mod route;
 pub mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::base::address::Address;
 use crate::base::ids::{ListenerId, RouteId, UpstreamId};
 use crate::gateway::carry::Carry;
 use crate::gateway::listener::Listener;
@@ -37,10 +39,43 @@ pub struct Gateway {
     pub upstreams: Box<[Arc<Upstream>]>,
     /// What bounds the attempts at each upstream; indexed by `UpstreamId`, or empty.
     pub throttles: Box<[Throttle]>,
+    /// Where limits of the whole fleet are counted.
+    pub store: Option<Arc<Store>>,
     /// Labels of metrics and words of the access log.
     pub record: RecordPlan,
     /// What the next version takes over if its configuration says the same.
     pub carry: Carry,
+}
+
+/// The store of the fleet's limits: Redis or Valkey.
+#[derive(PartialEq, Eq)]
+pub struct Store {
+    /// Where it listens.
+    pub address: Address,
+    /// Who asks; `None`: its default user.
+    pub user: Option<Box<str>>,
+    /// What proves it.
+    pub password: Option<StorePassword>,
+    /// Which of its databases.
+    pub database: u32,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// A password, never shown.
+#[derive(PartialEq, Eq)]
+pub struct StorePassword(Box<str>);
+
+impl StorePassword {
+    /// From its text.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one who sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What bounds the attempts at one upstream.

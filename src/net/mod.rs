@@ -5,3 +5,4 @@
 pub mod fuzz;
 pub mod listener;
 pub mod proxy_protocol;
+pub mod resp;

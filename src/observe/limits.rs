@@ -9,7 +9,7 @@ use crate::base::gradient::GradientRules;
 use crate::base::name::Name;
 use crate::base::seats::Seats;
 use crate::exchange::marks::{LimitMark, LimitMarks, LimitSaid};
-use crate::observe::metrics::{Chunks, Counter};
+use crate::observe::metrics::{Chunks, Counter, Gauge};
 use crate::observe::names::value;
 use crate::observe::plan::{Label, PART_SEPARATOR, RecordPlan};
 
@@ -105,17 +105,24 @@ pub(crate) struct LimitCounters {
 
 /// What one core counts of limits.
 #[derive(Debug)]
-pub struct LimitMetrics(Chunks<LimitCounters>);
+pub struct LimitMetrics {
+    said: Chunks<LimitCounters>,
+    /// 1 while this core is connected to the store of the fleet's limits.
+    pub store_connected: Gauge,
+    /// Decisions of fleet limits made without the store.
+    pub store_missed: Counter,
+}
 
 impl LimitMetrics {
     pub(crate) fn new(limits_max: usize) -> Self {
-        Self(Chunks::new(limits_max))
+        let said = Chunks::new(limits_max);
+        Self { said, store_connected: Gauge::default(), store_missed: Counter::new() }
     }
 
     /// Counts what was said in one exchange or attempt.
     pub(crate) fn record(&self, marks: &LimitMarks, plan: &RecordPlan) {
         for LimitMark { limit, said } in marks.iter() {
-            if let Some(counters) = self.0.at(plan.limit_label(limit).index()) {
+            if let Some(counters) = self.said.at(plan.limit_label(limit).index()) {
                 counters.said[said as usize].add(1);
             }
         }
@@ -123,6 +130,6 @@ impl LimitMetrics {
 
     /// All limits, by label.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Label, &LimitCounters)> {
-        self.0.iter().map(|(index, counters)| (Label(index as u32), counters))
+        self.said.iter().map(|(index, counters)| (Label(index as u32), counters))
     }
 }

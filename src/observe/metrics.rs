@@ -201,6 +201,7 @@ impl CoreMetrics {
         self.active_requests.set(0);
         self.connections_open.set(0);
         self.tunnels_open.set(0);
+        self.limits.store_connected.set(0);
         self.pool_idle.set(0);
         self.buffers_in_use.set(0);
     }

@@ -112,6 +112,10 @@ metrics! {
         "Requests refused by a rate limit.";
     LIMITS Counter "ringway_limit_requests_total"
         "What rate and concurrency limits said to requests, and to attempts at upstreams, by limit.";
+    STORE_CONNECTIONS Gauge "ringway_limit_store_connections"
+        "Cores that are connected to the store of the fleet's limits.";
+    STORE_MISSED Counter "ringway_limit_store_missed_total"
+        "Decisions of fleet limits that were made without the store.";
     SEATS_TAKEN Gauge "ringway_concurrency_in_flight"
         "Requests of a route, or attempts at an upstream, that are there now, where a limit counts them.";
     SEATS_WAITING Gauge "ringway_concurrency_queue"

@@ -109,6 +109,8 @@ impl Page {
             let labels = [(label::KIND, kind), (label::LIMIT, name), (label::RESULT, said)];
             self.count(metric::LIMITS, &labels, *count);
         }
+        self.one(metric::STORE_CONNECTIONS, snapshot.store_connections);
+        self.one(metric::STORE_MISSED, snapshot.store_missed);
         self.by_seats(metric::SEATS_TAKEN, snapshot, |now| now.taken);
         self.by_seats(metric::SEATS_WAITING, snapshot, |now| now.waiting);
         self.by_seats(metric::SEATS_LIMIT, snapshot, |now| now.limit);

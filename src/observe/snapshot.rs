@@ -95,6 +95,8 @@ pub struct Snapshot {
     pub(crate) parts: BTreeMap<(Label, usize), u64>,
     /// What the store of answers did for parts, by place in `CacheUse::ALL`.
     pub(crate) parts_cached: BTreeMap<(Label, usize), u64>,
+    pub(crate) store_connections: u64,
+    pub(crate) store_missed: u64,
     pub(crate) seats: Vec<SeatsNow>,
     pub(crate) limit_names: Vec<Name>,
     /// What limits said, by place in `LimitSaid::ALL`.
@@ -173,6 +175,8 @@ impl Snapshot {
                 }
             }
         }
+        self.store_connections += core.limits.store_connected.read();
+        self.store_missed += core.limits.store_missed.read();
         for (label, counters) in core.limits.iter() {
             for (said, counter) in counters.said.iter().enumerate() {
                 let count = counter.read();

@@ -8,6 +8,7 @@ pub mod allow;
 pub mod compress;
 pub mod concurrency;
 pub mod cors;
+pub mod fleet;
 pub mod header_edit;
 pub mod jose;
 pub mod jwks;
@@ -55,6 +56,8 @@ pub enum Verdict {
     Refuse(Fault),
     /// Wait for a seat.
     Queue,
+    /// Ask the store of the fleet.
+    AskStore,
     /// Ask me again in a few milliseconds, until the exchange's deadline.
     Wait,
 }

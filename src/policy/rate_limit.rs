@@ -15,6 +15,7 @@
 use std::fmt;
 use std::hash::Hasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
@@ -23,10 +24,12 @@ use crate::base::gcra::Grant;
 use crate::base::limits::LIMITS_PER_ROUTE_MAX;
 use crate::base::name::Name;
 use crate::base::shared::Cells;
+use crate::base::time::Instant;
 use crate::exchange::Exchange;
-use crate::exchange::fault::FaultKind;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::marks::{LimitMarks, LimitSaid};
 use crate::exchange::template::{RenderError, Sink, Template};
+use crate::policy::fleet::{Away, Fleet, Spent, StoreHash, StoreKey, StoreLine};
 use crate::policy::{Env, Verdict, refuse};
 
 /// What a request spends of a limit.
@@ -67,6 +70,8 @@ pub struct RateLimit {
     key: Template,
     cost: Cost,
     dry_run: bool,
+    /// What makes it one of the fleet.
+    fleet: Option<Arc<Fleet>>,
     cells: Arc<Cells>,
     seed: SharedSeed,
     /// The value of RateLimit-Policy: it never changes.
@@ -93,20 +98,33 @@ pub struct RateLimitRules {
     pub cost: Cost,
     /// Whether it only tells what it would refuse.
     pub dry_run: bool,
+    /// What makes it one of the fleet; `None`: it is this machine's.
+    pub fleet: Option<Arc<Fleet>>,
 }
 
 impl RateLimit {
     /// A limit counted in `cells`. Routes that name the same limit hand in the same cells; so does a reload
     /// that changes neither name, rate, burst nor key.
     pub fn new(rules: RateLimitRules, cells: Arc<Cells>) -> RateLimit {
-        let RateLimitRules { name, place, key, cost, dry_run } = rules;
+        let RateLimitRules { name, place, key, cost, dry_run, fleet } = rules;
         let quoted = quoted(name.as_str());
         let rule = cells.rule();
         let (burst, window) = (rule.burst(), seconds_up(rule.window()));
         let policy_field = format!("{quoted};q={burst};w={window}").into_bytes().into();
         let state_prefix = format!("{quoted};r=").into_bytes().into();
         let seed = SharedSeed::from_u64(cells.seed());
-        RateLimit { name, place, key, cost, dry_run, cells, seed, policy_field, state_prefix }
+        RateLimit {
+            name,
+            place,
+            key,
+            cost,
+            dry_run,
+            fleet,
+            cells,
+            seed,
+            policy_field,
+            state_prefix,
+        }
     }
 
     /// The limit's name.
@@ -144,6 +162,60 @@ impl RateLimit {
         &self.cells
     }
 
+    /// What makes it one of the fleet, for `explain`.
+    pub fn fleet(&self) -> Option<&Fleet> {
+        self.fleet.as_deref()
+    }
+
+    /// Whether each request waits for the store. A dry run never does.
+    fn waits(&self) -> bool {
+        !self.dry_run && self.fleet.as_ref().is_some_and(|fleet| fleet.exact)
+    }
+
+    /// What is done with a request, as the store is up or away.
+    fn standing(&self, up: bool) -> Standing {
+        match self.fleet.as_ref().filter(|_| !up).map(|fleet| fleet.away) {
+            None | Some(Away::Local) => Standing::Counts,
+            Some(Away::Allow) => Standing::Passes,
+            Some(Away::Deny) => Standing::Refuses,
+        }
+    }
+
+    /// What the key of this request is called in the store.
+    fn store_key(&self, x: &Exchange) -> Option<StoreKey> {
+        let mut key = StoreHash::new();
+        self.key.render(x, &mut key).ok()?;
+        Some(key.finish())
+    }
+
+    /// The hash of a key without placeholders.
+    fn constant_hash(&self) -> u64 {
+        let mut key = KeyHash::new(&self.seed);
+        let whole = key.put(self.key.constant().unwrap_or_default());
+        debug_assert!(whole, "a hash takes any text");
+        key.finish()
+    }
+
+    /// What such a key is called in the store.
+    fn constant_store_key(&self) -> StoreKey {
+        let mut key = StoreHash::new();
+        let whole = key.put(self.key.constant().unwrap_or_default());
+        debug_assert!(whole, "a hash takes any text");
+        key.finish()
+    }
+
+    /// Tells the store what was spent here.
+    fn lend(&self, key: Option<StoreKey>, question: &Question, line: &mut StoreLine) {
+        let (Some(fleet), true) = (&self.fleet, line.up) else {
+            line.decided_alone += u64::from(self.fleet.is_some());
+            return;
+        };
+        let (limit, fleet, cells) = (self.name.clone(), fleet.clone(), self.cells.clone());
+        let spent = Spent { limit, fleet, cells, hash: question.hash, cost: question.cost };
+        let told = key.is_some_and(|key| line.tell(key, spent));
+        line.decided_alone += u64::from(!told);
+    }
+
     /// The hash of what this request is counted under.
     fn hash(&self, x: &Exchange) -> Result<u64, RenderError> {
         let mut key = KeyHash::new(&self.seed);
@@ -178,6 +250,46 @@ impl RateLimit {
     }
 }
 
+/// What is done with a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Counts,
+    Passes,
+    Refuses,
+}
+
+/// One limit in a question to the store.
+pub struct StoreArgument {
+    /// What the key is called there.
+    pub name: Vec<u8>,
+    /// The time between two requests, as the script reads it.
+    pub interval: Box<str>,
+    /// The burst.
+    pub burst: Box<str>,
+    /// What the request costs.
+    pub cost: Box<str>,
+}
+
+/// What the store said.
+#[derive(Clone, Copy)]
+pub enum StoreSaid {
+    /// Which limit refuses, counted from 1, or 0; then how far each time lies ahead, in microseconds.
+    Numbers([i64; 1 + LIMITS_PER_ROUTE_MAX], usize),
+    /// Nothing in time.
+    Away,
+}
+
+impl StoreSaid {
+    fn ahead(&self, place: usize) -> Duration {
+        match self {
+            Self::Numbers(numbers, count) if place + 1 < *count => {
+                Duration::from_micros(u64::try_from(numbers[place + 1]).unwrap_or(0))
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 /// The limits of one stage of a route, in the order of the file; at most `LIMITS_PER_ROUTE_MAX`.
 #[derive(Clone, Debug)]
 pub struct Limits(Box<[RateLimit]>);
@@ -205,25 +317,114 @@ impl Limits {
 
     /// Decides about a request.
     pub fn on_request(&self, x: &mut Exchange, env: &mut Env<'_>) -> Verdict {
+        let questions = match self.questions(x) {
+            Ok(questions) => questions,
+            Err(refused) => return refused,
+        };
+        let up = env.slots.store.up;
+        let waits = up && self.0.iter().any(RateLimit::waits);
+        // One limit alone needs no look before it is charged.
+        if (self.0.len() > 1 || waits)
+            && let Some((limit, grant)) = self.refusing(&questions, up, env)
+        {
+            return self.refused(limit, &grant, x);
+        }
+        if waits {
+            return Verdict::AskStore;
+        }
+        self.spend(x, env, &questions, up, None)
+    }
+
+    /// What each limit is asked; `Err` is a refusal for want of a key.
+    fn questions(&self, x: &mut Exchange) -> Result<[Question; LIMITS_PER_ROUTE_MAX], Verdict> {
         let mut questions = [Question::default(); LIMITS_PER_ROUTE_MAX];
         for (limit, question) in self.0.iter().zip(&mut questions) {
             match limit.hash(x) {
                 Ok(hash) => *question = Question { hash, cost: limit.cost.of(x), asked: true },
-                Err(_) if limit.dry_run => x.limits.add(limit.place, LimitSaid::WouldRefuse),
+                Err(_) if limit.dry_run => {}
                 Err(error) => {
                     x.limits.add(limit.place, LimitSaid::Refused);
-                    return limit.no_key(x, error);
+                    return Err(limit.no_key(x, error));
                 }
             }
         }
-        // One limit alone needs no look before it is charged.
-        if self.0.len() > 1
-            && let Some((limit, grant)) = self.refusing(&questions, env)
+        Ok(questions)
+    }
+
+    /// What the store is asked for this request; `None` without a key.
+    pub fn arguments(&self, x: &Exchange) -> Option<Vec<StoreArgument>> {
+        let waiting = self.0.iter().filter(|limit| limit.waits());
+        let one = |limit: &RateLimit| {
+            let fleet = limit.fleet.as_ref()?;
+            let mut name = Vec::with_capacity(64);
+            limit.store_key(x)?.write(&limit.name, &mut name);
+            Some(StoreArgument {
+                name,
+                interval: fleet.interval.clone(),
+                burst: fleet.burst.clone(),
+                cost: limit.cost.of(x).to_string().into(),
+            })
+        };
+        waiting.map(one).collect()
+    }
+
+    /// Decides about a request for which the store was asked.
+    pub fn settle(&self, x: &mut Exchange, env: &mut Env<'_>, said: &StoreSaid) -> Verdict {
+        let questions = match self.questions(x) {
+            Ok(questions) => questions,
+            Err(refused) => return refused,
+        };
+        let StoreSaid::Numbers(numbers, _) = said else {
+            return self.spend(x, env, &questions, false, None);
+        };
+        let waiting = || self.0.iter().zip(&questions).filter(|(limit, _)| limit.waits());
+        for (place, (limit, question)) in waiting().enumerate() {
+            limit.cells.raise(question.hash, said.ahead(place), env.now);
+        }
+        let refuser = usize::try_from(numbers[0]).ok().and_then(|number| number.checked_sub(1));
+        if let Some(place) = refuser
+            && let Some((limit, question)) = waiting().nth(place)
         {
+            let grant = limit.cells.said(said.ahead(place), question.cost, false);
             return self.refused(limit, &grant, x);
         }
-        for (limit, question) in self.0.iter().zip(&questions).filter(|(_, ask)| ask.asked) {
-            let grant = limit.cells.take(question.hash, question.cost, env.now);
+        self.spend(x, env, &questions, true, Some(said))
+    }
+
+    /// Charges all; those that asked the `said` store are charged there.
+    fn spend(
+        &self,
+        x: &mut Exchange,
+        env: &mut Env<'_>,
+        questions: &[Question],
+        up: bool,
+        said: Option<&StoreSaid>,
+    ) -> Verdict {
+        let mut asked = 0;
+        for (limit, question) in self.0.iter().zip(questions) {
+            if !question.asked {
+                x.limits.add(limit.place, LimitSaid::WouldRefuse);
+                continue;
+            }
+            match limit.standing(up) {
+                Standing::Counts => {}
+                Standing::Refuses if !limit.dry_run => return self.without_store(limit, x),
+                Standing::Refuses | Standing::Passes => {
+                    env.slots.store.decided_alone += 1;
+                    x.limits.add(limit.place, LimitSaid::Allowed);
+                    continue;
+                }
+            }
+            let grant = match said.filter(|_| limit.waits()) {
+                Some(said) => {
+                    asked += 1;
+                    limit.cells.said(said.ahead(asked - 1), question.cost, true)
+                }
+                None => limit.cells.take(question.hash, question.cost, env.now),
+            };
+            if grant.granted && limit.fleet.is_some() && !(limit.waits() && said.is_some()) {
+                limit.lend(limit.store_key(x), question, &mut env.slots.store);
+            }
             match (grant.granted, limit.dry_run) {
                 (true, _) => x.limits.add(limit.place, LimitSaid::Allowed),
                 (false, true) => x.limits.add(limit.place, LimitSaid::WouldRefuse),
@@ -234,9 +435,24 @@ impl Limits {
         Verdict::Continue
     }
 
+    /// The refusal of a limit that lets nobody pass while the store is away.
+    fn without_store(&self, limit: &RateLimit, x: &mut Exchange) -> Verdict {
+        x.limits.add(limit.place, LimitSaid::Refused);
+        x.reason = "limit_store_away";
+        x.reply_fields.add("retry-after", b"1");
+        let kind = FaultKind::LimitStoreAway;
+        Verdict::Refuse(Fault { kind, side: Side::Gateway, again: Again::Never })
+    }
+
     /// The first limit that would refuse, and what it says; nothing is charged.
-    fn refusing(&self, questions: &[Question], env: &Env<'_>) -> Option<(&RateLimit, Grant)> {
+    fn refusing(
+        &self,
+        questions: &[Question],
+        up: bool,
+        env: &Env<'_>,
+    ) -> Option<(&RateLimit, Grant)> {
         let enforced = self.0.iter().zip(questions).filter(|(limit, _)| !limit.dry_run);
+        let enforced = enforced.filter(|(limit, _)| limit.standing(up) == Standing::Counts);
         let mut said =
             enforced.map(|(limit, ask)| (limit, limit.cells.look(ask.hash, ask.cost, env.now)));
         said.find(|(_, grant)| !grant.granted)
@@ -252,32 +468,40 @@ impl Limits {
         refuse(FaultKind::RateLimited)
     }
 
-    /// Decides about one attempt at an upstream; its limits have keys without placeholders.
+    /// Decides about one attempt at an upstream; its limits have keys without placeholders. One of the fleet is
+    /// leased here, whatever its mode: an attempt does not wait.
     ///
     /// # Errors
     /// The attempt may not be made, and when one may.
     pub fn on_attempt(
         &self,
         marks: &mut LimitMarks,
-        env_now: crate::base::time::Instant,
-    ) -> Result<(), std::time::Duration> {
-        let hash = |limit: &RateLimit| {
-            let mut key = KeyHash::new(&limit.seed);
-            let whole = key.put(limit.key.constant().unwrap_or_default());
-            debug_assert!(whole, "a hash takes any text");
-            key.finish()
-        };
-        let enforced = |limit: &&RateLimit| !limit.dry_run;
+        now: Instant,
+        line: &mut StoreLine,
+    ) -> Result<(), Duration> {
+        let up = line.up;
+        let counts = |limit: &RateLimit| limit.standing(up) == Standing::Counts;
         if self.0.len() > 1 {
-            let look = |limit: &RateLimit| limit.cells.look(hash(limit), 1, env_now);
-            let refusing = self.0.iter().filter(enforced).find(|limit| !look(limit).granted);
-            if let Some(limit) = refusing {
+            let enforced = self.0.iter().filter(|limit| !limit.dry_run && counts(limit));
+            let look = |limit: &RateLimit| limit.cells.look(limit.constant_hash(), 1, now);
+            if let Some(limit) = enforced.into_iter().find(|limit| !look(limit).granted) {
                 marks.add(limit.place, LimitSaid::Refused);
                 return Err(look(limit).retry_after);
             }
         }
         for limit in &self.0 {
-            let grant = limit.cells.take(hash(limit), 1, env_now);
+            let grant = match limit.standing(up) {
+                Standing::Counts => limit.cells.take(limit.constant_hash(), 1, now),
+                standing => {
+                    let granted = standing == Standing::Passes;
+                    line.decided_alone += 1;
+                    limit.cells.said(Duration::ZERO, 1, granted)
+                }
+            };
+            if grant.granted && limit.fleet.is_some() && counts(limit) {
+                let question = Question { hash: limit.constant_hash(), cost: 1, asked: true };
+                limit.lend(Some(limit.constant_store_key()), &question, line);
+            }
             match (grant.granted, limit.dry_run) {
                 (true, _) => marks.add(limit.place, LimitSaid::Allowed),
                 (false, true) => marks.add(limit.place, LimitSaid::WouldRefuse),
@@ -397,12 +621,10 @@ fn seconds_up(span: std::time::Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::base::gcra::Rule;
     use crate::base::random::Rng;
-    use crate::base::time::{Instant, Wall};
+    use crate::base::time::Wall;
     use crate::exchange::template::TemplateKind;
     use crate::policy::Policy;
     use crate::policy::slots::Slots;
@@ -415,7 +637,7 @@ mod tests {
 
     fn rules(name: &str, key: Template) -> RateLimitRules {
         let (name, cost) = (Name::new(name), Cost::default());
-        RateLimitRules { name, place: 0, key, cost, dry_run: false }
+        RateLimitRules { name, place: 0, key, cost, dry_run: false, fleet: None }
     }
 
     fn ask(limit: &RateLimit, x: &mut Exchange, millis: u64) -> Verdict {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::base::limits::{LIMIT_LABELS_MAX, TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX};
 use crate::base::lru::Lru;
 use crate::base::queue::Queue;
+use crate::policy::fleet::StoreLine;
 
 /// The memory of one core's policies.
 pub struct Slots {
@@ -21,6 +22,8 @@ pub struct Slots {
     pub(crate) tokens_found: u64,
     /// Tokens whose signature had to be checked, since this was last taken.
     pub(crate) tokens_checked: u64,
+    /// What is shared with whoever talks to the store of the fleet.
+    pub store: StoreLine,
     /// Who waits on this core, by the number of the seats waited for.
     queues: HashMap<u64, Rc<Queue>>,
 }
@@ -42,7 +45,13 @@ impl Slots {
     /// Empty memory. `seed` must be random: it keeps clients from choosing tokens that fall together.
     pub fn new(seed: u64) -> Slots {
         let tokens = Lru::new(TOKENS_REMEMBERED_MAX, TOKENS_REMEMBERED_BYTES_MAX, seed);
-        Slots { tokens, tokens_found: 0, tokens_checked: 0, queues: HashMap::new() }
+        Slots {
+            tokens,
+            tokens_found: 0,
+            tokens_checked: 0,
+            queues: HashMap::new(),
+            store: StoreLine::default(),
+        }
     }
 
     /// The line for these seats; made when first asked for. Lines that nobody holds any more go when there are

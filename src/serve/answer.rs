@@ -320,6 +320,7 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
         FaultKind::DestinationUnavailable
         | FaultKind::KeysUnavailable
         | FaultKind::UpstreamLimited
+        | FaultKind::LimitStoreAway
         | FaultKind::ConcurrencyLimited
         | FaultKind::ConnectionLimitReached => "The service is not available at the moment.",
         FaultKind::TunnelIdle => "The connection was idle for too long.",

@@ -221,7 +221,10 @@ async fn pass<R: Runtime>(
             }
         }
     }
-    match throttle.limits.on_attempt(&mut record.limits, core.runtime.now()) {
+    let now = core.runtime.now();
+    let asked_all = core
+        .shard(|shard| throttle.limits.on_attempt(&mut record.limits, now, &mut shard.slots.store));
+    match asked_all {
         Ok(()) => Ok(seat),
         Err(wait) => {
             asked.retry_after.set(Some(wait));

@@ -33,7 +33,9 @@ use crate::serve::part::{self, Merging};
 use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answer, answering, connect, fan_out, mirror, seating};
+use crate::serve::{
+    Core, Installed, answer, answering, connect, fan_out, mirror, seating, store,
+};
 
 /// A policy that waits is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -307,10 +309,25 @@ async fn ask<R: Runtime>(way: &Way<'_, R>, policy: &Policy, x: &mut Exchange) ->
         match verdict {
             Verdict::Continue => return Ok(()),
             Verdict::Refuse(fault) => return Err(fault),
+            Verdict::AskStore => return ask_store(core, policy, x).await,
             Verdict::Queue => return Box::pin(queue(way, policy, x)).await,
             Verdict::Wait if now >= x.deadline => return Err(refusal(FaultKind::KeysUnavailable)),
             Verdict::Wait => Box::pin(core.runtime.sleep_until(now + ASK_AGAIN)).await,
         }
+    }
+}
+
+/// Asks the store of the fleet's limits.
+async fn ask_store<R: Runtime>(
+    core: &Core<R>,
+    policy: &Policy,
+    x: &mut Exchange,
+) -> Result<(), Fault> {
+    match policy {
+        Policy::ClientLimit(limits) | Policy::RateLimit(limits) => {
+            Box::pin(store::ask(core, limits, x)).await
+        }
+        _ => Ok(()),
     }
 }
 

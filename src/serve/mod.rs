@@ -39,6 +39,7 @@ pub mod request_head;
 pub mod seating;
 pub mod shard;
 pub mod shortage;
+pub mod store;
 pub mod tunnel;
 pub mod watch;
 pub mod work;
@@ -64,6 +65,7 @@ use crate::serve::part_cache::PartCache;
 use crate::serve::proxy_header::Refused;
 use crate::serve::shard::{Origins, Shard};
 use crate::serve::shortage::Shortage;
+use crate::serve::store::StoreClient;
 use crate::serve::work::{ResponseScratch, Spare, Work};
 use crate::upstream::hedge::Hedging;
 use crate::upstream::turns::Turns;
@@ -104,6 +106,8 @@ pub struct Core<R: Runtime> {
     pub stopping: Cell<bool>,
     /// Answers of parts, and calls that others may join.
     pub parts: PartCache,
+    /// The store of the fleet's limits.
+    pub store: StoreClient,
     own: OnceCell<Weak<Core<R>>>,
     installed: RefCell<Rc<Installed<R>>>,
     shard: RefCell<Shard>,
@@ -188,6 +192,7 @@ impl<R: Runtime> Core<R> {
             draining: Cell::new(false),
             stopping: Cell::new(false),
             parts,
+            store: StoreClient::default(),
             own: OnceCell::new(),
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),

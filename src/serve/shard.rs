@@ -41,6 +41,7 @@ impl Shard {
         let (found, checked) = self.slots.take_counts();
         metrics.jwt_hits.add(found);
         metrics.jwt_misses.add(checked);
+        metrics.limits.store_missed.add(std::mem::take(&mut self.slots.store.decided_alone));
         if let Some(log) = &mut self.log {
             log.hand_over(metrics);
         }

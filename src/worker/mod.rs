@@ -20,6 +20,7 @@ use crate::runtime::{Listener, Runtime};
 use crate::serve::Core;
 use crate::serve::proxy_header::Refused;
 use crate::serve::shortage::News;
+use crate::serve::store;
 use crate::worker::accept::{Door, Refusals, accept};
 use crate::worker::mailbox::{Ear, NewListener, Order, Report};
 
@@ -162,6 +163,7 @@ impl<R: Runtime> Worker<R> {
         if turn.is_multiple_of(TICKS_PER_SHRINK) {
             core.shrink();
         }
+        store::tend(core);
         self.tell(now);
         #[cfg(debug_assertions)]
         die_if_told();

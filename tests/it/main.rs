@@ -26,6 +26,7 @@ mod drain;
 mod etag;
 mod exchanges;
 mod faults;
+mod fleet;
 mod framing;
 mod h1;
 mod headers;

@@ -8,6 +8,7 @@ use crate::gateway::explain::{Told, filled, shown};
 use crate::gateway::route::Route;
 use crate::policy::allow::{Allow, Networks};
 use crate::policy::concurrency::Concurrency;
+use crate::policy::fleet::Away;
 use crate::policy::jwt::Jwt;
 use crate::policy::rate_limit::RateLimit;
 use crate::policy::{Policy, Verdict};
@@ -57,6 +58,15 @@ impl Told<'_> {
         if let Some(from) = &limit.cost().from {
             let (spent, max) = (limit.cost_of(x), limit.cost().max);
             self.line(format_args!("     cost `{}` is {spent}, at most {max}", from.text()));
+        }
+        if let Some(fleet) = limit.fleet() {
+            let how = if fleet.exact { "exact, each request asks" } else { "leased" };
+            let away = match fleet.away {
+                Away::Local => "this machine counts by itself",
+                Away::Allow => "everybody passes",
+                Away::Deny => "nobody passes: 503",
+            };
+            self.line(format_args!("     for the fleet, {how}; while the store is away, {away}"));
         }
         if limit.is_dry_run() {
             self.line(format_args!("     dry run: what it would refuse is counted and passes"));

@@ -10,6 +10,7 @@ pub mod faults;
 pub mod gateway;
 pub mod golden;
 pub mod origin;
+pub mod redis;
 pub mod tokens;
 pub mod tunnel;
 pub mod wire;
