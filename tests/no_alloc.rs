@@ -11,9 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::bounded;
+use ringway::base::gcra::Rule;
 use ringway::base::ids::{EndpointId, RouteId, UpstreamId, WorkerId};
 use ringway::base::name::Name;
+use ringway::base::queue::QueueLaw;
+use ringway::base::seats::Seats;
+use ringway::base::shared::Cells;
 use ringway::exchange::client::AddressSource;
+use ringway::exchange::template::{Template, TemplateKind};
 use ringway::gateway::Gateway;
 use ringway::gateway::listener::{Listener, ProxyProtocol};
 use ringway::gateway::route::{Forward, Route, Target};
@@ -21,6 +26,9 @@ use ringway::http::h1::parse::HeadLimits;
 use ringway::net::listener::{bind, bound_to};
 use ringway::observe::metrics::CoreMetrics;
 use ringway::observe::plan::{LabelBook, RecordPlan, RouteNames};
+use ringway::policy::Policy;
+use ringway::policy::concurrency::{Concurrency, ConcurrencyRules};
+use ringway::policy::rate_limit::{Cost, RateLimit, RateLimitRules};
 use ringway::route::Router;
 use ringway::route::pattern::{HostPattern, Pattern, Segment};
 use ringway::route::spelling::PathSpelling;
@@ -100,6 +108,31 @@ fn origin() -> std::net::SocketAddr {
     address
 }
 
+/// Two limits that all requests pass, one of them with a cost, and a bound on who is there, with a line.
+fn policies() -> Box<[Policy]> {
+    let template = |text| Template::parse(text, TemplateKind::Plain, &[]).expect("a template");
+    let limit = |place, key, cost| {
+        let rule = Rule::new(1_000_000_000, Duration::from_secs(1), 1_000_000).expect("a rule");
+        let cost = Cost { from: Some(template(cost)), default: 1, max: 10 };
+        let (name, key) = (Name::new("limit"), template(key));
+        let rules = RateLimitRules { name, place, key, cost, dry_run: false, fleet: None };
+        RateLimit::new(rules, Arc::new(Cells::new(rule, 1024, 7)))
+    };
+    let limits = vec![limit(0, "{client.address}", "{query.x}"), limit(1, "{header.host}", "2")];
+    let rules = ConcurrencyRules {
+        place: 2,
+        max: 100,
+        key: Some((template("{client.address}"), 50)),
+        queue: 10,
+        law: QueueLaw { interval: Duration::from_millis(100), target: Duration::from_millis(5) },
+        adaptive: None,
+    };
+    let seats = Concurrency::new(rules, Arc::new(Seats::new(true)), 7);
+    let mut all = Policy::limits(limits);
+    all.push(Policy::Concurrency(Box::new(seats)));
+    all.into()
+}
+
 fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr) -> Gateway {
     let secs = Duration::from_secs;
     let endpoint = Endpoint {
@@ -124,7 +157,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
     };
     let route = Route {
         name: Name::new("all"),
-        policies: [].into(),
+        policies: policies(),
         target: Target::Forward(Forward { upstream: UpstreamId(0), target: None }),
         answering: None,
         request_edits: None,
@@ -137,6 +170,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         hedge_percent: None,
         buffer_request_bytes: 0,
         upgrades: Box::default(),
+        bandwidth: None,
         tunnel_idle_timeout: Duration::from_secs(1),
     };
     let names = [RouteNames { name: Name::new("all"), parts: Vec::new(), views: Vec::new() }];

@@ -108,6 +108,11 @@ pub const STORE_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_mil
 /// How many bursts a fleet may be ahead of a leased limit, one for each gateway at worst; beyond, a machine asks
 /// again before all is paid back.
 pub const STORE_DEBT_MAX: u64 = 8;
+/// How far a paced response may be ahead of its bandwidth: what a late wake-up costs within it is caught up. Twenty
+/// pieces a second are smooth to whoever watches.
+pub const PACING_AHEAD: std::time::Duration = std::time::Duration::from_millis(50);
+/// The least that a paced response reads at once. Unit: bytes. A page; less costs a system call for a few packets.
+pub const PACING_PIECE_BYTES_MIN: usize = 4096;
 /// Names of limits in the life of the process; what comes later is counted under `_other`.
 pub const LIMIT_LABELS_MAX: usize = 4096;
 /// Limits (rate limits) that one route, or one upstream, may name.

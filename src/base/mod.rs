@@ -14,6 +14,7 @@ pub mod lru;
 pub mod name;
 pub mod network;
 pub mod network_trie;
+pub mod pacing;
 pub mod queue;
 pub mod random;
 pub mod seats;

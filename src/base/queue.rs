@@ -164,6 +164,9 @@ impl Drop for QueuePlace {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Wake};
+
     use super::*;
 
     const LAW: QueueLaw =
@@ -209,6 +212,59 @@ mod tests {
         assert!(queue.is_empty());
         let next = queue.enter(at(201));
         assert!(is_next(&next, 290), "it may wait for the interval again");
+    }
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Counted(std::sync::atomic::AtomicU32);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    /// Polls the wait for a ring once; whether it is over.
+    fn is_rung(place: &QueuePlace, counted: &Arc<Counted>) -> bool {
+        let waker = Waker::from(counted.clone());
+        let ring = std::pin::pin!(place.rung());
+        ring.poll(&mut Context::from_waker(&waker)).is_ready()
+    }
+
+    fn woken(counted: &Arc<Counted>) -> u32 {
+        counted.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    #[test]
+    fn a_ring_before_the_wait_is_not_lost() {
+        let queue = Rc::new(Queue::default());
+        let place = queue.enter(at(0));
+        queue.ring();
+        let counted = Arc::new(Counted::default());
+        assert!(is_rung(&place, &counted));
+        assert!(!is_rung(&place, &counted), "one ring is one");
+    }
+
+    #[test]
+    fn a_ring_that_meets_somebody_who_leaves_goes_on_to_the_next() {
+        let queue = Rc::new(Queue::default());
+        let counts: Vec<Arc<Counted>> = (0..4).map(|_| Arc::default()).collect();
+        let mut places: VecDeque<QueuePlace> = (0..4).map(|n| queue.enter(at(n))).collect();
+        for (place, counted) in places.iter().zip(&counts) {
+            assert!(!is_rung(place, counted));
+        }
+        queue.ring();
+        assert_eq!((woken(&counts[0]), woken(&counts[3])), (1, 1), "either may be next");
+        // The first was told and is cancelled before it asks: the second is told by that.
+        drop(places.pop_front());
+        assert_eq!(woken(&counts[1]), 1);
+        assert!(is_next(&places[0], 50));
+        // So it goes until nobody is left.
+        drop(places.pop_front());
+        assert_eq!(woken(&counts[2]), 1);
+        places.clear();
+        assert!(queue.is_empty());
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]

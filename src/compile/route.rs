@@ -4,9 +4,11 @@
 //! another route failed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::base::ids::{RouteId, UpstreamId};
 use crate::base::name::Name;
+use crate::base::pacing::{ByteRate, SharedPacing};
 use crate::compile::aggregate;
 use crate::compile::answering;
 use crate::compile::codes;
@@ -18,7 +20,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Config, Host, Text};
 use crate::exchange::reply::{Reply, ReplyText};
 use crate::exchange::template::TemplateKind;
-use crate::gateway::route::{Forward, Redirect, Route, Target};
+use crate::gateway::route::{Bandwidth, Forward, Redirect, Route, Target};
 use crate::http::Status;
 use crate::http::target::{Plus, percent_decode};
 use crate::route::Router;
@@ -82,6 +84,7 @@ fn one(
         hedge_percent: route.policies.hedge.as_ref().map(|percent| percent.value),
         retries: route.policies.retries.as_ref().map(|retries| retries.value),
         upgrades: route.policies.upgrades.iter().map(|word| Name::new(&word.value)).collect(),
+        bandwidth: route.policies.bandwidth.map(bandwidth),
         tunnel_idle_timeout: route.policies.tunnel_idle.value,
     })
 }
@@ -118,6 +121,11 @@ fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Tar
         })),
         config::Target::Respond(fixed) => Some(Target::Respond(reply(fixed))),
     }
+}
+
+fn bandwidth(said: config::Bandwidth) -> Bandwidth {
+    let all = said.all.map(|rate| Arc::new(SharedPacing::new(ByteRate::new(rate))));
+    Bandwidth { each: said.each.map(ByteRate::new), all }
 }
 
 fn reply(fixed: &config::Respond) -> Reply {

@@ -98,6 +98,9 @@ pub const SEAT_TARGET: Duration = Duration::from_millis(5);
 /// The least adaptive limit. Envoy's `min_concurrency` is 3; one more keeps two cores busy while a base is measured.
 pub const GRADIENT_MIN: u64 = 4;
 
+/// Least bandwidth. Unit: bytes per second. Four times what a client must take (`body_rate_min`), so that nobody is
+/// slowed down and then called slow.
+pub const BANDWIDTH_MIN: u64 = 1024;
 /// How long the store of a fleet's limits may take. Unit: milliseconds. A hundred round trips in a data centre: what
 /// is slower is not there.
 pub const STORE_TIMEOUT: Duration = Duration::from_millis(50);

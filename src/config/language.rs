@@ -477,6 +477,11 @@ pub static DEFAULT: Section = Section {
         Key::later("basic"),
         Key::later("auth_request"),
         Key::new(
+            "bandwidth",
+            Shape::Either(&[Shape::Text, Shape::Table(&BANDWIDTH)]),
+            "How fast answers go: `\"1MiB/s\"` each, or a table; `\"none\"` for no bound.",
+        ),
+        Key::new(
             "concurrency",
             Shape::Either(&[
                 Shape::Integer(1, CONCURRENCY_CEILING),
@@ -513,6 +518,17 @@ pub static ALLOW_ALL: Section = Section {
     here: "this claim",
     doc: "Values that a claim must hold all of; a plain list asks for any one.",
     keys: &[Key::new("all", Shape::Texts, "The values.").required()],
+};
+
+/// `bandwidth` of a route.
+pub static BANDWIDTH: Section = Section {
+    title: "bandwidth",
+    here: "this bandwidth",
+    doc: "How fast answers go, in bytes written to clients. See docs/policies/bandwidth.md.",
+    keys: &[
+        Key::new("each", Shape::Text, "Each answer, at least `\"1KiB/s\"`."),
+        Key::new("all", Shape::Text, "All answers of the route together, on all cores."),
+    ],
 };
 
 /// `[redis]`
@@ -666,6 +682,11 @@ pub static ROUTE: Section = Section {
         Key::later("api_key"),
         Key::later("basic"),
         Key::later("auth_request"),
+        Key::new(
+            "bandwidth",
+            Shape::Either(&[Shape::Text, Shape::Table(&BANDWIDTH)]),
+            "How fast answers go: `\"1MiB/s\"` each, or a table; `\"none\"` for no bound.",
+        ),
         Key::new(
             "concurrency",
             Shape::Either(&[

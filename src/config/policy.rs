@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::base::limits::LIMITS_PER_ROUTE_MAX;
 use crate::config::allow::{self, Allow};
 use crate::config::answering::{self, Answering};
+use crate::config::bandwidth::{self, Bandwidth};
 use crate::config::codes;
 use crate::config::concurrency::{self, Concurrency};
 use crate::config::defaults;
@@ -32,6 +33,8 @@ pub struct Policies {
     pub says_open: Option<Span>,
     /// The limits that hold, at most `LIMITS_PER_ROUTE_MAX`.
     pub limits: Vec<Text>,
+    /// How fast answers go; `None`: as fast as they can.
+    pub bandwidth: Option<Bandwidth>,
     /// How many at once; `None`: as many as come.
     pub concurrency: Option<Concurrency>,
     /// The whole request. Default: 15 s.
@@ -69,6 +72,7 @@ pub(super) struct Stated {
     says_open: Option<Span>,
     limits: Option<Vec<Text>>,
     concurrency: Option<Option<Concurrency>>,
+    bandwidth: Option<Option<Bandwidth>>,
     timeout: Option<Spanned<Duration>>,
     idle: Option<Spanned<Duration>>,
     body_bytes_max: Option<Spanned<u64>>,
@@ -94,6 +98,7 @@ impl Stated {
             allow,
             limits: read_limits(reader),
             concurrency: concurrency::read(reader),
+            bandwidth: bandwidth::read(reader),
             timeout: total,
             idle,
             hedge: hedge::read(reader),
@@ -123,6 +128,7 @@ impl Stated {
             says_open: self.says_open,
             limits: self.limits.or(other.limits).unwrap_or_default(),
             concurrency: self.concurrency.or(other.concurrency).flatten(),
+            bandwidth: self.bandwidth.or(other.bandwidth).flatten(),
             timeout: self.timeout.or(other.timeout).unwrap_or_else(total),
             idle: self.idle.or(other.idle),
             body_bytes_max: self.body_bytes_max.or(other.body_bytes_max).unwrap_or_else(body),

@@ -61,8 +61,9 @@ impl<'a> Reader<'a> {
             Some(_) => self.not_supported(key.span, &format!("`{name}`")),
             None => {
                 let near = nearest(name, self.section.keys.iter().map(|key| key.name));
-                let secret = matches!(near, Some("secret" | "pem"));
-                if secret || self.section.key("secret").is_some() {
+                let secret = matches!(near, Some("secret" | "pem" | "password"));
+                let holds = |key: &str| self.section.key(key).is_some();
+                if secret || holds("secret") || holds("password") {
                     self.log.mask(node.span);
                 }
                 let valid: Vec<&str> = self.section.names().collect();

@@ -58,6 +58,7 @@ pub fn explain(
             told.line(format_args!("route `{}` wins", route.name));
             told.losers(&considered);
             told.policies(route, x);
+            told.bandwidth(route);
             told.needless_claims(route, x);
             told.target(route, x);
             told.on_the_way(route, x);
@@ -232,6 +233,7 @@ impl Told<'_> {
             shown(rules.first_byte_timeout),
             shown(rules.idle_timeout),
         ));
+        self.throttle(upstream);
     }
 
     /// A request as it would be sent; bytes that are not text are shown as such.

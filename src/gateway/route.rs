@@ -2,10 +2,12 @@
 //!
 //! A route never names anything: ids of the same `Gateway` only.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
+use crate::base::pacing::{ByteRate, SharedPacing};
 use crate::exchange::Exchange;
 use crate::exchange::reply::Reply;
 use crate::exchange::template::{RenderError, Template};
@@ -45,10 +47,21 @@ pub struct Route {
     pub body_bytes_max: u64,
     /// How much of a request's body is waited for before an origin is asked; zero for none. Unit: bytes.
     pub buffer_request_bytes: u64,
+    /// How fast responses go.
+    pub bandwidth: Option<Bandwidth>,
     /// Protocols that HTTP may be left for, as they stand in Upgrade.
     pub upgrades: Box<[Name]>,
     /// How long a tunnel may be silent, and a receiver in it may take nothing.
     pub tunnel_idle_timeout: Duration,
+}
+
+/// How fast the responses of a route go.
+#[derive(Clone, Debug)]
+pub struct Bandwidth {
+    /// Each of them.
+    pub each: Option<ByteRate>,
+    /// All together, on all cores.
+    pub all: Option<Arc<SharedPacing>>,
 }
 
 /// What a route leads to.

@@ -19,7 +19,7 @@ use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::marks::LimitSaid;
 use crate::exchange::template::Template;
-use crate::policy::rate_limit::KeyHash;
+use crate::policy::limit_key::KeyHash;
 use crate::policy::{Env, Verdict};
 
 /// What bounds who may be there at once.

@@ -14,6 +14,7 @@ pub mod jose;
 pub mod jwks;
 pub mod jwt;
 pub mod key_cell;
+mod limit_key;
 pub mod maintenance;
 pub mod rate_limit;
 pub mod slots;

@@ -35,6 +35,8 @@ pub struct BodyReader<'a, R: Runtime> {
     arrived: Option<Buf>,
     rest: Option<Buf>,
     pace: Pace,
+    /// Most that is read at once. Unit: bytes.
+    piece_bytes_max: usize,
     /// Whether nothing is there to read: waiting comes first.
     drained: bool,
     broken: &'static str,
@@ -97,6 +99,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             arrived,
             rest,
             pace: Pace::new(0, pause_max),
+            piece_bytes_max: usize::MAX,
             drained: false,
             tap: None,
             broken: "",
@@ -111,6 +114,11 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
     /// Sets the least that must come while the body is waited for. Unit: bytes per second.
     pub fn demand(&mut self, rate_min: u64) {
         self.pace = Pace::new(rate_min, self.pause_max);
+    }
+
+    /// Sets the most that is read at once. Unit: bytes.
+    pub fn in_pieces(&mut self, piece_bytes_max: usize) {
+        self.piece_bytes_max = piece_bytes_max;
     }
 
     /// Whether the whole body was handed out.
@@ -219,7 +227,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
                 _ => usize::MAX,
             };
             // Room for the end of a frame is left behind the data.
-            let wanted = wanted.min(buf.spare() - FRAME_END_BYTES);
+            let wanted = wanted.min(buf.spare() - FRAME_END_BYTES).min(self.piece_bytes_max);
             if self.ends_soon() {
                 let read = self.slot.within(until, self.stream.read(buf, wanted)).await;
                 return read.map_err(|_| self.fault_of_pause());
@@ -251,6 +259,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             Left::UntilClose => self.bytes > BUFFER_BYTES as u64,
             Left::Nothing | Left::Chunks => false,
         };
+        let large = large && self.piece_bytes_max > BUFFER_BYTES;
         let bulk = if large { self.core.bulk.take() } else { None };
         bulk.map_or_else(|| self.core.buffer(), Ok)
     }

@@ -33,9 +33,7 @@ use crate::serve::part::{self, Merging};
 use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{
-    Core, Installed, answer, answering, connect, fan_out, mirror, seating, store,
-};
+use crate::serve::{Core, Installed, answer, answering, connect, fan_out, mirror, seating, store};
 
 /// A policy that waits is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -105,7 +103,7 @@ async fn walk<'a, R: Runtime>(
         return Box::pin(close(core, closed, x, incoming, outgoing)).await;
     }
     x.deadline = x.timeline.begun + route.timeout;
-    bound_body(route, x, incoming)?;
+    bound_bodies(route, x, incoming, outgoing)?;
     for policy in &route.policies {
         ask(way, policy, x).await?;
     }
@@ -282,12 +280,17 @@ pub fn look_up<R: Runtime>(
     found
 }
 
-/// Refuses a body that says it is too large before a byte of it is read (RFC 9110 §15.5.14).
-fn bound_body<R: Runtime>(
+/// Refuses a body that says it is too large before a byte of it is read (RFC 9110 §15.5.14), and holds the answer
+/// to its bandwidth.
+fn bound_bodies<R: Runtime>(
     route: &Route,
     x: &Exchange,
     incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
+    if let Some(bandwidth) = &route.bandwidth {
+        outgoing.hold_to(bandwidth);
+    }
     incoming.bound(route.body_bytes_max);
     match x.head.body {
         BodyLength::Exact(bytes) if bytes > route.body_bytes_max => {

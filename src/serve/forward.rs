@@ -398,10 +398,29 @@ async fn pump<R: Runtime>(
     if ended {
         return Ok(());
     }
+    if let Some(bytes) = outgoing.piece_bytes() {
+        body.in_pieces(bytes);
+        Box::pin(pump_paced(watch, body, outgoing)).await?;
+    }
     while let Some(piece) = watch.over(pin!(body.next())).await?? {
         outgoing.piece(piece).await?;
     }
     outgoing.end(body.trailers()).await
+}
+
+/// The same for a response that is held to a bandwidth: it rests before it reads, so that it holds no buffer
+/// meanwhile.
+async fn pump_paced<R: Runtime>(
+    watch: &Watch<'_, R>,
+    body: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    while !body.is_done() {
+        watch.over(pin!(outgoing.rest())).await?;
+        let Some(piece) = watch.over(pin!(body.next())).await?? else { break };
+        outgoing.piece(piece).await?;
+    }
+    Ok(())
 }
 
 /// An origin that sent an interim response has begun to answer: its close is no idle connection's.

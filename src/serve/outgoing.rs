@@ -3,13 +3,18 @@
 //! It never lets a truncated response pass for a whole one: whatever fails after the head is out closes
 //! the connection without the end of the body (RFC 9112 §8).
 
+use std::future::pending;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
+use crate::base::pacing::{Pacing, SharedPacing};
+use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::answering::Answering;
 use crate::gateway::listener::Listener;
+use crate::gateway::route::Bandwidth;
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::head::RequestHead;
@@ -46,6 +51,15 @@ pub struct Outgoing<'a, R: Runtime> {
     framing: BodyLength,
     pause_max: Duration,
     pace: Pace,
+    held: Option<Held>,
+}
+
+/// A response that is held to a bandwidth.
+struct Held {
+    each: Option<Pacing>,
+    all: Option<Arc<SharedPacing>>,
+    /// When more may be written.
+    resume: Instant,
 }
 
 /// Pieces of a body up to this size are copied behind the head, so that both leave in one write; the
@@ -75,6 +89,30 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             framing: BodyLength::None,
             pause_max: listener.body_timeout,
             pace: Pace::new(listener.body_rate_min, listener.body_timeout),
+            held: None,
+        }
+    }
+
+    /// Holds the response to a bandwidth.
+    pub fn hold_to(&mut self, bandwidth: &Bandwidth) {
+        let each = bandwidth.each.map(Pacing::new);
+        self.held = Some(Held { each, all: bandwidth.all.clone(), resume: Instant::ORIGIN });
+    }
+
+    /// How much is to be read at once for a response that is held to a bandwidth. Unit: bytes.
+    pub fn piece_bytes(&self) -> Option<usize> {
+        let held = self.held.as_ref()?;
+        let each = held.each.as_ref().map(|pacing| pacing.rate().piece_bytes());
+        let all = held.all.as_ref().map(|all| all.rate().piece_bytes());
+        each.into_iter().chain(all).min()
+    }
+
+    /// Waits until more may be written, without a buffer.
+    pub async fn rest(&self) {
+        let Some(held) = &self.held else { return };
+        while self.core.runtime.now() < held.resume && !self.core.stopping.get() {
+            // The deadline is the event: nothing else is waited for.
+            let _ = self.slot.within(held.resume, pending::<()>()).await;
         }
     }
 
@@ -223,7 +261,11 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// # Errors
     /// The client is gone, takes nothing for too long, or less than it must.
     pub async fn write(&mut self, buf: Buf) -> Result<(), Fault> {
-        self.bytes += buf.len() as u64;
+        let bytes = buf.len();
+        self.bytes += bytes as u64;
+        if self.held.is_some() {
+            Box::pin(self.rest()).await;
+        }
         let Self { core, stream, slot, pause_max, .. } = *self;
         let writing = Writing { core, stream, slot, pause_max };
         if pin!(writing.all(buf, &mut self.pace)).await.is_err() {
@@ -234,6 +276,17 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             let kind = FaultKind::ClientGone;
             return Err(Fault { kind, side: Side::Downstream, again: Again::Never });
         }
+        if let Some(held) = &mut self.held {
+            held.wrote(bytes, self.core.runtime.now());
+        }
         Ok(())
+    }
+}
+
+impl Held {
+    fn wrote(&mut self, bytes: usize, now: Instant) {
+        let each = self.each.as_mut().map(|pacing| pacing.wrote(bytes, now));
+        let all = self.all.as_ref().map(|all| all.wrote(bytes, now));
+        self.resume = each.into_iter().chain(all).max().unwrap_or(now);
     }
 }

@@ -11,6 +11,7 @@ mod aggregate;
 mod allow;
 mod attacks;
 mod balance;
+mod bandwidth;
 mod bodies;
 mod buffering;
 mod cli;

@@ -25,6 +25,7 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&LIMIT, "[limit.a]\n", ""),
     (&DEFAULT, "[default]\n", ""),
     (&CONCURRENCY, "[[route]]\n[route.concurrency]\n", ""),
+    (&BANDWIDTH, "[[route]]\n[route.bandwidth]\n", ""),
     (&REDIS, "[redis]\n", ""),
     (&ALLOW_ALL, "[[route]]\n[route.allow.role]\n", ""),
     (&ROUTE_TIMEOUT, "[default.timeout]\n", ""),

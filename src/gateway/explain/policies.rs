@@ -3,8 +3,9 @@
 //! It asks the policies themselves where they need nothing but the request, and never counts anything.
 
 use crate::base::gradient::GradientRules;
+use crate::base::pacing::ByteRate;
 use crate::exchange::Exchange;
-use crate::gateway::explain::{Told, filled, shown};
+use crate::gateway::explain::{Told, filled, shown, size};
 use crate::gateway::route::Route;
 use crate::policy::allow::{Allow, Networks};
 use crate::policy::concurrency::Concurrency;
@@ -12,6 +13,7 @@ use crate::policy::fleet::Away;
 use crate::policy::jwt::Jwt;
 use crate::policy::rate_limit::RateLimit;
 use crate::policy::{Policy, Verdict};
+use crate::upstream::Upstream;
 
 impl Told<'_> {
     pub(super) fn policies(&mut self, route: &Route, x: &Exchange) {
@@ -35,6 +37,30 @@ impl Told<'_> {
                 Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
                 Policy::Networks(networks) => self.networks(number, networks, x),
                 Policy::Allow(allow) => self.allow(number, allow, x),
+            }
+        }
+    }
+
+    /// What bounds the attempts at an upstream.
+    pub(super) fn throttle(&mut self, upstream: &Upstream) {
+        let Some(throttle) = self.gateway.throttle(upstream.id) else { return };
+        if let Some(limit) = &throttle.concurrency {
+            let max = limit.rules().max;
+            self.line(format_args!("    at most {max} attempts at once"));
+        }
+        for limit in throttle.limits.iter() {
+            self.line(format_args!("    attempts count in limit `{}`", limit.name()));
+        }
+    }
+
+    /// How fast the answer goes.
+    pub(super) fn bandwidth(&mut self, route: &Route) {
+        let Some(bandwidth) = &route.bandwidth else { return };
+        let each = bandwidth.each.map(ByteRate::bytes_per_second);
+        let all = bandwidth.all.as_ref().map(|all| all.rate().bytes_per_second());
+        for (rate, whose) in [(each, "this answer"), (all, "all answers of the route together")] {
+            if let Some(rate) = rate {
+                self.line(format_args!("  bandwidth: {} a second for {whose}", size(rate)));
             }
         }
     }
