@@ -118,6 +118,10 @@ impl<'a> Scope<'a> {
             TemplateErrorKind::UnknownSource { .. } => {
                 diagnostic.suggest(suggest::nearest(name, SOURCES.iter().copied()), "")
             }
+            TemplateErrorKind::UnknownOfRequest { .. } => {
+                let near = suggest::nearest(name, ["host", "method", "path", "scheme"]);
+                diagnostic.suggest(near, "")
+            }
             TemplateErrorKind::UnknownClient { .. } => {
                 let near = suggest::nearest(name, ["address", "network"]);
                 diagnostic.suggest(near.or(Some("address")), "")

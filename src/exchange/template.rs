@@ -1,7 +1,7 @@
 //! Compiled templates: text with `{…}` placeholders that are filled from a request (CONFIG.md rule 6).
 //!
 //! A placeholder names where its value comes from: `{jwt.a.b}` a claim, `{path.id}` or `{id}` or
-//! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{client.address}`, `{client.network}`, and in the
+//! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{request.host}`, `{client.address}`, `{client.network}`, and in the
 //! parts of a merge `{part.user.id}` a value from another part's answer, handed in as JSON by slot,
 //! and `{each}` or `{each*}` the elements that a call is made for. `{x?}` may be absent,
 //! `{x|text}` has a default, `{{` and `}}` are literal braces. Everything is parsed when the
@@ -101,6 +101,7 @@ impl Placeholder {
             Source::Param { index, .. } => Reference::Param(*index),
             Source::Query(name) => Reference::Query(name),
             Source::Header(name) => Reference::Header(name),
+            Source::Request(_) => Reference::Request,
             Source::ClientAddress => Reference::ClientAddress,
             Source::ClientNetwork | Source::ClientPrefix(_) => Reference::ClientNetwork,
             Source::Part { path, .. } => Reference::Part(path),
@@ -118,6 +119,8 @@ enum Source {
     },
     Query(Box<str>),
     Header(Box<str>),
+    /// Something of the request itself.
+    Request(OfRequest),
     ClientAddress,
     /// The elements that a call is made for.
     Each(Elements),
@@ -129,6 +132,44 @@ enum Source {
     ClientNetwork,
     /// The network of a client's address with so many bits of IPv6.
     ClientPrefix(u8),
+}
+
+/// What a placeholder takes of the request itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OfRequest {
+    /// The effective host, with its port as received.
+    Host,
+    /// The method.
+    Method,
+    /// The path as received.
+    Path,
+    /// `http` or `https`.
+    Scheme,
+}
+
+impl OfRequest {
+    /// Every one, with its name.
+    const ALL: [(&str, Self); 4] = [
+        ("host", Self::Host),
+        ("method", Self::Method),
+        ("path", Self::Path),
+        ("scheme", Self::Scheme),
+    ];
+
+    fn of<'a>(self, from: &Inputs<'a>) -> &'a [u8] {
+        match self {
+            Self::Host => from.request.authority(),
+            Self::Method => from.request.method_text(),
+            Self::Path => from.request.path(),
+            Self::Scheme => {
+                if from.client.tls {
+                    b"https"
+                } else {
+                    b"http"
+                }
+            }
+        }
+    }
 }
 
 /// What stands in for a value that the request does not have.
@@ -151,6 +192,8 @@ pub enum Reference<'a> {
     Query(&'a str),
     /// A request field.
     Header(&'a str),
+    /// Something of the request line or the connection.
+    Request,
     /// The client's address.
     ClientAddress,
     /// A value of another part, as written behind `part.`.
@@ -558,6 +601,7 @@ impl Source {
                 encode::pair(query, name.as_bytes()).map(|raw| Text::Coded { raw, plus: true })
             }
             Self::Header(name) => from.request.field_named(name.as_bytes()).map(Text::Plain),
+            Self::Request(part) => Some(Text::Plain(part.of(from))),
             Self::ClientAddress => Some(match from.client.address {
                 IpAddr::V4(address) => Text::small(address)?,
                 IpAddr::V6(address) => Text::small(address)?,

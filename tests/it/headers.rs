@@ -132,3 +132,14 @@ fn lines_that_grow_too_long_refuse_the_request() {
     assert_eq!(origin.requests().len(), 0);
     gateway.get_with("/", &[("x-long", "a")]).expect(200);
 }
+
+#[test]
+fn a_value_may_come_from_the_request_itself() {
+    let origin = Origin::saying("{}");
+    let edits = "request_headers = { set = { x-was = \"{request.scheme}://{request.host}{request.path}\", x-how = \"{request.method}\" } }\n";
+    let gateway = forwarding(&origin, edits);
+    gateway.get_with("/a%20b/c?x=1", &[("Host", "example.com:81")]).expect(200);
+    let request = origin.request();
+    assert_eq!(request.field("x-was"), Some("http://example.com:81/a%20b/c"));
+    assert_eq!(request.field("x-how"), Some("GET"));
+}

@@ -8,11 +8,11 @@ use std::fmt;
 use crate::base::span::Span;
 use crate::exchange::template::elements::Elements;
 use crate::exchange::template::{
-    Absent, Piece, Placeholder, Position, Source, TemplateKind, encode,
+    Absent, OfRequest, Piece, Placeholder, Position, Source, TemplateKind, encode,
 };
 
 /// The first words that a placeholder may have, for "did you mean".
-pub const SOURCES: &[&str] = &["jwt", "path", "query", "header", "client", "part"];
+pub const SOURCES: &[&str] = &["jwt", "path", "query", "header", "request", "client", "part"];
 
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub enum TemplateErrorKind {
     },
     /// `{client.…}` with something else than `address` or `network`.
     UnknownClient {
+        /// The word as written.
+        name: String,
+    },
+    /// `{request.…}` with something else than `host`, `method`, `path` or `scheme`.
+    UnknownOfRequest {
         /// The word as written.
         name: String,
     },
@@ -90,7 +95,8 @@ impl TemplateError {
         match &self.kind {
             TemplateErrorKind::UnknownSource { name }
             | TemplateErrorKind::UnknownParam { name }
-            | TemplateErrorKind::UnknownClient { name } => Some(name),
+            | TemplateErrorKind::UnknownClient { name }
+            | TemplateErrorKind::UnknownOfRequest { name } => Some(name),
             _ => None,
         }
     }
@@ -105,10 +111,16 @@ impl fmt::Display for TemplateError {
             TemplateErrorKind::UnknownSource { name } => write!(
                 f,
                 "`{name}` is not a source of values; there are `jwt.…`, `path.…`, `query.…`, \
-                 `header.…`, `client.address`, `client.network` and `part.…`"
+                 `header.…`, `request.host`, `client.address`, `client.network` and `part.…`"
             ),
             TemplateErrorKind::UnknownParam { name } => {
                 write!(f, "the route's pattern has no parameter `{name}`")
+            }
+            TemplateErrorKind::UnknownOfRequest { name } => {
+                write!(
+                    f,
+                    "`request.{name}` is not known; there are `request.host`, `request.method`, `request.path` and `request.scheme`"
+                )
             }
             TemplateErrorKind::UnknownClient { name } => {
                 write!(
@@ -366,6 +378,11 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
             Err(TemplateErrorKind::NameMalformed { name: name.to_owned() })
         }
         ("header", name) => Ok(Source::Header(name.into())),
+        ("request", name) => {
+            let found = OfRequest::ALL.iter().find(|(known, _)| *known == name);
+            let unknown = TemplateErrorKind::UnknownOfRequest { name: name.to_owned() };
+            found.map(|(_, part)| Source::Request(*part)).ok_or(unknown)
+        }
         ("client", "address") => Ok(Source::ClientAddress),
         ("client", "network") => Ok(Source::ClientNetwork),
         ("client", name) => Err(TemplateErrorKind::UnknownClient { name: name.to_owned() }),
