@@ -56,33 +56,35 @@ pub(super) fn read(outer: &Reader<'_>, node: &Node) -> Option<Cors> {
         });
     }
     let reader = Reader::open(&CORS, node, outer.log)?;
-    let Some(listed) = reader.node("origins") else {
-        reader.missing(
-            "origins",
-            "write `origins = [\"https://app.example.com\"]`, or \"*\" for all",
-        );
-        return None;
-    };
     let written = reader.texts("origins");
-    let origins = read_origins(&written, listed, reader.log)?;
+    let origins = match reader.node("origins") {
+        Some(listed) => read_origins(&written, listed, reader.log),
+        None => {
+            let advice = "write `origins = [\"https://app.example.com\"]`, or \"*\" for all";
+            reader.missing("origins", advice);
+            None
+        }
+    };
     let credentials = reader.boolean("credentials").is_some_and(|word| word.value);
     if credentials {
         refuse_everybody(&reader, &written);
     }
     let base = defaults::cors();
+    let (methods, exposed) = (read_methods(&reader), read_exposed(&reader, credentials));
+    let headers = match reader.node("headers") {
+        Some(_) => read_headers(&reader),
+        None => base.headers,
+    };
     let max_age = reader.duration_in("max_age", Duration::ZERO, defaults::CORS_MAX_AGE_CEILING);
+    let private_network = reader.boolean("private_network").is_some_and(|word| word.value);
     Some(Cors {
-        origins,
+        origins: origins?,
         credentials,
-        methods: read_methods(&reader),
-        headers: if reader.node("headers").is_some() {
-            read_headers(&reader)
-        } else {
-            base.headers
-        },
-        exposed: read_exposed(&reader, credentials),
+        methods,
+        headers,
+        exposed,
         max_age: max_age.map_or(base.max_age, |age| age.value),
-        private_network: reader.boolean("private_network").is_some_and(|word| word.value),
+        private_network,
     })
 }
 

@@ -43,12 +43,13 @@ pub(super) fn read(node: &Node, log: &Log) -> Option<Otlp> {
         log.mask(node.span);
     }
     let timeout = reader.duration("timeout");
+    let service = reader.text("service");
     let endpoint = reader.text("endpoint")?;
     check(&reader, &endpoint)?;
     Some(Otlp {
         endpoint,
         millionths: sample.unwrap_or(Some(defaults::OTLP_SAMPLE))?,
-        service: reader.text("service").map_or_else(|| "ringway".to_owned(), |name| name.value),
+        service: service.map_or_else(|| "ringway".to_owned(), |name| name.value),
         headers: headers
             .into_iter()
             .map(|(name, value)| (name.value, Secret::new(value.value)))

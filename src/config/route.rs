@@ -260,6 +260,7 @@ fn read_redirect(node: &Node, log: &Log) -> Option<Redirect> {
     let reader = Reader::open(&REDIRECT, node, log)?;
     let (scheme, host) = (reader.choice("scheme"), reader.text("host"));
     let in_part = scheme.is_some() || host.is_some();
+    let keep_query = reader.choice("query").is_none_or(|word| word.value == "keep");
     if reader.node("to").is_none() && !in_part {
         reader.missing("to", "write `redirect = { to = \"/new/{path.rest}\", status = 308 }`");
     }
@@ -278,7 +279,7 @@ fn read_redirect(node: &Node, log: &Log) -> Option<Redirect> {
         to,
         scheme: scheme.map(|scheme| scheme.value),
         host,
-        keep_query: reader.choice("query").is_none_or(|word| word.value == "keep"),
+        keep_query,
         status: chosen.map_or(status, |chosen| chosen.value as u16),
     })
 }

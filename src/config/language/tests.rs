@@ -49,6 +49,15 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&ADMIN, "[admin]\n", ""),
     (&OBSERVE, "[observe]\n", ""),
     (&ACCESS_LOG, "[observe.access_log]\n", ""),
+    (&LOG_FIELDS, "[observe.access_log.fields]\n", ""),
+    (&LOG_ONLY, "[observe.access_log.only]\n", ""),
+    (&OTLP, "[observe.otlp]\n", ""),
+    (&CORS, "[default.cors]\n", ""),
+    (&COMPRESS, "[default.compress]\n", ""),
+    (&REQUEST_EDITS, "[default.request_headers]\n", ""),
+    (&RESPONSE_EDITS, "[default.response_headers]\n", ""),
+    (&MAINTENANCE, "[default.maintenance]\n", ""),
+    (&MIRROR, "[default.mirror]\n", ""),
 ];
 
 fn errors_at_the_value(before: &str, key: &Key, behind: &str) -> Vec<String> {
