@@ -107,7 +107,7 @@ metrics! {
     POOL_IDLE Gauge "ringway_upstream_idle_connections"
         "Idle connections kept for reuse.";
     BUFFERS_IN_USE Gauge "ringway_buffers_in_use"
-        "Buffers of 64 KiB in use now.";
+        "Buffers of 72 KiB in use now.";
     LIMITED Counter "ringway_rate_limited_total"
         "Requests refused by a rate limit.";
     LIMITS Counter "ringway_limit_requests_total"
