@@ -299,6 +299,10 @@ async fn read<R: Runtime>(core: &Core<R>, store: &Arc<Store>, stream: &R::Stream
             }
         }
         buf.compact();
+        // Under a steady load nobody ever looks in vain.
+        if is_lost(core, store) {
+            return;
+        }
     }
 }
 
@@ -307,8 +311,9 @@ fn is_lost<R: Runtime>(core: &Core<R>, store: &Arc<Store>) -> bool {
     let now = core.runtime.now();
     let state = core.store.state.borrow();
     let late = |pending: &Pending| now.since(pending.asked) > store.timeout;
-    let other = core.installed().gateway.store.as_ref() != Some(store);
-    state.failed || state.pending.front().is_some_and(late) || other || core.stopping.get()
+    let installed = core.installed();
+    let wanted = installed.gateway.store.as_ref().is_some_and(|now| Arc::ptr_eq(now, store));
+    state.failed || state.pending.front().is_some_and(late) || !wanted || core.stopping.get()
 }
 
 /// Acts on an answer; `false` for one that nobody asked for, or an error.
