@@ -26,6 +26,7 @@ use ringway::exchange::Exchange;
 use ringway::exchange::template::{Template, TemplateKind};
 use ringway::http::headers::Field;
 use ringway::http::names::FieldName;
+use ringway::policy::bearer::Bearer;
 use ringway::policy::jwks::KeySet;
 use ringway::policy::jwt::{Jwt, JwtRules};
 use ringway::policy::key_cell::KeyCell;
@@ -96,14 +97,17 @@ fn bearer(c: &mut Criterion) {
     let now = Instant::from_nanos(1);
     let wall = Wall::from_micros(NOW_SECS * 1_000_000);
     for (name, keys, token) in tokens() {
-        let jwt = Jwt::new(JwtRules {
+        let jwt = Bearer::new(vec![Jwt::new(JwtRules {
+            places: Vec::new(),
+            rfc9068: false,
+            revoked: None,
             name: Name::new("idp"),
             keys: Arc::new(KeyCell::fixed(keys)),
             issuers: vec!["https://idp.internal".to_owned()],
             audiences: vec!["dashboard".to_owned()],
             leeway: Duration::from_secs(30),
             required: Vec::new(),
-        });
+        })]);
         let mut x = exchange(&token);
         let mut slots = Slots::new(1);
         c.bench_function(&format!("jwt/{name}/remembered"), |b| {
@@ -116,7 +120,7 @@ fn bearer(c: &mut Criterion) {
         // A policy made anew remembers nothing of what another one verified.
         c.bench_function(&format!("jwt/{name}/verified"), |b| {
             b.iter_batched(
-                || Jwt::new(jwt.rules().clone()),
+                || Bearer::new(vec![Jwt::new(jwt.issuers()[0].rules().clone())]),
                 |fresh| {
                     let env = &mut Env { now, wall, rng: &mut rng, slots: &mut slots };
                     assert_eq!(fresh.on_request(black_box(&mut x), env), Verdict::Continue);

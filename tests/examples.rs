@@ -62,10 +62,14 @@ fn page_example(page: &str) -> String {
     if !text.contains("[[listen]]") {
         text = format!("[[listen]]\naddress = \"127.0.0.1:8080\"\n{text}");
     }
-    for upstream in ["order", "user", "search"] {
-        let named =
-            text.contains(&format!("\"{upstream}\"")) || text.contains(&format!("\"{upstream} /"));
-        if named && !text.contains(&format!("[upstream.{upstream}]")) {
+    let named: Vec<String> = text
+        .split("forward")
+        .skip(1)
+        .filter_map(|rest| rest.trim_start_matches([' ', '=']).strip_prefix('"'))
+        .map(|call| call.split(['"', ' ']).next().unwrap_or_default().to_owned())
+        .collect();
+    for upstream in named {
+        if !text.contains(&format!("[upstream.{upstream}]")) {
             text.push_str(&format!("\n[upstream.{upstream}]\nendpoints = [\"127.0.0.1:9\"]\n"));
         }
     }

@@ -117,6 +117,8 @@ pub const PACING_PIECE_BYTES_MIN: usize = 4096;
 pub const LIMIT_LABELS_MAX: usize = 4096;
 /// Limits (rate limits) that one route, or one upstream, may name.
 pub const LIMITS_PER_ROUTE_MAX: usize = 8;
+/// Issuers whose tokens one route may take. Each remembered token is looked for with each of them.
+pub const ISSUERS_PER_ROUTE_MAX: usize = 8;
 /// Networks of one rule of `allow`. A trie of so many IPv4 networks weighs about 12 MiB, and a block list of a
 /// country fits.
 pub const NETWORKS_MAX: usize = 65_536;
@@ -401,8 +403,22 @@ pub const KEY_FETCH_WAIT_MAX: std::time::Duration = std::time::Duration::from_se
 pub const KEY_FETCH_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 /// First pause after a failed fetch; it doubles up to `KEY_FETCH_BACKOFF_MAX` or the refresh interval.
 pub const KEY_FETCH_BACKOFF_MIN: std::time::Duration = std::time::Duration::from_secs(1);
+/// Shortest time between two fetches of keys that an issuer calls fresh for less.
+pub const KEY_REFRESH_MIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// Longest pause after failed fetches.
 pub const KEY_FETCH_BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+/// Key ids that a core remembers as unknown to an issuer, so that each asks for one fetch and then for none.
+pub const UNKNOWN_KIDS_MAX: usize = 256;
+/// What they may weigh. Unit: bytes. A key id is at most as long as the header of a token.
+pub const UNKNOWN_KIDS_BYTES_MAX: usize = 64 * 1024;
+/// How long an unknown key id is remembered while the key set stays the same.
+pub const UNKNOWN_KID_KEPT: std::time::Duration = std::time::Duration::from_secs(60);
+/// Entries of a list of revoked tokens and subjects. With 36 bytes each, some 100 MiB.
+pub const REVOKED_MAX: usize = 1_000_000;
+/// A file of revoked tokens, keys or users. Unit: bytes.
+pub const LIST_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How often the files of lists are looked at for a change: one stat(2) each.
+pub const LIST_FILE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// The latest `exp` that is believed: 9999-12-31. Unit: seconds since 1970. A later one is milliseconds by
 /// mistake, and would never expire.
 pub const TOKEN_EXP_MAX: u64 = 253_402_300_799;

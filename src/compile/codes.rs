@@ -31,6 +31,10 @@ pub const BAD_FLATTEN: &str = "E0215";
 pub const BAD_EACH: &str = "E0214";
 /// A network that is both allowed and denied, or too many networks.
 pub const CONTRADICTION: &str = "E0216";
+/// Issuers that one route cannot tell apart, or a profile that lacks what it asks about.
+pub const BAD_ISSUER: &str = "E0217";
+/// A file of revoked tokens, keys or users that cannot be read line by line.
+pub const BAD_LIST: &str = "E0218";
 /// A table that nothing names.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.

@@ -126,7 +126,7 @@ impl Stocked<'_> {
     ) -> Option<()> {
         let needs_claim = Template::parse(&text.value, TemplateKind::Plain, &[])
             .is_ok_and(|template| template.needs_identity());
-        if !needs_claim || scope.route().policies.jwt.is_some() {
+        if !needs_claim || !scope.route().policies.jwt.is_empty() {
             return Some(());
         }
         let message = format!(

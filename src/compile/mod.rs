@@ -13,6 +13,7 @@ pub mod codes;
 mod concurrency;
 mod limit;
 mod listener;
+mod lists;
 mod observe;
 mod policy;
 mod process;
@@ -40,6 +41,7 @@ use crate::config::{self, Config, Diagnostics, Surroundings, Target, codes as re
 use crate::gateway::{Gateway, Throttle};
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 
+pub use crate::compile::lists::WatchedList;
 pub use crate::compile::observe::SpanFeed;
 pub use crate::compile::policy::{Keys, KeysFrom, Watched};
 pub use crate::compile::process::{AdminAddress, Process, Workers};
@@ -56,6 +58,8 @@ pub struct Compiled {
     pub watched: Vec<Watched>,
     /// A queue of spans that nobody empties yet.
     pub spans: Option<SpanFeed>,
+    /// Files of lists that are watched.
+    pub lists: Vec<WatchedList>,
 }
 
 /// Compiles what was read, and adds what is found to what reading found. `None` if there is an error.
@@ -96,8 +100,9 @@ pub fn compile(
     let (Some(routes), Some(router), false) = (routes, router, report.has_errors()) else {
         return (None, report.finish());
     };
-    let Stock { carry, keys, seats, watched, .. } = stock;
+    let Stock { mut carry, keys, lists, seats, watched, .. } = stock;
     book.show_seats(seats.shown());
+    carry.lists = lists.carried;
     let gateway = Gateway {
         version: last.map_or(1, |last| last.version + 1),
         listeners,
@@ -109,8 +114,14 @@ pub fn compile(
         record: record(config, book).with_log(log).with_spans(queue),
         carry,
     };
-    let compiled =
-        Compiled { gateway: Arc::new(gateway), process: Process::of(config), keys, watched, spans };
+    let compiled = Compiled {
+        gateway: Arc::new(gateway),
+        process: Process::of(config),
+        keys,
+        watched,
+        spans,
+        lists: lists.watched,
+    };
     (Some(compiled), report.finish())
 }
 
@@ -161,7 +172,7 @@ fn tables(config: &Config) -> Tables<'_> {
 /// it is in a route that could not be read for another mistake.
 fn check_policies(config: &Config, tables: &Tables<'_>, report: &Report) {
     for policies in std::iter::once(&config.default).chain(&config.loose) {
-        if let Some(name) = &policies.jwt {
+        for name in &policies.jwt {
             tables.issuers.check(name, report);
         }
         for name in &policies.limits {

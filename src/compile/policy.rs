@@ -18,6 +18,7 @@ use crate::compile::assets::Assets;
 use crate::compile::codes;
 use crate::compile::concurrency::SeatStock;
 use crate::compile::limit::LimitStock;
+use crate::compile::lists::{Kind, Lists};
 use crate::compile::report::{Names, Report};
 use crate::compile::template::Scope;
 use crate::config::diagnostic::Diagnostic;
@@ -25,10 +26,13 @@ use crate::config::{self, KeySource, Spanned, Text};
 use crate::gateway::Gateway;
 use crate::gateway::carry::{CarriedIssuer, Carry, KeyDigest};
 use crate::policy::Policy;
+use crate::policy::bearer::{Bearer, TokenPlace};
+use crate::policy::file_cell::List;
 use crate::policy::jose::Algorithm;
 use crate::policy::jwks::KeySet;
 use crate::policy::jwt::{Jwt, JwtRules};
 use crate::policy::key_cell::KeyCell;
+use crate::policy::revocation::Revoked;
 
 /// Where the keys of one issuer come from.
 #[derive(Clone, Debug)]
@@ -50,6 +54,8 @@ pub struct Keys {
 pub enum KeysFrom {
     /// An `http://` or `https://` URL; the cell is empty, or has what the last version fetched.
     Url(String),
+    /// The issuer, which says where; the cell is as with a URL.
+    Discovery(String),
     /// A file; its keys are in the cell already.
     File(PathBuf),
     /// The configuration itself; they are in the cell already.
@@ -79,6 +85,8 @@ pub struct Stock<'a> {
     pub keys: Vec<Keys>,
     /// Files whose presence closes routes.
     pub watched: Vec<Watched>,
+    /// What comes from files of lists.
+    pub lists: Lists,
 }
 
 /// The seams that issuers and limits are made through.
@@ -104,12 +112,28 @@ impl<'a> Stock<'a> {
             None => source.cell(issuer, making.report),
         };
         let Some(keys) = keys else { return };
-        let rules = rules_of(issuer, name.clone(), keys);
+        let revoked = issuer.revoked.as_ref();
+        let revoked = revoked.map(|file| {
+            let place = (&*file.value, file.span);
+            self.lists.read(&REVOKED, &name, place, making)
+        });
+        let revoked = match revoked {
+            Some(list) => Some(match list {
+                Some(list) => list,
+                None => return,
+            }),
+            None => None,
+        };
+        if !profile_is_sound(issuer, making.report) {
+            return;
+        }
+        let rules = JwtRules { revoked, ..rules_of(issuer, name.clone(), keys) };
         let policy = match known.filter(|known| same_rules(known.policy.rules(), &rules)) {
             Some(known) => known.policy.clone(),
             None => Jwt::new(rules),
         };
-        if matches!(source, Source::Url(url) if url.starts_with("http://")) {
+        if matches!(source, Source::Url(url) | Source::Discovery(url) if url.starts_with("http://"))
+        {
             warn_plain(issuer, making.report);
         }
         self.keys.push(Keys {
@@ -117,6 +141,7 @@ impl<'a> Stock<'a> {
             cell: policy.rules().keys.clone(),
             from: match &issuer.keys.value {
                 KeySource::JwksUrl(url) => KeysFrom::Url(url.clone()),
+                KeySource::Discovery(issuer) => KeysFrom::Discovery(issuer.clone()),
                 KeySource::JwksFile(path) => KeysFrom::File(path.clone()),
                 KeySource::Secret(_) | KeySource::Pem(_) => KeysFrom::Fixed,
             },
@@ -150,10 +175,12 @@ impl<'a> Stock<'a> {
     ) -> Box<[Policy]> {
         let policies = &scope.route().policies;
         let mut chain = Policy::limits(self.limits.of_route(scope, limits, report));
-        if let Some(name) = &policies.jwt
-            && issuers.check(name, report)
-        {
-            chain.extend(self.issuers.get(name.value.as_str()).cloned().map(Policy::Jwt));
+        let known = policies.jwt.iter().filter(|name| issuers.check(name, report));
+        let known: Vec<(&Text, &Jwt)> =
+            known.filter_map(|name| Some((name, self.issuers.get(name.value.as_str())?))).collect();
+        if !known.is_empty() && issuers_differ(&known, report) {
+            let issuers = known.into_iter().map(|(_, issuer)| issuer.clone());
+            chain.push(Policy::Jwt(Bearer::new(issuers.collect())));
         }
         chain.extend(allow::compile(scope, report));
         let seats = self.seats.of_route(scope, report);
@@ -172,7 +199,61 @@ fn rules_of(issuer: &config::Jwt, name: Name, keys: Arc<KeyCell>) -> JwtRules {
         audiences: texts(&issuer.audiences),
         leeway: issuer.leeway,
         required: texts(&issuer.required),
+        places: issuer.places.iter().map(place).collect(),
+        rfc9068: issuer.rfc9068,
+        revoked: None,
     }
+}
+
+fn place((place, name): &(config::TokenPlace, Text)) -> TokenPlace {
+    let name = name.value.as_str().into();
+    match place {
+        config::TokenPlace::Header => TokenPlace::Header(name),
+        config::TokenPlace::Cookie => TokenPlace::Cookie(name),
+        config::TokenPlace::Query => TokenPlace::Query(name),
+    }
+}
+
+/// How lists of revoked tokens are read.
+const REVOKED: Kind<Revoked> = Kind {
+    parse: Revoked::parse,
+    wrap: List::Revoked,
+    unwrap: |list| match list {
+        List::Revoked(cell) => Some(cell),
+    },
+};
+
+/// RFC 9068 §4 asks to compare issuer and audience, so that both must be said.
+fn profile_is_sound(issuer: &config::Jwt, report: &Report) -> bool {
+    let sound = !issuer.rfc9068 || (!issuer.issuers.is_empty() && !issuer.audiences.is_empty());
+    if !sound {
+        let message = "access tokens are checked for their issuer and audience (RFC 9068 §4), and one of the two is not said";
+        let diagnostic = Diagnostic::error(codes::BAD_ISSUER, issuer.name.span, message);
+        report.push(diagnostic.help("write `issuer = \"https://…\"` and `audience = \"…\"`"));
+    }
+    sound
+}
+
+/// Of several issuers the `iss` of a token must name exactly one.
+fn issuers_differ(known: &[(&Text, &Jwt)], report: &Report) -> bool {
+    if known.len() < 2 {
+        return true;
+    }
+    for (index, (name, issuer)) in known.iter().enumerate() {
+        let names = &issuer.rules().issuers;
+        let message = if names.is_empty() {
+            format!("`{}` has no `issuer`, and a token's `iss` must tell these apart", name.value)
+        } else {
+            let mut before = known[..index].iter().filter(|(other, _)| other.value != name.value);
+            let twin = before
+                .find(|(_, other)| other.rules().issuers.iter().any(|name| names.contains(name)));
+            let Some((twin, _)) = twin else { continue };
+            format!("`{}` and `{}` have an `issuer` in common", twin.value, name.value)
+        };
+        report.error(codes::BAD_ISSUER, name.span, message);
+        return false;
+    }
+    true
 }
 
 fn same_rules(one: &JwtRules, other: &JwtRules) -> bool {
@@ -180,6 +261,12 @@ fn same_rules(one: &JwtRules, other: &JwtRules) -> bool {
         && one.audiences == other.audiences
         && one.leeway == other.leeway
         && one.required == other.required
+        && one.places == other.places
+        && one.rfc9068 == other.rfc9068
+        && match (&one.revoked, &other.revoked) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
 }
 
 fn permitted(issuer: &config::Jwt) -> Vec<Algorithm> {
@@ -195,6 +282,7 @@ fn warn_plain(issuer: &config::Jwt, report: &Report) {
 /// Where keys come from, files already read.
 enum Source<'a> {
     Url(&'a str),
+    Discovery(&'a str),
     Jwks(String),
     Secret(&'a str),
     Pem(&'a str),
@@ -204,6 +292,7 @@ impl<'a> Source<'a> {
     fn read(issuer: &'a config::Jwt, making: &Making<'_>) -> Option<Self> {
         match &issuer.keys.value {
             KeySource::JwksUrl(url) => Some(Self::Url(url)),
+            KeySource::Discovery(issuer) => Some(Self::Discovery(issuer)),
             KeySource::Secret(secret) => Some(Self::Secret(secret.expose())),
             KeySource::Pem(pem) => Some(Self::Pem(pem.expose())),
             KeySource::JwksFile(path) => read_jwks(path, &issuer.keys, making).map(Self::Jwks),
@@ -214,6 +303,7 @@ impl<'a> Source<'a> {
     fn digest(&self, issuer: &config::Jwt) -> KeyDigest {
         let (kind, text) = match self {
             Self::Url(url) => ("url", *url),
+            Self::Discovery(issuer) => ("discovery", *issuer),
             Self::Jwks(text) => ("jwks", text.as_str()),
             Self::Secret(secret) => ("secret", *secret),
             Self::Pem(pem) => ("pem", *pem),
@@ -235,7 +325,7 @@ impl<'a> Source<'a> {
     fn cell(&self, issuer: &config::Jwt, report: &Report) -> Option<Arc<KeyCell>> {
         let permitted = permitted(issuer);
         let set = match self {
-            Self::Url(_) => return Some(Arc::new(KeyCell::empty())),
+            Self::Url(_) | Self::Discovery(_) => return Some(Arc::new(KeyCell::empty())),
             Self::Jwks(text) => KeySet::from_jwks(text.as_bytes(), &permitted),
             Self::Secret(secret) => KeySet::from_secret(secret.as_bytes(), &permitted),
             Self::Pem(pem) => KeySet::from_pem(pem.as_bytes(), &permitted),

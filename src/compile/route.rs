@@ -47,7 +47,7 @@ pub fn compile(
     stock: &Stock<'_>,
     report: &Report,
 ) -> Option<Box<[Route]>> {
-    let default_jwt = config.default.jwt.as_ref();
+    let default_jwt = config.default.jwt.first();
     let routes: Vec<Option<Route>> = config
         .routes
         .iter()

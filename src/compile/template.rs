@@ -88,7 +88,7 @@ impl<'a> Scope<'a> {
     }
 
     fn check_claims(&self, template: Template, text: &Text, report: &Report) -> Option<Template> {
-        if self.route.policies.jwt.is_some() || !template.needs_identity() {
+        if !self.route.policies.jwt.is_empty() || !template.needs_identity() {
             return Some(template);
         }
         let span = claim_of(text, report);

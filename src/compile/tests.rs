@@ -100,7 +100,7 @@ fn words(route: &Route) -> Vec<String> {
         Policy::Allow(_) => "allow".into(),
         Policy::ClientLimit(limits) => format!("client limit {}", names(limits)),
         Policy::RateLimit(limits) => format!("limit {}", names(limits)),
-        Policy::Jwt(jwt) => format!("jwt {}", jwt.rules().name),
+        Policy::Jwt(jwt) => format!("jwt {}", jwt.issuers()[0].rules().name),
         Policy::Concurrency(limit) => format!("concurrency {}", limit.rules().max),
     };
     route.policies.iter().map(word).collect()
@@ -109,7 +109,7 @@ fn words(route: &Route) -> Vec<String> {
 fn issuer(compiled: &Compiled, route: usize) -> &Jwt {
     let policies = &compiled.gateway.routes[route].policies;
     let jwt = policies.iter().find_map(|policy| match policy {
-        Policy::Jwt(jwt) => Some(jwt),
+        Policy::Jwt(jwt) => jwt.issuers().first(),
         _ => None,
     });
     jwt.expect("the route asks for a token")

@@ -116,7 +116,7 @@ fn claims(view: &config::View, scope: &Scope<'_>, report: &Report) -> Option<Box
     let mut good = true;
     for condition in &view.when.claims {
         let name = &condition.name;
-        if scope.route().policies.jwt.is_none() {
+        if scope.route().policies.jwt.is_empty() {
             let message = "this view is for a claim, and the route asks for no token";
             let diagnostic = Diagnostic::error(codes::CLAIM_WITHOUT_JWT, name.span, message);
             report.push(scope.advise(diagnostic));

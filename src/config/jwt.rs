@@ -34,6 +34,23 @@ pub struct Jwt {
     pub required: Vec<Text>,
     /// How often a key set from a URL is fetched. At least 10 s. Default: 5 min.
     pub refresh: Duration,
+    /// Where a token may stand besides `Authorization`, in the order in which they are looked at.
+    pub places: Vec<(TokenPlace, Text)>,
+    /// Whether tokens must keep RFC 9068. Default: no.
+    pub rfc9068: bool,
+    /// A file of revoked tokens and subjects, joined to the folder of the file that names it.
+    pub revoked: Option<Spanned<PathBuf>>,
+}
+
+/// A place of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenPlace {
+    /// A field other than `Authorization`.
+    Header,
+    /// A cookie.
+    Cookie,
+    /// A parameter of the query.
+    Query,
 }
 
 /// Where keys come from.
@@ -43,6 +60,8 @@ pub enum KeySource {
     JwksFile(PathBuf),
     /// A key set at an `http://` or `https://` URL.
     JwksUrl(String),
+    /// The key set that the issuer at this URL names (OpenID Connect Discovery 1.0).
+    Discovery(String),
     /// A shared secret.
     Secret(Secret),
     /// A public key in PEM (not a secret, but kept like one: a private key may be there by mistake).
@@ -93,17 +112,62 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Jwt> {
         leeway: leeway.map_or(defaults::JWT_LEEWAY, |leeway| leeway.value),
         required: reader.texts("required"),
         refresh: refresh.map_or(defaults::JWKS_REFRESH, |refresh| refresh.value),
+        places: read_places(&reader),
+        rfc9068: reader.choice("profile").is_some_and(|word| word.value == "rfc9068"),
+        revoked: reader.text("revoked").map(|text| {
+            let path = beside(&text.value, text.span, log);
+            text.map(|_| path)
+        }),
     };
-    Some(Jwt { keys: read_keys(&reader)?, ..jwt })
+    let keys = read_keys(&reader, &jwt.issuers)?;
+    Some(Jwt { keys, ..jwt })
+}
+
+/// Where a token may stand.
+fn read_places(reader: &Reader<'_>) -> Vec<(TokenPlace, Text)> {
+    let mut places = Vec::new();
+    for (key, place) in [
+        ("header", TokenPlace::Header),
+        ("cookie", TokenPlace::Cookie),
+        ("query", TokenPlace::Query),
+    ] {
+        let Some(name) = reader.text(key) else { continue };
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.value.is_empty() || !name.value.bytes().all(token) {
+            let message = format!("this cannot be the name of a {key} that holds a token");
+            reader.error(codes::BAD_NAME, name.span, message);
+            continue;
+        }
+        if place == TokenPlace::Header && name.value.eq_ignore_ascii_case("authorization") {
+            let message = "`Authorization` is always looked at; this names a further field";
+            reader.error(codes::BAD_NAME, name.span, message);
+            continue;
+        }
+        let lower = place == TokenPlace::Header;
+        places.push((place, name.map(|name| if lower { name.to_ascii_lowercase() } else { name })));
+    }
+    places
+}
+
+/// A path of the configuration: relative ones are meant from the folder of the file that names them.
+pub(super) fn beside(path: &str, span: Span, log: &Log) -> PathBuf {
+    let sources = log.sources();
+    let file = sources.file(span.file).map_or("", |file| file.name.as_str());
+    Path::new(file).parent().unwrap_or(Path::new("")).join(path)
 }
 
 /// The one key source of an issuer.
-fn read_keys(reader: &Reader<'_>) -> Option<Spanned<KeySource>> {
+fn read_keys(reader: &Reader<'_>, issuers: &[Text]) -> Option<Spanned<KeySource>> {
     let given: Vec<&Entry> =
         ["jwks", "secret", "pem"].into_iter().filter_map(|key| reader.entry(key)).collect();
     let [only] = given.as_slice() else {
         if given.is_empty() && reader.is_misspelt(&["jwks", "secret", "pem"]) {
             return None;
+        }
+        if let ([], [issuer]) = (given.as_slice(), issuers)
+            && is_url(&issuer.value)
+        {
+            return Some(issuer.clone().map(KeySource::Discovery));
         }
         reader.log.push(not_one(reader.place, &given));
         return None;
@@ -126,7 +190,7 @@ fn not_one(place: Span, given: &[&Entry]) -> Diagnostic {
         let message =
             "this issuer has no keys: exactly one of `jwks`, `secret`, `pem` must be there";
         return Diagnostic::error(codes::NOT_ONE_OF, place, message)
-            .help("write `jwks = \"https://idp.internal/jwks.json\"`");
+            .help("write `jwks = \"https://idp.internal/jwks.json\"`, or one `issuer` that is a URL and tells where its keys are (OpenID Connect)");
     };
     let message =
         "this issuer has several key sources: exactly one of `jwks`, `secret`, `pem` may be there";
@@ -136,8 +200,7 @@ fn not_one(place: Span, given: &[&Entry]) -> Diagnostic {
 
 fn jwks(text: &str, node: &Node, log: &Log) -> Option<KeySource> {
     if text.starts_with("http://") || text.starts_with("https://") {
-        let host = text.split_once("://").map_or("", |(_, rest)| rest);
-        if host.is_empty() || host.starts_with('/') || text.contains(char::is_whitespace) {
+        if !is_url(text) {
             log.error(codes::BAD_ADDRESS, node.span, "this is not a URL");
             return None;
         }
@@ -148,10 +211,14 @@ fn jwks(text: &str, node: &Node, log: &Log) -> Option<KeySource> {
         log.error(codes::BAD_ADDRESS, node.span, message);
         return None;
     }
-    let sources = log.sources();
-    let file = sources.file(node.span.file).map_or("", |file| file.name.as_str());
-    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
-    Some(KeySource::JwksFile(folder.join(text)))
+    Some(KeySource::JwksFile(beside(text, node.span, log)))
+}
+
+/// Whether a text is an `http://` or `https://` URL with a host.
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = rest.unwrap_or("");
+    !host.is_empty() && !host.starts_with('/') && !text.contains(char::is_whitespace)
 }
 
 fn pem(text: &str, node: &Node, log: &Log) -> Option<KeySource> {

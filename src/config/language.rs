@@ -304,7 +304,7 @@ pub static POOL: Section = Section {
 pub static JWT: Section = Section {
     title: "[jwt.NAME]",
     here: "this issuer",
-    doc: "An issuer of tokens, and what a token must say. Exactly one of `jwks`, `secret`, `pem` gives the keys.",
+    doc: "An issuer of tokens, and what a token must say. Exactly one of `jwks`, `secret`, `pem` gives the keys; without one the `issuer`, a URL, tells where they are (OpenID Connect Discovery).",
     keys: &[
         Key::new(
             "jwks",
@@ -338,9 +338,13 @@ pub static JWT: Section = Section {
         ),
         Key::new("refresh", Shape::Duration, "How often a key set from a URL is fetched again.")
             .or("`\"5m\"`"),
-        Key::later("cookie"),
-        Key::later("header"),
-        Key::later("query"),
+        Key::new("header", Shape::Text, "A field that may hold the token besides `Authorization: Bearer`."),
+        Key::new("cookie", Shape::Text, "A cookie that may hold the token."),
+        Key::new("query", Shape::Text, "A query parameter that may hold the token. Such a URL is a password: it stands in histories and other people's logs."),
+        Key::later("strip"),
+        Key::new("profile", Shape::Choice(&["rfc7519", "rfc9068"]), "What a token is: any JWT, or an access token after RFC 9068 with its type and all of its claims.")
+            .or("`\"rfc7519\"`"),
+        Key::new("revoked", Shape::Text, "A file of tokens and subjects that are refused, one `jti:ID`, `sub:ID` or `sub:ID SECONDS` a line; read again when it changes."),
         Key::later("tls"),
     ],
 };
@@ -435,7 +439,7 @@ pub static DEFAULT: Section = Section {
     here: "the defaults",
     doc: "Policies of every route that does not set its own. A route opts out by name: `jwt = \"none\"`.",
     keys: &[
-        Key::new("jwt", Shape::Text, "The issuer whose tokens are asked for."),
+        Key::new("jwt", Shape::Texts, "The issuer whose tokens are asked for; or several, of which the token's `iss` names one."),
         Key::new(
             "allow",
             Shape::Either(&[Shape::Choice(ALLOW_WORDS), ALLOW_RULE, Shape::List(&ALLOW_RULE)]),
@@ -634,7 +638,7 @@ pub static ROUTE: Section = Section {
         Key::new("merge", Shape::Named(&Shape::Table(&PART)), "Target: several calls at once, one JSON object with an entry for each part, in this order."),
         Key::new("redirect", Shape::Either(&[Shape::Text, Shape::Table(&REDIRECT)]), "Target: another address."),
         Key::new("respond", Shape::Table(&RESPOND), "Target: a fixed answer."),
-        Key::new("jwt", Shape::Text, "The issuer whose tokens are asked for; `\"none\"` opens the route in spite of `[default]`."),
+        Key::new("jwt", Shape::Texts, "The issuer whose tokens are asked for, or several, of which the token's `iss` names one; `\"none\"` opens the route in spite of `[default]`."),
         Key::new(
             "allow",
             Shape::Either(&[Shape::Choice(ALLOW_WORDS), ALLOW_RULE, Shape::List(&ALLOW_RULE)]),

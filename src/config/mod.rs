@@ -72,7 +72,7 @@ pub use crate::config::cors::{Cors, Origin};
 pub use crate::config::diagnostic::Diagnostics;
 pub use crate::config::header_edit::HeaderEdits;
 pub use crate::config::include::Surroundings;
-pub use crate::config::jwt::{Jwt, KeySource, Secret};
+pub use crate::config::jwt::{Jwt, KeySource, Secret, TokenPlace};
 pub use crate::config::limit::Limit;
 pub use crate::config::listener::{Listener, Spelling};
 pub use crate::config::maintenance::Maintenance;

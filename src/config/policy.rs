@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::base::limits::LIMITS_PER_ROUTE_MAX;
+use crate::base::limits::{ISSUERS_PER_ROUTE_MAX, LIMITS_PER_ROUTE_MAX};
 use crate::config::allow::{self, Allow};
 use crate::config::answering::{self, Answering};
 use crate::config::bandwidth::{self, Bandwidth};
@@ -25,8 +25,8 @@ use crate::config::upstream::read_retries;
 /// The policies that hold for one route, defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    /// The issuer whose tokens are asked for; `None`: open.
-    pub jwt: Option<Text>,
+    /// The issuers whose tokens are asked for, at most `ISSUERS_PER_ROUTE_MAX`; empty: none.
+    pub jwt: Vec<Text>,
     /// Who may pass. Default: anyone.
     pub allow: Spanned<Allow>,
     /// Where the route itself says that it may be open: `allow`, or `jwt = "none"`.
@@ -60,14 +60,14 @@ pub struct Policies {
 impl Policies {
     /// Whether an identity is proven before anything is answered.
     pub fn authenticates(&self) -> bool {
-        self.jwt.is_some()
+        !self.jwt.is_empty()
     }
 }
 
 /// What one table says about policies; absent means "as above".
 #[derive(Clone, Default)]
 pub(super) struct Stated {
-    jwt: Option<Option<Text>>,
+    jwt: Option<Vec<Text>>,
     allow: Option<Spanned<Allow>>,
     says_open: Option<Span>,
     limits: Option<Vec<Text>>,
@@ -87,9 +87,9 @@ pub(super) struct Stated {
 impl Stated {
     /// Reads the policies of a route or of `[default]`.
     pub(super) fn read(reader: &Reader<'_>) -> Self {
-        let jwt = reader.text("jwt");
-        let opts_out = jwt.as_ref().filter(|name| name.value == "none").map(|name| name.span);
-        let jwt = jwt.map(|name| Some(name).filter(|name| name.value != "none"));
+        let jwt = read_names(reader, "jwt", "issuer", ISSUERS_PER_ROUTE_MAX);
+        let is_none = jwt.as_ref().is_some_and(Vec::is_empty);
+        let opts_out = reader.node("jwt").filter(|_| is_none).map(|node| node.span);
         let allow = allow::read(reader);
         let Timeouts { total, idle, tunnel_idle } = read_timeout(reader);
         Self {
@@ -123,7 +123,7 @@ impl Stated {
         let tunnel = || Spanned::built_in(defaults::TUNNEL_IDLE_TIMEOUT);
         let upgrades = || defaults::UPGRADES.map(|word| Spanned::built_in(word.to_owned())).into();
         Policies {
-            jwt: self.jwt.or(other.jwt).flatten(),
+            jwt: self.jwt.or(other.jwt).unwrap_or_default(),
             allow: self.allow.or(other.allow).unwrap_or_else(|| Spanned::built_in(Allow::Anyone)),
             says_open: self.says_open,
             limits: self.limits.or(other.limits).unwrap_or_default(),
@@ -147,8 +147,13 @@ impl Stated {
 
 /// `limit` of a route, of an upstream or of `[default]`.
 pub(super) fn read_limits(reader: &Reader<'_>) -> Option<Vec<Text>> {
-    let node = reader.node("limit")?;
-    let names = reader.texts("limit");
+    read_names(reader, "limit", "limit", LIMITS_PER_ROUTE_MAX)
+}
+
+/// The names under `key`, each once; `"none"` alone is an empty list.
+fn read_names(reader: &Reader<'_>, key: &str, what: &str, max: usize) -> Option<Vec<Text>> {
+    let node = reader.node(key)?;
+    let names = reader.texts(key);
     if let [only] = names.as_slice()
         && only.value == "none"
     {
@@ -156,16 +161,16 @@ pub(super) fn read_limits(reader: &Reader<'_>) -> Option<Vec<Text>> {
     }
     for (index, name) in names.iter().enumerate() {
         if name.value == "none" {
-            let message = "`none` stands alone: it means that no limit holds";
+            let message = format!("`none` stands alone: it means that no {what} holds");
             reader.error(codes::BAD_CHOICE, name.span, message);
         } else if let Some(first) = names[..index].iter().find(|first| first.value == name.value) {
-            let message = format!("the limit `{}` is here twice", name.value);
+            let message = format!("the {what} `{}` is here twice", name.value);
             let diagnostic = Diagnostic::error(codes::DUPLICATE, name.span, message);
             reader.log.push(diagnostic.also(first.span, "first written here"));
         }
     }
-    if names.len() > LIMITS_PER_ROUTE_MAX {
-        let message = format!("a route has at most {LIMITS_PER_ROUTE_MAX} limits");
+    if names.len() > max {
+        let message = format!("a route has at most {max} {what}s");
         reader.error(codes::OUT_OF_RANGE, node.span, message);
     }
     Some(names)

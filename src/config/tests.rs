@@ -65,11 +65,11 @@ fn the_dashboard_has_the_meaning_of_the_reference() {
 fn a_route_stands_before_the_default_and_the_default_before_the_language() {
     let config = good(DASHBOARD);
     let [dashboard, orders] = config.routes.as_slice() else { panic!("two routes") };
-    assert_eq!(dashboard.policies.jwt.as_ref().map(|jwt| jwt.value.as_str()), Some("idp"));
+    assert_eq!(dashboard.policies.jwt.first().map(|jwt| jwt.value.as_str()), Some("idp"));
     assert_eq!(dashboard.policies.timeout.value, Duration::from_millis(800));
     assert_eq!(dashboard.policies.body_bytes_max.value, defaults::BODY_BYTES_MAX);
     assert!(dashboard.policies.body_bytes_max.span.is_built_in());
-    assert!(orders.policies.jwt.is_none(), "opened by name");
+    assert!(orders.policies.jwt.is_empty(), "opened by name");
     assert_eq!(orders.policies.timeout.value, Duration::from_secs(2));
     assert_eq!(orders.policies.body_bytes_max.value, 1_000_000);
 }

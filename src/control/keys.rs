@@ -8,28 +8,25 @@
 //! on, only what kind of failure it was. ureq was chosen over a client on the cores' loop: this side may
 //! block, and a small blocking client is the smallest thing to trust with TLS towards issuers.
 
+mod fetch;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use aws_lc_rs::digest::{self, Digest};
 
-use crate::base::limits::{
-    KEY_FETCH_BACKOFF_MAX, KEY_FETCH_BACKOFF_MIN, KEY_FETCH_TIME_MAX, KEY_SET_BYTES_MAX,
-};
+use crate::base::limits::{KEY_FETCH_BACKOFF_MAX, KEY_FETCH_BACKOFF_MIN, KEY_REFRESH_MIN};
 use crate::base::name::Name;
 use crate::base::shared::Word;
 use crate::base::time::Instant;
+use crate::control::keys::fetch::{Fetched, Fetcher};
 use crate::policy::jose::Algorithm;
 use crate::policy::jwks::{KeySet, KeySetError, LeftOut};
 use crate::policy::key_cell::KeyCell;
 use crate::runtime::clock;
-
-/// Redirects followed by one fetch; issuers move their key set once at most.
-const REDIRECTS_MAX: u32 = 3;
 
 /// Where the keys of one issuer come from.
 #[derive(Clone, Debug)]
@@ -51,6 +48,8 @@ pub struct KeySource {
 pub enum KeyOrigin {
     /// An `http://` or `https://` URL.
     Url(String),
+    /// An issuer, at its URL, whose metadata says where its keys are.
+    Discovery(String),
     /// A file.
     File(PathBuf),
     /// Keys that stand in the configuration and are in the cell already.
@@ -104,6 +103,8 @@ pub enum FetchError {
     Status(u16),
     /// The answer was no HTTP, too long, or led elsewhere too often.
     Answer,
+    /// The issuer's metadata are none, name another issuer, or lead from `https` to elsewhere.
+    Metadata,
     /// The text is not a key set that can be used.
     Keys(KeySetError),
 }
@@ -117,6 +118,9 @@ impl std::fmt::Display for FetchError {
             Self::Timeout => f.write_str("the issuer did not answer in time"),
             Self::Status(status) => write!(f, "the issuer answered {status}"),
             Self::Answer => f.write_str("the issuer's answer is malformed, too long, or redirects"),
+            Self::Metadata => f.write_str(
+                "the issuer's metadata are none, name another issuer, or lead away from https",
+            ),
             Self::Keys(error) => error.fmt(f),
         }
     }
@@ -143,7 +147,13 @@ impl Keys {
                 continue;
             }
             let (stop, tell, cell) = (keys.stop.clone(), on_event.clone(), source.cell.clone());
-            let keeper = Keeper { source, stop, agent: None, pause: KEY_FETCH_BACKOFF_MIN };
+            let keeper = Keeper {
+                source,
+                stop,
+                fetcher: Fetcher::default(),
+                last: None,
+                pause: KEY_FETCH_BACKOFF_MIN,
+            };
             let thread = std::thread::Builder::new()
                 .name("ringway-keys".to_owned())
                 .spawn(move || keeper.run(&*tell))?;
@@ -175,14 +185,17 @@ impl Drop for Keys {
 struct Keeper {
     source: KeySource,
     stop: Arc<Word>,
-    agent: Option<Agent>,
+    fetcher: Fetcher,
+    /// SHA-256 of the text of the keys that are there.
+    last: Option<Digest>,
     /// The pause after the next failure.
     pause: Duration,
 }
 
 impl Keeper {
     fn run(mut self, tell: &dyn Fn(KeyEvent)) {
-        if matches!(&self.source.from, KeyOrigin::Url(url) if is_insecure(url)) {
+        if matches!(&self.source.from, KeyOrigin::Url(url) | KeyOrigin::Discovery(url) if is_insecure(url))
+        {
             self.tell(tell, KeyEventKind::Insecure);
         }
         while !self.stopped() {
@@ -195,7 +208,7 @@ impl Keeper {
             if wanted {
                 self.source.cell.refresh_is_done();
             }
-            self.tell(tell, what);
+            what.into_iter().for_each(|what| self.tell(tell, what));
             self.sleep(clock::now() + wait);
         }
     }
@@ -208,21 +221,24 @@ impl Keeper {
         self.stop.load() != 0
     }
 
-    /// Publishes what was fetched, or keeps the old keys; how long to wait until the next fetch.
-    fn take_in(&mut self, fetched: Result<KeySet, FetchError>) -> (KeyEventKind, Duration) {
+    /// Publishes what was fetched, or keeps the old keys; what to tell, and how long to wait until the next fetch.
+    fn take_in(&mut self, fetched: Result<News, FetchError>) -> (Option<KeyEventKind>, Duration) {
         match fetched {
-            Ok(set) => {
-                let loaded =
-                    KeyEventKind::Loaded { keys: set.len(), left_out: set.left_out().to_vec() };
-                self.source.cell.publish(set);
+            Ok(News { keys, fresh_for }) => {
                 self.pause = KEY_FETCH_BACKOFF_MIN;
-                (loaded, self.source.refresh)
+                let loaded = keys.map(|set| {
+                    let left_out = set.left_out().to_vec();
+                    let loaded = KeyEventKind::Loaded { keys: set.len(), left_out };
+                    self.source.cell.publish(set);
+                    loaded
+                });
+                (loaded, next_fetch(self.source.refresh, fresh_for))
             }
             Err(why) => {
                 let again_in = self.pause.min(self.source.refresh);
                 self.pause = (self.pause * 2).min(KEY_FETCH_BACKOFF_MAX);
                 let kept = self.source.cell.is_loaded();
-                (KeyEventKind::Failed { why, kept, again_in }, again_in)
+                (Some(KeyEventKind::Failed { why, kept, again_in }), again_in)
             }
         }
     }
@@ -238,87 +254,33 @@ impl Keeper {
         }
     }
 
-    fn fetch(&mut self) -> Result<KeySet, FetchError> {
-        let text = match &self.source.from {
-            KeyOrigin::Fixed => return Err(FetchError::Answer),
-            KeyOrigin::File(path) => read(path)?,
-            KeyOrigin::Url(url) => {
-                let url = url.clone();
-                let agent = match self.agent.take() {
-                    Some(agent) => agent,
-                    None => agent(url.starts_with("https://"))?,
-                };
-                let text = get(&agent, &url);
-                self.agent = Some(agent);
-                text?
-            }
-        };
-        KeySet::from_jwks(&text, &self.source.permitted).map_err(FetchError::Keys)
-    }
-}
-
-fn read(path: &std::path::Path) -> Result<Vec<u8>, FetchError> {
-    use std::io::Read;
-    let failed = |error: std::io::Error| FetchError::File(error.kind());
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut text = Vec::new();
-    // One byte more than is allowed, so that a longer file is seen to be too long.
-    file.take(KEY_SET_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(failed)?;
-    Ok(text)
-}
-
-/// A client for one source. Over `https` it trusts the system's root certificates.
-fn agent(secure: bool) -> Result<Agent, FetchError> {
-    let mut config = Agent::config_builder()
-        .timeout_global(Some(KEY_FETCH_TIME_MAX))
-        .max_redirects(REDIRECTS_MAX)
-        .https_only(secure)
-        .max_idle_connections(0)
-        .accept("application/jwk-set+json, application/json")
-        .user_agent(concat!("ringway/", env!("CARGO_PKG_VERSION")));
-    if secure {
-        let found = rustls_native_certs::load_native_certs();
-        let roots: Vec<Certificate<'static>> =
-            found.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-        if roots.is_empty() {
-            return Err(FetchError::Tls);
+    /// Fetches, and says what is new.
+    fn fetch(&mut self) -> Result<News, FetchError> {
+        let Fetched { text, fresh_for } = self.fetcher.fetch(&self.source.from)?;
+        let digest = digest::digest(&digest::SHA256, &text);
+        let same = self.last.as_ref().is_some_and(|last| last.as_ref() == digest.as_ref());
+        if same && self.source.cell.is_loaded() {
+            return Ok(News { keys: None, fresh_for });
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(provider)
-            .build();
-        config = config.tls_config(tls);
+        let keys = KeySet::from_jwks(&text, &self.source.permitted).map_err(FetchError::Keys)?;
+        self.last = Some(digest);
+        Ok(News { keys: Some(keys), fresh_for })
     }
-    Ok(config.build().new_agent())
 }
 
-fn get(agent: &Agent, url: &str) -> Result<Vec<u8>, FetchError> {
-    let mut response = agent.get(url).call().map_err(failure)?;
-    if response.status() != 200 {
-        return Err(FetchError::Status(response.status().as_u16()));
-    }
-    let body = response.body_mut().with_config().limit(KEY_SET_BYTES_MAX as u64);
-    body.read_to_vec().map_err(failure)
+/// What a fetch brought.
+struct News {
+    /// The keys, unless they are those that are there already: cores go on remembering tokens then.
+    keys: Option<KeySet>,
+    /// For how long the issuer calls them fresh.
+    fresh_for: Option<Duration>,
 }
 
-/// The kind of a failure, without the text that an issuer could have put into it.
-fn failure(error: ureq::Error) -> FetchError {
-    match error {
-        ureq::Error::StatusCode(status) => FetchError::Status(status),
-        ureq::Error::Timeout(_) => FetchError::Timeout,
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::BadUri(_)
-        | ureq::Error::RequireHttpsOnly(_) => FetchError::Connection,
-        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => FetchError::Tls,
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            FetchError::Tls
-        }
-        ureq::Error::Io(_) => FetchError::Connection,
-        _ => FetchError::Answer,
-    }
+/// How long to wait for the next fetch: the configured time, or less where the issuer calls its keys fresh for
+/// less; a fifth of that time before it is over, so that nobody ever sees keys that are not fresh.
+fn next_fetch(refresh: Duration, fresh_for: Option<Duration>) -> Duration {
+    let Some(fresh_for) = fresh_for else { return refresh };
+    refresh.min((fresh_for * 4 / 5).max(KEY_REFRESH_MIN))
 }
 
 /// Whether a URL is plain HTTP to anything but this machine or a private address.
@@ -345,6 +307,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::base::limits::KEY_SET_BYTES_MAX;
 
     const KEYS: &str =
         r#"{"keys":[{"kty":"oct","kid":"a","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}"#;
@@ -426,6 +389,29 @@ mod tests {
         let event = events.recv_timeout(WAIT).unwrap();
         assert!(matches!(event, KeyEventKind::Failed { kept: true, .. }), "{event:?}");
         assert!(cell.is_loaded() && !cell.refresh_is_wanted());
+    }
+
+    #[test]
+    fn the_same_keys_again_change_nothing() {
+        let (_keys, cell, events) = keep(KeyOrigin::Url(issuer(vec![ok(KEYS), ok(KEYS)])));
+        assert!(matches!(events.recv_timeout(WAIT).unwrap(), KeyEventKind::Loaded { .. }));
+        let generation = cell.generation();
+        assert!(cell.request_refresh(clock::now()));
+        let until = clock::now() + WAIT;
+        while cell.refresh_is_wanted() {
+            assert!(clock::now() < until, "the fetch ends");
+            std::thread::yield_now();
+        }
+        assert_eq!(cell.generation(), generation, "remembered tokens stay remembered");
+    }
+
+    #[test]
+    fn keys_are_fetched_ahead_of_the_end_of_their_freshness() {
+        let secs = Duration::from_secs;
+        assert_eq!(next_fetch(secs(300), None), secs(300));
+        assert_eq!(next_fetch(secs(300), Some(secs(100))), secs(80));
+        assert_eq!(next_fetch(secs(300), Some(secs(3600))), secs(300));
+        assert_eq!(next_fetch(secs(300), Some(secs(0))), KEY_REFRESH_MIN, "never hammered");
     }
 
     #[test]

@@ -6,8 +6,10 @@
 mod endpoints;
 pub mod export;
 pub mod flush;
+mod fresh;
 pub mod keys;
 pub mod line_socket;
+pub mod lists;
 pub mod load;
 pub mod presence;
 pub mod process;

@@ -14,12 +14,14 @@ use crate::base::address::Address;
 use crate::base::ids::WorkerId;
 use crate::base::shared::Word;
 use crate::base::time::Instant;
-use crate::compile::{self, Compiled, KeysFrom, SpanFeed, Workers};
+use crate::compile::{Compiled, SpanFeed, Workers};
 use crate::control::End;
 use crate::control::endpoints::Endpoints;
 use crate::control::export::Export;
 use crate::control::flush::{Flush, LogTarget};
-use crate::control::keys::{KeyEvent, KeyEventKind, KeyOrigin, KeySource, Keys};
+use crate::control::fresh::{start_keys, start_lists};
+use crate::control::keys::Keys;
+use crate::control::lists::Lists;
 use crate::control::load::{self, Loaded};
 use crate::control::presence;
 use crate::control::signal::{self, Asked};
@@ -55,6 +57,7 @@ pub struct Process {
     flush: Option<Flush>,
     keys: Option<Keys>,
     export: Option<Export>,
+    lists: Option<Lists>,
     admin: Option<Admin>,
     shown: Arc<Shown>,
     driver: Driver,
@@ -158,6 +161,7 @@ impl Process {
         sockets.keep(&mut change);
         let admin = start_admin(&compiled, &shown, &tell).map_err(failed)?;
         let keys = start_keys(&compiled, &tell);
+        let lists = start_lists(&compiled, &tell);
         let (reporter, reports) = bounded(REPORTS_MAX);
         presence::look(&compiled.watched);
         let export = start_export(compiled.spans.take(), &shown);
@@ -172,6 +176,7 @@ impl Process {
             flush,
             keys,
             export,
+            lists,
             admin,
             shown,
             driver,
@@ -366,6 +371,7 @@ impl Process {
         }
         self.compiled = compiled;
         self.keys = start_keys(&self.compiled, &self.tell);
+        self.lists = start_lists(&self.compiled, &self.tell);
         self.install(change, begun);
     }
 
@@ -541,36 +547,6 @@ fn start_admin(
     let admin = Admin::start(address, shown.clone()).map_err(|error| error.to_string())?;
     tell.event(&Event::AdminBound { address: &admin.address().to_string() });
     Ok(Some(admin))
-}
-
-fn start_keys(compiled: &Compiled, tell: &Tell) -> Option<Keys> {
-    let tell = tell.clone();
-    let source = |keys: &compile::Keys| KeySource {
-        cell: keys.cell.clone(),
-        from: match &keys.from {
-            KeysFrom::Url(url) => KeyOrigin::Url(url.clone()),
-            KeysFrom::File(path) => KeyOrigin::File(path.clone()),
-            KeysFrom::Fixed => KeyOrigin::Fixed,
-        },
-        refresh: keys.refresh,
-        name: keys.name.clone(),
-        permitted: keys.permitted.clone(),
-    };
-    let sources = compiled.keys.iter().map(source).collect();
-    Keys::start(sources, move |event| tell_of_keys(&tell, &event)).ok()
-}
-
-fn tell_of_keys(tell: &Tell, event: &KeyEvent) {
-    let set = event.source.as_str();
-    match &event.what {
-        KeyEventKind::Loaded { keys, .. } => tell.event(&Event::KeysFetched { set, keys: *keys }),
-        KeyEventKind::Failed { why, kept, .. } => {
-            let kept = usize::from(*kept);
-            tell.event(&Event::KeysFailed { set, why: &why.to_string(), kept });
-        }
-        // Said as a warning when the configuration was compiled.
-        KeyEventKind::Insecure => {}
-    }
 }
 
 /// The CPU of each worker: one for each that the process may use, so many of them, or those named.

@@ -5,12 +5,16 @@
 //! starts anew. Secrets never stand here: key material is known by its SHA-256 only.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use aws_lc_rs::digest;
 
 use crate::base::name::Name;
 use crate::base::seats::Seats;
 use crate::base::shared::Cells;
+use crate::policy::file_cell::List;
 use crate::policy::jwt::Jwt;
 
 /// What one version leaves to the next.
@@ -22,6 +26,8 @@ pub struct Carry {
     pub seats: HashMap<Name, Arc<Seats>>,
     /// Issuers by name.
     pub issuers: HashMap<Name, CarriedIssuer>,
+    /// Lists by file.
+    pub lists: HashMap<PathBuf, CarriedList>,
 }
 
 /// A limit and its memory.
@@ -61,6 +67,24 @@ pub struct CarriedIssuer {
     pub policy: Jwt,
 }
 
+/// A list from a file, and what it was made from.
+#[derive(Clone)]
+pub struct CarriedList {
+    /// The list.
+    pub list: List,
+    /// SHA-256 of the text that was compiled.
+    pub digest: KeyDigest,
+}
+
 /// SHA-256 of everything that decides about an issuer's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyDigest(pub [u8; 32]);
+
+impl KeyDigest {
+    /// Of one text.
+    pub fn of(text: &[u8]) -> KeyDigest {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, text).as_ref());
+        KeyDigest(bytes)
+    }
+}

@@ -47,6 +47,10 @@ pub enum Event<'a> {
     KeysFetched { set: &'a str, keys: usize },
     /// A key set could not be fetched.
     KeysFailed { set: &'a str, why: &'a str, kept: usize },
+    /// A list from a file was loaded.
+    ListLoaded { list: &'a str, file: &'a str, entries: usize },
+    /// It was not; the old one stays.
+    ListFailed { list: &'a str, file: &'a str, why: &'a str },
     /// No new connections; the running requests finish.
     DrainBegun { connections: u64, deadline: Duration },
     /// The drain is over.
@@ -92,7 +96,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 23;
+const KINDS: usize = 25;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -122,6 +126,8 @@ impl Event<'_> {
             Self::ConnectionsRefused { .. } => ("connections_refused", Warn, 20),
             Self::EndpointAside { .. } => ("endpoint_aside", Warn, 21),
             Self::EndpointBack { .. } => ("endpoint_back", Info, 22),
+            Self::ListLoaded { .. } => ("list_loaded", Info, 23),
+            Self::ListFailed { .. } => ("list_failed", Error, 24),
         }
     }
 
@@ -233,6 +239,13 @@ impl Event<'_> {
             Self::KeysFailed { set, why, kept } => {
                 let s = plural(kept as u64);
                 write!(f, "keys of {set} could not be fetched, the {kept} old key{s} stay: {why}")
+            }
+            Self::ListLoaded { list, file, entries } => {
+                let s = if entries == 1 { "y" } else { "ies" };
+                write!(f, "{entries} entr{s} of {list} loaded from {file}")
+            }
+            Self::ListFailed { list, file, why } => {
+                write!(f, "the list of {list} stays as it is, {file} is not loaded: {why}")
             }
             Self::LogFailing { target, why } => {
                 write!(f, "access log {target} cannot be written, lines are lost: {why}")
@@ -480,6 +493,8 @@ mod tests {
             Event::ConnectionsRefused { listener: "main", count: 2, bound: "x", client: None },
             Event::EndpointAside { upstream: "app", address: "10.0.0.1:80", why, pause },
             Event::EndpointBack { upstream: "app", address: "10.0.0.1:80" },
+            Event::ListLoaded { list: "a", file: "b", entries: 1 },
+            Event::ListFailed { list: "a", file: "b", why },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

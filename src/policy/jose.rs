@@ -110,6 +110,8 @@ pub struct Token<'a> {
     pub(crate) algorithm: Algorithm,
     /// Which key it names.
     pub(crate) kid: Option<String>,
+    /// Whether its type says that it is an access token (RFC 9068 §2.1).
+    pub(crate) is_access_token: bool,
     /// The signature.
     pub(crate) signature: Vec<u8>,
     payload: &'a [u8],
@@ -166,9 +168,10 @@ impl<'a> Token<'a> {
             return Err(TokenError::TooLong);
         }
         let header = object(&decode(header)?).ok_or(TokenError::Header)?;
-        let (algorithm, kid) = read_header(&header)?;
+        let Header { algorithm, kid, is_access_token } = read_header(&header)?;
         let signature = decode(&text[second + 1..])?;
-        Ok(Token { message: &text[..second], algorithm, kid, signature, payload })
+        let message = &text[..second];
+        Ok(Token { message, algorithm, kid, is_access_token, signature, payload })
     }
 
     /// The payload's bytes.
@@ -188,24 +191,34 @@ pub fn fuzz_token(bytes: &[u8]) -> bool {
     Token::parse(bytes).is_ok_and(|token| token.claims().is_ok())
 }
 
-fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), TokenError> {
+/// What a header says.
+struct Header {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    is_access_token: bool,
+}
+
+fn read_header(header: &Map<String, Value>) -> Result<Header, TokenError> {
     if REFUSED_MEMBERS.iter().any(|name| header.contains_key(*name)) {
         return Err(TokenError::HeaderMember);
     }
     let algorithm = header.get("alg").and_then(Value::as_str).ok_or(TokenError::Header)?;
     let algorithm = Algorithm::named(algorithm).ok_or(TokenError::Algorithm)?;
+    let mut is_access_token = false;
     if let Some(kind) = header.get("typ") {
         let kind = kind.as_str().ok_or(TokenError::Header)?.to_ascii_lowercase();
-        if !TYPES.contains(&kind.strip_prefix("application/").unwrap_or(&kind)) {
+        let kind = kind.strip_prefix("application/").unwrap_or(&kind);
+        if !TYPES.contains(&kind) {
             return Err(TokenError::Type);
         }
+        is_access_token = kind == "at+jwt";
     }
     let kid = match header.get("kid") {
         None => None,
         Some(Value::String(kid)) => Some(kid.clone()),
         Some(_) => return Err(TokenError::Header),
     };
-    Ok((algorithm, kid))
+    Ok(Header { algorithm, kid, is_access_token })
 }
 
 fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {

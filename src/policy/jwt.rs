@@ -1,8 +1,8 @@
 //! Bearer tokens: accept or refuse, and keep the claims (RFC 6750, 7519; RFC 8725 and 9068 as profile).
 //!
-//! A token is verified once per core: its text is then remembered with its claims until it expires or
-//! the keys change, compared in full each time. Nothing is ever accepted because something is missing:
-//! no keys yet is 503, no `exp` is a refusal, an unknown key id is asked for once and then refused.
+//! A token is verified once per core: its text is then remembered with its claims until it expires, the keys
+//! change or it is revoked, compared in full each time. Nothing is ever accepted because something is
+//! missing: no keys yet is 503, no `exp` is a refusal, an unknown key id is asked for once and then refused.
 //! The reason stands in the log; the client is told no more than RFC 6750 §3 asks for. The text of a
 //! token must never stand in a field, an error or the log.
 
@@ -13,19 +13,18 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::base::limits::{TOKEN_BYTES_MAX, TOKEN_EXP_MAX};
+use crate::base::limits::{TOKEN_EXP_MAX, UNKNOWN_KID_KEPT};
 use crate::base::name::Name;
 use crate::base::shared::unique;
-use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
-use crate::exchange::identity::Identity;
-use crate::http::head::Request;
-use crate::http::names::FieldName;
+use crate::policy::Env;
+use crate::policy::bearer::TokenPlace;
+use crate::policy::file_cell::FileCell;
 use crate::policy::jose::{Token, TokenError};
 use crate::policy::jwks::Checked;
 use crate::policy::key_cell::KeyCell;
+use crate::policy::revocation::Revoked;
 use crate::policy::slots::{Remembered, Slots};
-use crate::policy::{Env, Verdict};
 
 /// What the tokens of one issuer must say, and where its keys are.
 #[derive(Clone, Debug)]
@@ -42,7 +41,16 @@ pub struct JwtRules {
     pub leeway: Duration,
     /// Claims that must be there, by path with dots; `exp` always must.
     pub required: Vec<String>,
+    /// Where a token may stand besides `Authorization`.
+    pub places: Vec<TokenPlace>,
+    /// Whether tokens must be access tokens after RFC 9068.
+    pub rfc9068: bool,
+    /// Tokens and subjects that are refused.
+    pub revoked: Option<Arc<FileCell<Revoked>>>,
 }
+
+/// What RFC 9068 §2.2 requires of an access token besides `exp`.
+const ACCESS_TOKEN_CLAIMS: [&str; 6] = ["iss", "aud", "sub", "client_id", "iat", "jti"];
 
 /// The compiled policy. Clones share what they remember.
 #[derive(Clone)]
@@ -90,6 +98,8 @@ pub enum Refusal {
     Issuer,
     /// `aud` names others only.
     Audience,
+    /// The list of revoked tokens has it, or its subject.
+    Revoked,
     /// There are no keys yet.
     KeysUnavailable,
 }
@@ -117,12 +127,13 @@ impl Refusal {
             Self::IssuedAhead => "token_issued_ahead",
             Self::Issuer => "issuer",
             Self::Audience => "audience",
+            Self::Revoked => "token_revoked",
             Self::KeysUnavailable => "keys_unavailable",
         }
     }
 
     /// The challenge (RFC 6750 §3); `None` when the client could not do better.
-    fn challenge(self) -> Option<&'static [u8]> {
+    pub(crate) fn challenge(self) -> Option<&'static [u8]> {
         macro_rules! invalid {
             ($why:literal) => {
                 concat!("Bearer error=\"invalid_token\", error_description=\"", $why, "\"")
@@ -141,12 +152,13 @@ impl Refusal {
             Self::NotYetValid | Self::IssuedAhead => invalid!("the token is not valid yet"),
             Self::Issuer => invalid!("the issuer is not accepted"),
             Self::Audience => invalid!("the audience is not accepted"),
+            Self::Revoked => invalid!("the token was revoked"),
         };
         Some(challenge.as_bytes())
     }
 
     /// The fault: 400 for a malformed request (RFC 6750 §3.1), 503 without keys, else 401.
-    fn fault(self) -> Fault {
+    pub(crate) fn fault(self) -> Fault {
         let (kind, side) = match self {
             Self::KeysUnavailable => (FaultKind::KeysUnavailable, Side::Gateway),
             Self::CredentialsMalformed => (FaultKind::HttpRequestError, Side::Downstream),
@@ -156,10 +168,13 @@ impl Refusal {
     }
 }
 
-/// What a look at one request came to.
-enum Outcome {
+/// What a look at one token came to.
+pub(crate) enum Outcome {
+    /// These are its claims.
     Proven(Rc<Value>),
+    /// It proves nothing.
     Refused(Refusal),
+    /// A key may be on its way.
     Wait,
 }
 
@@ -167,7 +182,10 @@ impl Jwt {
     /// Compiles the rules.
     pub fn new(rules: JwtRules) -> Jwt {
         let split = |path: &String| path.split('.').map(str::to_owned).collect();
-        let required = rules.required.iter().map(split).collect();
+        let mut required: Vec<Vec<String>> = rules.required.iter().map(split).collect();
+        if rules.rfc9068 {
+            required.extend(ACCESS_TOKEN_CLAIMS.map(|name| vec![name.to_owned()]));
+        }
         Jwt { inner: Arc::new(Inner { rules, required, space: unique() }) }
     }
 
@@ -176,56 +194,84 @@ impl Jwt {
         &self.inner.rules
     }
 
-    /// Decides about a request.
-    pub fn on_request(&self, x: &mut Exchange, env: &mut Env<'_>) -> Verdict {
-        let outcome = match bearer(&x.request()) {
-            Ok(token) => self.look(token, env),
-            Err(refusal) => Outcome::Refused(refusal),
+    /// Looks the token up, or verifies it and remembers it.
+    pub(crate) fn look(&self, text: &[u8], env: &mut Env<'_>) -> Outcome {
+        if !self.inner.rules.keys.is_loaded() {
+            return Outcome::Refused(Refusal::KeysUnavailable);
+        }
+        if let Some(claims) = self.recall(text, env) {
+            return Outcome::Proven(claims);
+        }
+        env.slots.tokens_checked += 1;
+        // Here and not before the look-up: what is remembered has been through this.
+        let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+        if !text.iter().all(fine) {
+            return Outcome::Refused(Refusal::CredentialsMalformed);
+        }
+        let token = match Token::parse(text) {
+            Ok(token) => token,
+            Err(error) => return Outcome::Refused(Refusal::Token(error)),
         };
-        match outcome {
-            Outcome::Proven(claims) => {
-                x.identity = Some(Identity::from_verified(claims));
-                Verdict::Continue
+        match self.verify(&token, env.wall.as_secs()) {
+            Ok(fresh) => {
+                let claims = fresh.claims.clone();
+                self.remember(env.slots, text, fresh);
+                Outcome::Proven(claims)
             }
-            Outcome::Wait => Verdict::Wait,
-            Outcome::Refused(refusal) => {
-                x.reason = refusal.name();
-                if let Some(challenge) = refusal.challenge() {
-                    x.reply_fields.add("www-authenticate", challenge);
-                }
-                Verdict::Refuse(refusal.fault())
-            }
+            Err(Refusal::KeyUnknown) => self.miss(&token, env),
+            Err(refusal) => Outcome::Refused(refusal),
         }
     }
 
-    /// Looks the token up, or verifies it and remembers it.
-    fn look(&self, token: &[u8], env: &mut Env<'_>) -> Outcome {
-        let generation = self.inner.rules.keys.generation();
-        if generation == 0 {
-            return Outcome::Refused(Refusal::KeysUnavailable);
-        }
+    /// The claims of a token that was verified before, if it still holds: not expired, verified by keys that
+    /// are still the issuer's, not revoked since.
+    pub(crate) fn recall(&self, text: &[u8], env: &mut Env<'_>) -> Option<Rc<Value>> {
+        let rules = &self.inner.rules;
         let now = env.wall.as_secs();
-        if let Some(known) = env.slots.tokens.find(self.inner.space, token) {
-            let valid = (known.valid_from..known.valid_until).contains(&now);
-            if valid && known.generation == generation {
-                let claims = known.claims.clone();
-                env.slots.tokens_found += 1;
-                return Outcome::Proven(claims);
-            }
-            env.slots.tokens.remove(self.inner.space, token);
+        let known = env.slots.tokens.find(self.inner.space, text)?;
+        let valid = (known.valid_from..known.valid_until).contains(&now);
+        let current = valid && known.generation == rules.keys.generation();
+        if current && rules.revoked.as_ref().is_none_or(|list| list.generation() == known.listed) {
+            let claims = known.claims.clone();
+            env.slots.tokens_found += 1;
+            return Some(claims);
         }
-        env.slots.tokens_checked += 1;
-        match self.verify(token, now) {
-            Ok(fresh) => {
-                let claims = fresh.claims.clone();
-                self.remember(env.slots, token, fresh);
-                Outcome::Proven(claims)
-            }
-            Err(Refusal::KeyUnknown) if self.inner.rules.keys.request_refresh(env.now) => {
-                Outcome::Wait
-            }
-            Err(refusal) => Outcome::Refused(refusal),
+        let mut known = known.clone();
+        env.slots.tokens.remove(self.inner.space, text);
+        if !current || self.is_revoked(&mut known) {
+            return None;
         }
+        let claims = known.claims.clone();
+        env.slots.tokens_found += 1;
+        self.remember(env.slots, text, known);
+        Some(claims)
+    }
+
+    /// Whether the current list of revoked tokens holds this one; it is looked at by that list then.
+    fn is_revoked(&self, token: &mut Remembered) -> bool {
+        let Some(cell) = &self.inner.rules.revoked else { return false };
+        // The generation before the list: a newer list in between is looked at again, never missed.
+        token.listed = cell.generation();
+        cell.current().as_ref().is_none_or(|list| list.holds(&token.claims))
+    }
+
+    /// No key has the token's id: waits for a fetch, unless this id was unknown to the last one, too.
+    fn miss(&self, token: &Token<'_>, env: &mut Env<'_>) -> Outcome {
+        let keys = &self.inner.rules.keys;
+        let kid = token.kid.as_deref().unwrap_or("").as_bytes();
+        let mark = (keys.generation(), env.now);
+        let known = env.slots.unknown_kids.find(self.inner.space, kid);
+        let is_known = known.is_some_and(|(generation, since)| {
+            *generation == mark.0 && env.now.since(*since) < UNKNOWN_KID_KEPT
+        });
+        if !is_known && keys.request_refresh(env.now) {
+            return Outcome::Wait;
+        }
+        if !is_known {
+            let weight = kid.len() + 64;
+            env.slots.unknown_kids.insert(self.inner.space, kid, mark, weight);
+        }
+        Outcome::Refused(Refusal::KeyUnknown)
     }
 
     fn remember(&self, slots: &mut Slots, token: &[u8], fresh: Remembered) {
@@ -235,15 +281,12 @@ impl Jwt {
     }
 
     /// Checks signature and claims at `now`, in seconds since 1970.
-    fn verify(&self, text: &[u8], now: u64) -> Result<Remembered, Refusal> {
-        // Here and not before the look-up: what is remembered has been through this.
-        let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-        if !text.iter().all(fine) {
-            return Err(Refusal::CredentialsMalformed);
+    fn verify(&self, token: &Token<'_>, now: u64) -> Result<Remembered, Refusal> {
+        if self.inner.rules.rfc9068 && !token.is_access_token {
+            return Err(Refusal::Token(TokenError::Type));
         }
-        let token = Token::parse(text).map_err(Refusal::Token)?;
         let keys = self.inner.rules.keys.current().ok_or(Refusal::KeysUnavailable)?;
-        match keys.check(&token) {
+        match keys.check(token) {
             Checked::Verified => {}
             Checked::Refused => return Err(Refusal::Signature),
             Checked::KeyUnknown => return Err(Refusal::KeyUnknown),
@@ -254,7 +297,12 @@ impl Jwt {
         };
         let (valid_from, valid_until) = self.judge(members, now)?;
         let generation = keys.generation();
-        Ok(Remembered { generation, valid_from, valid_until, claims: Rc::new(claims) })
+        let claims = Rc::new(claims);
+        let mut fresh = Remembered { generation, listed: 0, valid_from, valid_until, claims };
+        if self.is_revoked(&mut fresh) {
+            return Err(Refusal::Revoked);
+        }
+        Ok(fresh)
     }
 
     /// Judges the claims; the seconds from and until which they hold.
@@ -294,27 +342,6 @@ impl Jwt {
             return Err(Refusal::ClaimMissing);
         }
         Ok((valid_from, valid_until))
-    }
-}
-
-/// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1, RFC 9110 §11.4).
-fn bearer<'a>(request: &Request<'a>) -> Result<&'a [u8], Refusal> {
-    let mut fields = request.head.fields.all(FieldName::Authorization, request.raw);
-    let Some(value) = fields.next() else {
-        return Err(Refusal::TokenMissing);
-    };
-    if fields.next().is_some() {
-        return Err(Refusal::CredentialsMalformed);
-    }
-    let scheme = value.split(|byte| *byte == b' ').next().unwrap_or(value);
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Err(Refusal::TokenMissing);
-    }
-    let token = value[scheme.len()..].trim_ascii_start();
-    match token.len() {
-        0 => Err(Refusal::CredentialsMalformed),
-        bytes if bytes > TOKEN_BYTES_MAX => Err(Refusal::Token(TokenError::TooLong)),
-        _ => Ok(token),
     }
 }
 

@@ -5,9 +5,11 @@
 //! before authentication, so that a flood of bad tokens is refused before a signature is checked.
 
 pub mod allow;
+pub mod bearer;
 pub mod compress;
 pub mod concurrency;
 pub mod cors;
+pub mod file_cell;
 pub mod fleet;
 pub mod header_edit;
 pub mod jose;
@@ -17,6 +19,7 @@ pub mod key_cell;
 mod limit_key;
 pub mod maintenance;
 pub mod rate_limit;
+pub mod revocation;
 pub mod slots;
 
 use crate::base::random::Rng;
@@ -24,8 +27,8 @@ use crate::base::time::{Instant, Wall};
 use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::policy::allow::{Allow, Networks};
+use crate::policy::bearer::Bearer;
 use crate::policy::concurrency::Concurrency;
-use crate::policy::jwt::Jwt;
 use crate::policy::rate_limit::{Limits, RateLimit};
 use crate::policy::slots::Slots;
 
@@ -39,7 +42,7 @@ pub enum Policy {
     /// Rate limits whose keys need no proven identity.
     ClientLimit(Limits),
     /// Bearer tokens.
-    Jwt(Jwt),
+    Jwt(Bearer),
     /// Scopes and claims.
     Allow(Allow),
     /// Rate limits whose keys, or costs, hold a claim.

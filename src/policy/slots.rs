@@ -9,15 +9,22 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::base::limits::{LIMIT_LABELS_MAX, TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX};
+use crate::base::limits::{
+    LIMIT_LABELS_MAX, TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX, UNKNOWN_KIDS_BYTES_MAX,
+    UNKNOWN_KIDS_MAX,
+};
 use crate::base::lru::Lru;
 use crate::base::queue::Queue;
+use crate::base::time::Instant;
 use crate::policy::fleet::StoreLine;
 
 /// The memory of one core's policies.
 pub struct Slots {
     /// Verified tokens; the space is the policy that verified them.
     pub(crate) tokens: Lru<Remembered>,
+    /// Key ids that no fetch brought: the generation of the keys they are not among, and since when. The
+    /// space is the policy's.
+    pub(crate) unknown_kids: Lru<(u64, Instant)>,
     /// Tokens found among those verified before, since this was last taken.
     pub(crate) tokens_found: u64,
     /// Tokens whose signature had to be checked, since this was last taken.
@@ -33,6 +40,8 @@ pub struct Slots {
 pub(crate) struct Remembered {
     /// The generation of the key set that verified it.
     pub generation: u64,
+    /// The generation of the list of revoked tokens that does not hold it.
+    pub listed: u64,
     /// First second at which it is valid.
     pub valid_from: u64,
     /// First second at which it is not valid any more.
@@ -45,8 +54,10 @@ impl Slots {
     /// Empty memory. `seed` must be random: it keeps clients from choosing tokens that fall together.
     pub fn new(seed: u64) -> Slots {
         let tokens = Lru::new(TOKENS_REMEMBERED_MAX, TOKENS_REMEMBERED_BYTES_MAX, seed);
+        let unknown_kids = Lru::new(UNKNOWN_KIDS_MAX, UNKNOWN_KIDS_BYTES_MAX, seed);
         Slots {
             tokens,
+            unknown_kids,
             tokens_found: 0,
             tokens_checked: 0,
             queues: HashMap::new(),

@@ -35,6 +35,7 @@ mod hedge;
 mod hostile;
 mod idle;
 mod jwt;
+mod jwt_more;
 mod logging;
 mod maintenance;
 mod metrics;

@@ -145,9 +145,13 @@ impl Document {
             operation.insert("requestBody".into(), json!({ "content": { "*/*": {} } }));
         }
         operation.insert("responses".into(), responses(route, method));
-        if let Some(issuer) = &route.policies.jwt {
+        let asked: Vec<Value> =
+            route.policies.jwt.iter().map(|name| json!({ (name.value.clone()): [] })).collect();
+        if !asked.is_empty() {
+            operation.insert("security".into(), Value::Array(asked));
+        }
+        for issuer in &route.policies.jwt {
             let name = issuer.value.clone();
-            operation.insert("security".into(), json!([{ (name.clone()): [] }]));
             let known = config.jwts.iter().find(|jwt| jwt.name.value == name);
             let issued = known.and_then(|jwt| jwt.issuers.first()).map(|issuer| &issuer.value);
             let mut scheme = json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" });
@@ -392,7 +396,7 @@ const PROBLEMS: [(&str, &str); 6] = [
 fn problems(route: &Route) -> impl Iterator<Item = &'static str> {
     let asks = matches!(route.target, Target::Forward(_) | Target::Merge(_));
     let fills = matches!(route.target, Target::Merge(_) | Target::Redirect(_));
-    let (proves, limits) = (route.policies.jwt.is_some(), !route.policies.limits.is_empty());
+    let (proves, limits) = (!route.policies.jwt.is_empty(), !route.policies.limits.is_empty());
     PROBLEMS.into_iter().map(|(status, _)| status).filter(move |status| match *status {
         "400" => fills,
         "401" => proves,

@@ -26,6 +26,7 @@ use crate::gateway::listener::ProxyProtocol;
 use crate::http::h1::parse::{self, Parsed};
 use crate::observe::plan::LabelBook;
 use crate::policy::Policy;
+use crate::policy::jwt::Jwt;
 use crate::route::Found;
 use crate::upstream::Upstream;
 
@@ -158,7 +159,7 @@ pub(super) fn token(
     let policies = route.map_or(&[][..], |route| &gateway.route(route).policies);
     for policy in policies {
         let Policy::Jwt(jwt) = policy else { continue };
-        let rules = jwt.rules();
+        let Some(rules) = jwt.issuers().first().map(Jwt::rules) else { continue };
         let asked = [("iss", rules.issuers.first()), ("aud", rules.audiences.first())];
         for (name, value) in asked {
             if let (Some(value), false) = (value, claims.contains_key(name)) {

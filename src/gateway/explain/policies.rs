@@ -8,6 +8,7 @@ use crate::exchange::Exchange;
 use crate::gateway::explain::{Told, filled, shown, size};
 use crate::gateway::route::Route;
 use crate::policy::allow::{Allow, Networks};
+use crate::policy::bearer::Bearer;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::fleet::Away;
 use crate::policy::jwt::Jwt;
@@ -32,7 +33,7 @@ impl Told<'_> {
                         self.limit(number, limit, x);
                     }
                 }
-                Policy::Jwt(jwt) => self.jwt(number, jwt, x),
+                Policy::Jwt(bearer) => self.bearer(number, bearer, x),
                 Policy::Concurrency(limit) => self.concurrency(number, limit, x),
                 Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
                 Policy::Networks(networks) => self.networks(number, networks, x),
@@ -147,7 +148,20 @@ impl Told<'_> {
         }
     }
 
-    fn jwt(&mut self, number: usize, jwt: &Jwt, x: &Exchange) {
+    fn bearer(&mut self, number: usize, bearer: &Bearer, x: &Exchange) {
+        for jwt in bearer.issuers() {
+            self.jwt(number, jwt);
+        }
+        self.line(format_args!(
+            "     {}",
+            match x.identity {
+                Some(_) => "the claims given with --jwt are taken as verified",
+                None => "this request has no verified token: 401 (--jwt sub=42 goes on with one)",
+            }
+        ));
+    }
+
+    fn jwt(&mut self, number: usize, jwt: &Jwt) {
         let rules = jwt.rules();
         self.line(format_args!("  {number}. jwt `{}`", rules.name));
         for (what, list) in [
@@ -160,12 +174,5 @@ impl Told<'_> {
             }
         }
         self.line(format_args!("     clocks may differ by {}", shown(rules.leeway)));
-        self.line(format_args!(
-            "     {}",
-            match x.identity {
-                Some(_) => "the claims given with --jwt are taken as verified",
-                None => "this request has no verified token: 401 (--jwt sub=42 goes on with one)",
-            }
-        ));
     }
 }

@@ -6,10 +6,15 @@ use serde_json::json;
 
 use super::*;
 use crate::base::buffer::{Buf, BufferPool};
+use crate::base::limits::TOKEN_BYTES_MAX;
 use crate::base::random::Rng;
 use crate::base::span::Span;
 use crate::base::time::{Instant, Wall};
+use crate::exchange::Exchange;
 use crate::http::headers::Field;
+use crate::http::names::FieldName;
+use crate::policy::Verdict;
+use crate::policy::bearer::Bearer;
 use crate::policy::jose::{Algorithm, fuzz_token};
 use crate::policy::jwks::KeySet;
 
@@ -65,6 +70,9 @@ impl Core {
             audiences: vec!["dashboard".into()],
             leeway: Duration::from_secs(30),
             required: vec!["sub".into()],
+            places: Vec::new(),
+            rfc9068: false,
+            revoked: None,
         };
         let jwt = Jwt::new(rules);
         let now = Instant::from_nanos(50_000_000_000);
@@ -89,7 +97,7 @@ impl Core {
         x.bytes = Some(bytes);
         let wall = Wall::from_micros(self.wall * 1_000_000);
         let env = &mut Env { now: self.now, wall, rng: &mut self.rng, slots: &mut self.slots };
-        (self.jwt.on_request(&mut x, env), x)
+        (Bearer::new(vec![self.jwt.clone()]).on_request(&mut x, env), x)
     }
 
     fn ask(&mut self, token: &str) -> (Verdict, Exchange) {
