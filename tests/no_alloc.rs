@@ -20,15 +20,19 @@ use ringway::base::shared::Cells;
 use ringway::exchange::client::AddressSource;
 use ringway::exchange::template::{Template, TemplateKind};
 use ringway::gateway::Gateway;
+use ringway::gateway::carry::Carry;
 use ringway::gateway::listener::{Listener, ProxyProtocol};
 use ringway::gateway::route::{Forward, Route, Target};
+use ringway::http::caching::Terms;
 use ringway::http::h1::parse::HeadLimits;
 use ringway::net::listener::{bind, bound_to};
 use ringway::observe::metrics::CoreMetrics;
 use ringway::observe::plan::{LabelBook, RecordPlan, RouteNames};
 use ringway::policy::Policy;
+use ringway::policy::cache::{Cache, KeyRule};
 use ringway::policy::concurrency::{Concurrency, ConcurrencyRules};
 use ringway::policy::rate_limit::{Cost, RateLimit, RateLimitRules};
+use ringway::policy::store::Machine;
 use ringway::route::Router;
 use ringway::route::pattern::{HostPattern, Pattern, Segment};
 use ringway::route::spelling::PathSpelling;
@@ -67,10 +71,11 @@ const CHUNKS: &[u8] =
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
 
 /// The requests, and what ends the answer to each.
-const KINDS: [(&[u8], &[u8]); 3] = [
+const KINDS: [(&[u8], &[u8]); 4] = [
     (b"GET /small?x=1 HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\nUser-Agent: test/1.0\r\nX-A: b\r\n\r\n", ENDING),
     (b"GET /large HTTP/1.1\r\nHost: example.test\r\n\r\n", ENDING),
     (b"GET /chunks HTTP/1.1\r\nHost: example.test\r\n\r\n", b"\r\n0\r\n\r\n"),
+    (b"GET /stored HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\n\r\n", ENDING),
 ];
 
 const ENDING: &[u8] = b"{\"hello\":\"x\"}";
@@ -155,14 +160,34 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         path: vec![Segment::Rest],
         conditions: Vec::new(),
     };
-    let route = Route {
-        name: Name::new("all"),
+    let stored = Pattern {
+        route: RouteId(1),
+        path: vec![Segment::Literal(b"stored".as_slice().into())],
+        methods: Vec::new(),
+        host: HostPattern::Any,
+        conditions: Vec::new(),
+    };
+    let machine = Arc::new(Machine::new(1));
+    let cache = Cache {
+        space: 1,
+        terms: Terms { ttl: Some(secs(3600)), ..Terms::default() },
+        key: KeyRule::default(),
+        object_bytes_max: 1 << 20,
+        tags: Box::default(),
+        stale_while_revalidate: None,
+        stale_if_error: None,
+        heeds_clients: true,
+        machine: machine.clone(),
+    };
+    let route = |name: &str, cache: Option<Cache>| Route {
+        name: Name::new(name),
         policies: policies(),
         target: Target::Forward(Forward { upstream: UpstreamId(0), target: None }),
         answering: None,
         request_edits: None,
         maintenance: None,
         mirror: None,
+        cache: cache.map(Box::new),
         timeout: secs(5),
         idle_timeout: None,
         retries: None,
@@ -173,12 +198,14 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         bandwidth: None,
         tunnel_idle_timeout: Duration::from_secs(1),
     };
-    let names = [RouteNames { name: Name::new("all"), parts: Vec::new(), views: Vec::new() }];
+    let named =
+        |name: &str| RouteNames { name: Name::new(name), parts: Vec::new(), views: Vec::new() };
+    let names = [named("all"), named("stored")];
     Gateway {
         version: 1,
-        carry: Default::default(),
         throttles: Box::default(),
         store: None,
+        carry: Carry { machine: Some(machine), ..Carry::default() },
         listeners: [Listener {
             proxy_protocol: ProxyProtocol::Off,
             client_address: [AddressSource::XForwardedFor].into(),
@@ -195,8 +222,8 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
             connections_per_client_max: 1000,
         }]
         .into(),
-        router: Router::build(vec![pattern]).expect("one route").0,
-        routes: [route].into(),
+        router: Router::build(vec![pattern, stored]).expect("two routes").0,
+        routes: [route("all", None), route("stored", Some(cache))].into(),
         upstreams: [Arc::new(upstream)].into(),
         record: RecordPlan::new(&mut LabelBook::default(), &names, &[Name::new("origin")], false),
     }

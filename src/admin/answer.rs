@@ -1,7 +1,7 @@
 //! One connection of the admin listener: a request in, an answer out, both bounded.
 //!
 //! It never reads a body and never keeps a connection: what is not a well-formed GET or HEAD of a known
-//! path gets its status (RFC 9110 §15) and a close.
+//! path, or a POST that removes stored responses, gets its status (RFC 9110 §15) and a close.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crate::admin::process::append_process;
 use crate::admin::seats::{Seat, Socket};
-use crate::admin::{Readiness, State};
+use crate::admin::{Purging, Readiness, State};
 use crate::base::limits::{ADMIN_FIELDS_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_TIMEOUT_SECS};
 use crate::base::time::Instant;
 use crate::http::Status;
+use crate::http::target::{Plus, percent_decode};
 use crate::observe::prometheus;
 use crate::runtime::clock;
 
@@ -27,7 +28,12 @@ pub(super) fn serve<S: State>(mut socket: Socket, seat: &Seat, state: &S) {
     let asked = read_request(&mut socket);
     seat.asked();
     let answer = match asked {
-        Ok(Asked { path, head_only }) => Answer { head_only, ..answer_to(&path, state) },
+        Ok(Asked { path, query, does: Does::Purge { by_page } }) => {
+            purge(&path, query.as_deref(), by_page, state)
+        }
+        Ok(Asked { path, does, .. }) => {
+            Answer { head_only: does == Does::ShowHead, ..answer_to(&path, state) }
+        }
         Err(Some(answer)) => answer,
         Err(None) => return,
     };
@@ -39,7 +45,19 @@ pub(super) fn serve<S: State>(mut socket: Socket, seat: &Seat, state: &S) {
 #[derive(Debug, PartialEq, Eq)]
 struct Asked {
     path: String,
-    head_only: bool,
+    query: Option<String>,
+    does: Does,
+}
+
+/// What a method does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Does {
+    Show,
+    ShowHead,
+    /// `by_page`: a page in a browser sends it.
+    Purge {
+        by_page: bool,
+    },
 }
 
 /// What is answered.
@@ -49,13 +67,48 @@ struct Answer {
     content_type: &'static str,
     body: String,
     head_only: bool,
+    allow: &'static str,
 }
 
 impl Answer {
     fn text(status: u16, body: impl Into<String>) -> Self {
         let (status, body) = (Status(status), body.into());
-        Self { status, content_type: PLAIN, body, head_only: false }
+        Self { status, content_type: PLAIN, body, head_only: false, allow: "" }
     }
+
+    fn other_method(allow: &'static str) -> Self {
+        Self { allow, ..Self::text(405, format!("only {allow}\n")) }
+    }
+}
+
+/// The only path that changes something.
+const PURGE: &str = "/cache/purge";
+
+/// Removes stored responses: `?all`, `?key=`, `?prefix=` or `?tag=`, percent-encoded.
+fn purge<S: State>(path: &str, query: Option<&str>, by_page: bool, state: &S) -> Answer {
+    if path != PURGE {
+        return Answer::other_method("GET, HEAD");
+    }
+    if by_page {
+        return Answer::text(403, "not for pages in a browser\n");
+    }
+    let query = query.unwrap_or_default();
+    if query == "all" {
+        state.purge(Purging::All);
+        return Answer::text(200, "removed\n");
+    }
+    let mut room = vec![0; query.len()];
+    let (word, value) = query.split_once('=').unwrap_or_default();
+    let value = Some(value).filter(|value| !value.is_empty() && !value.contains('&'));
+    let value =
+        value.and_then(|value| percent_decode(value.as_bytes(), Plus::Literal, &mut room).ok());
+    match (word, value) {
+        ("key", Some(value)) => state.purge(Purging::Key(value)),
+        ("prefix", Some(value)) => state.purge(Purging::Prefix(value)),
+        ("tag", Some(value)) => state.purge(Purging::Tag(value)),
+        _ => return Answer::text(400, "one of ?all, ?key=, ?prefix=, ?tag=, percent-encoded\n"),
+    }
+    Answer::text(200, "removed\n")
 }
 
 fn answer_to<S: State>(path: &str, state: &S) -> Answer {
@@ -70,7 +123,8 @@ fn answer_to<S: State>(path: &str, state: &S) -> Answer {
             append_process(&mut page);
             Answer { content_type: prometheus::CONTENT_TYPE, ..Answer::text(200, page) }
         }
-        _ => Answer::text(404, "here are /livez, /readyz and /metrics\n"),
+        PURGE => Answer::other_method("POST"),
+        _ => Answer::text(404, "here are /livez, /readyz, /metrics and POST /cache/purge\n"),
     }
 }
 
@@ -111,19 +165,26 @@ fn parse(bytes: &[u8]) -> Option<Result<Asked, Answer>> {
         }
         Err(_) => return Some(Err(Answer::text(400, "the request is malformed\n"))),
     }
-    let head_only = request.method == Some("HEAD");
-    if !head_only && request.method != Some("GET") {
-        return Some(Err(Answer::text(405, "only GET and HEAD\n")));
-    }
+    let mut fields = request.headers.iter();
+    let does = match request.method {
+        Some("GET") => Does::Show,
+        Some("HEAD") => Does::ShowHead,
+        // Browsers say which page sends a POST (Fetch standard, "append a request `Origin` header").
+        Some("POST") => {
+            Does::Purge { by_page: fields.any(|field| field.name.eq_ignore_ascii_case("origin")) }
+        }
+        _ => return Some(Err(Answer::other_method("GET, HEAD"))),
+    };
     let target = request.path.unwrap_or_default();
-    let path = target.split('?').next().unwrap_or_default().to_owned();
-    Some(Ok(Asked { path, head_only }))
+    let (path, query) =
+        target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    Some(Ok(Asked { path: path.to_owned(), query: query.map(str::to_owned), does }))
 }
 
 fn write_answer(socket: &mut Socket, answer: &Answer) -> io::Result<()> {
     let deadline = clock::now() + TIMEOUT;
-    let Answer { status, content_type, body, head_only } = answer;
-    let allow = if status.0 == 405 { "Allow: GET, HEAD\r\n" } else { "" };
+    let Answer { status, content_type, body, head_only, allow } = answer;
+    let allow = if allow.is_empty() { String::new() } else { format!("Allow: {allow}\r\n") };
     let mut message = format!(
         "HTTP/1.1 {} {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}\
          Cache-Control: no-store\r\nConnection: close\r\n\r\n",
@@ -189,13 +250,13 @@ mod tests {
     fn a_head_is_read_however_it_is_cut() {
         let whole = b"GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\n\r\n";
         assert!((0..whole.len()).all(|end| parse(&whole[..end]).is_none()));
-        let asked = Asked { path: "/metrics".into(), head_only: false };
+        let asked = Asked { path: "/metrics".into(), query: Some("x=1".into()), does: Does::Show };
         assert_eq!(parse(whole), Some(Ok(asked)));
     }
 
     #[test]
     fn what_is_not_a_get_or_head_is_refused() {
-        assert_eq!(status(b"POST /livez HTTP/1.1\r\n\r\n"), 405);
+        assert_eq!(status(b"DELETE /livez HTTP/1.1\r\n\r\n"), 405);
         assert_eq!(status(b"\x16\x03\x01\x02\r\n\r\n"), 400);
         let fields = "a: b\r\n".repeat(ADMIN_FIELDS_MAX + 1);
         assert_eq!(status(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes()), 431);

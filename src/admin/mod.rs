@@ -2,8 +2,9 @@
 //!
 //! It runs on blocking sockets and its own threads, so that it answers whatever the cores do. It never
 //! lets a client hold it up: a head has 8 KiB and five seconds, an answer five seconds, and when all
-//! connections are taken the one that has kept us waiting longest is closed for the next. It never changes
-//! anything and has no authentication: it belongs on loopback or behind a socket file's permissions.
+//! connections are taken the one that has kept us waiting longest is closed for the next. It has no
+//! authentication: it belongs on loopback or behind a socket file's permissions. It never changes anything but
+//! what is stored of responses (`POST /cache/purge`), and never for a page in a browser.
 //!
 //! Every answer closes its connection (RFC 9112 §9.6): probes and scrapers come once in seconds.
 
@@ -33,6 +34,22 @@ pub trait State: Send + Sync + 'static {
 
     /// The page of metrics (`observe::prometheus::render`); the process's own are appended.
     fn metrics(&self) -> String;
+
+    /// Removes stored responses on every core.
+    fn purge(&self, what: Purging<'_>);
+}
+
+/// Which stored responses are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purging<'a> {
+    /// All of them.
+    All,
+    /// Those of one address, `example.com/path?query`.
+    Key(&'a [u8]),
+    /// Those whose address begins so.
+    Prefix(&'a [u8]),
+    /// Those with this tag.
+    Tag(&'a [u8]),
 }
 
 /// Whether traffic should come here.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::base::limits::ADMIN_HEAD_BYTES_MAX;
 
-struct Shown(Mutex<Readiness>);
+struct Shown(Mutex<Readiness>, Mutex<Vec<String>>);
 
 impl State for Shown {
     fn readiness(&self) -> Readiness {
@@ -16,10 +16,14 @@ impl State for Shown {
     fn metrics(&self) -> String {
         "x_total 1\n".to_owned()
     }
+
+    fn purge(&self, what: Purging<'_>) {
+        self.1.lock().expect("not poisoned").push(format!("{what:?}"));
+    }
 }
 
 fn started() -> (Admin, SocketAddr, Arc<Shown>) {
-    let state = Arc::new(Shown(Mutex::new(Readiness::Ready)));
+    let state = Arc::new(Shown(Mutex::new(Readiness::Ready), Mutex::default()));
     let any_port = AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let admin = Admin::start(any_port, state.clone()).expect("a free port");
     let AdminAddress::Tcp(address) = *admin.address() else { panic!("TCP was asked for") };
@@ -49,6 +53,29 @@ fn the_three_pages_answer_and_nothing_else_does() {
     assert!(get(address, "/").starts_with("HTTP/1.1 404 "));
     let refused = ask(address, "DELETE /livez HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 405 ") && refused.contains("\r\nAllow: GET, HEAD\r\n"));
+    admin.stop();
+}
+
+#[test]
+fn stored_responses_are_removed_by_post_and_never_for_a_web_page() {
+    let (admin, address, state) = started();
+    let post = |target: &str, fields: &str| {
+        ask(address, &format!("POST /cache/purge{target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
+    };
+    for target in ["?all", "?key=a.example/x%3Fb=1", "?prefix=a.example/", "?tag=news"] {
+        assert!(post(target, "Content-Length: 0\r\n").starts_with("HTTP/1.1 200 "), "{target}");
+    }
+    for target in ["", "?", "?key=", "?key=%zz", "?page=1", "?key=a&tag=b"] {
+        assert!(post(target, "").starts_with("HTTP/1.1 400 "), "{target}");
+    }
+    assert!(post("?all", "Origin: http://evil.example\r\n").starts_with("HTTP/1.1 403 "));
+    let refused = get(address, "/cache/purge?all");
+    assert!(refused.starts_with("HTTP/1.1 405 ") && refused.contains("\r\nAllow: POST\r\n"));
+    let done = state.1.lock().expect("not poisoned");
+    let [all, key, prefix, tag] = &done[..] else { panic!("{done:?}") };
+    assert_eq!(all, "All");
+    assert!(key.starts_with("Key(") && prefix.starts_with("Prefix(") && tag.starts_with("Tag("));
+    drop(done);
     admin.stop();
 }
 

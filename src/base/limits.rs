@@ -199,6 +199,40 @@ pub const PART_FLIGHTS_MAX: usize = 4096;
 pub const PART_UNSHARED_MAX: usize = 1024;
 /// Stale answers that a core renews at once beside its clients' requests.
 pub const PART_REFRESHES_MAX: usize = 64;
+/// Default of `cache.memory`: what stored responses may weigh on the whole machine, keys and fields included.
+/// Unit: bytes. nginx's examples have `keys_zone=…:10m` with a disk behind it, Varnish's package starts with
+/// 256 MiB of memory; a gateway shares its machine.
+pub const CACHE_MEMORY: u64 = 64 * 1024 * 1024;
+/// Default of `cache.object_max`: the largest response that is stored. Unit: bytes. Larger ones are files, for
+/// which a store in memory is the wrong place.
+pub const CACHE_OBJECT_BYTES: u64 = 1024 * 1024;
+/// Keys that one core finds again. 4 bytes each from the start, 64 once there are any.
+pub const CACHE_KEYS_MAX: usize = 256 * 1024;
+/// Responses of one key that `Vary` tells apart; the oldest makes room for one more.
+pub const CACHE_VARIANTS_MAX: usize = 16;
+/// Fields that one response may vary by. Real responses name up to four.
+pub const CACHE_VARY_FIELDS_MAX: usize = 16;
+/// Longest key: scheme, host, path, query and what the route adds. Unit: bytes. A request with a longer one
+/// passes the store by.
+pub const CACHE_KEY_BYTES_MAX: usize = 16 * 1024;
+/// Stored and removed responses that wait for a core to look: it looks at each request and at each tick of
+/// 50 ms. Whose queue is full forgets all it has, when a removal is lost.
+pub const CACHE_NEWS_MAX: usize = 4096;
+/// Keys that one core fetches at once, with others waiting for them; further ones are fetched alone.
+pub const CACHE_FLIGHTS_MAX: usize = 4096;
+/// How long a request waits for another one's fetch of the same key before it fetches for itself: the default
+/// of nginx's `proxy_cache_lock_timeout`.
+pub const CACHE_FLIGHT_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+/// Stale responses that a core renews at once beside its clients' requests.
+pub const CACHE_RENEWALS_MAX: usize = 64;
+/// Tags of one stored response by which it can be removed; further ones are not heeded, and the response is
+/// not stored. Fastly and Cloudflare bound the field at 16 KiB.
+pub const CACHE_TAGS_MAX: usize = 256;
+/// How long behind its freshness a response stands in while the origin cannot be reached at all, when nobody
+/// says how long (RFC 9111 §4.2.4: a cache that is disconnected may use stale responses).
+pub const CACHE_STALE_UNREACHABLE: std::time::Duration = std::time::Duration::from_secs(600);
+/// Longest heuristic freshness (RFC 9111 §4.2.2 warns of more than a day).
+pub const CACHE_HEURISTIC_MAX: std::time::Duration = std::time::Duration::from_secs(86_400);
 /// Default bound on one part's body. Unit: bytes.
 pub const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// All bodies of one merge together, those of a part with `each` above all, and what one part may become with

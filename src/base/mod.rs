@@ -17,6 +17,7 @@ pub mod network_trie;
 pub mod pacing;
 pub mod queue;
 pub mod random;
+pub mod s3_fifo;
 pub mod seats;
 pub mod shared;
 pub mod span;

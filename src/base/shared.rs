@@ -342,6 +342,17 @@ impl Word {
     pub fn next(&self) -> u64 {
         self.0.fetch_add(1, SeqCst)
     }
+
+    /// Adds `n` if that leaves at most `max`; `false` when it would not.
+    pub fn add_below(&self, n: u64, max: u64) -> bool {
+        let added = |seen: u64| seen.checked_add(n).filter(|sum| *sum <= max);
+        self.0.fetch_update(SeqCst, SeqCst, added).is_ok()
+    }
+
+    /// Takes `n` away, which was added before.
+    pub fn take_away(&self, n: u64) {
+        self.0.fetch_sub(n, SeqCst);
+    }
 }
 
 /// A number that no other call in this process returns; never zero.

@@ -9,6 +9,7 @@ mod aggregate;
 mod allow;
 mod answering;
 mod assets;
+mod cache;
 pub mod codes;
 mod concurrency;
 mod limit;
@@ -97,18 +98,21 @@ pub fn compile(
     if !report.has_errors() {
         check_unused(config, &tables, &report);
     }
-    let (Some(routes), Some(router), false) = (routes, router, report.has_errors()) else {
+    let (Some(mut routes), Some(router), false) = (routes, router, report.has_errors()) else {
         return (None, report.finish());
     };
     let Stock { mut carry, keys, lists, seats, watched, .. } = stock;
     book.show_seats(seats.shown());
     carry.lists = lists.carried;
+    let upstreams = upstream::compile(&config.upstreams, last);
+    let known = last.map(|last| &last.carry);
+    cache::attach(config, &mut routes, &upstreams, known, &mut carry, seed.rotate_left(32));
     let gateway = Gateway {
         version: last.map_or(1, |last| last.version + 1),
         listeners,
         router,
         routes,
-        upstreams: upstream::compile(&config.upstreams, last),
+        upstreams,
         throttles,
         store: fleet_store,
         record: record(config, book).with_log(log).with_spans(queue),

@@ -77,6 +77,7 @@ fn one(
         request_edits: request_edits?,
         mirror: mirror?,
         maintenance,
+        cache: None,
         timeout: route.policies.timeout.value,
         idle_timeout: route.policies.idle.as_ref().map(|idle| idle.value),
         buffer_request_bytes: route.policies.buffer_request_bytes,

@@ -67,6 +67,8 @@ pub const BAD_EDIT: &str = "E0141";
 pub const BAD_MAINTENANCE: &str = "E0142";
 /// A log or a collector that says something impossible.
 pub const BAD_LOG: &str = "E0143";
+/// A key of a cache that contradicts another.
+pub const BAD_CACHE: &str = "E0150";
 /// A configuration without routes: every request is answered with 404.
 pub const NO_ROUTES: &str = "W0100";
 /// An admin listener that other machines can reach.

@@ -12,11 +12,13 @@ use crate::config::defaults::{
 };
 use crate::config::schema::{Key, Section, Shape};
 
+mod cache;
 mod merge;
 mod observe;
 mod policies;
 mod test;
 
+pub use crate::config::language::cache::{CACHE, CACHE_KEY, ROUTE_CACHE};
 pub use crate::config::language::merge::{
     EACH, HEDGE, ON_PARTIAL, PART_CACHE, PASS, VIEW, VIEW_WHEN,
 };
@@ -57,6 +59,7 @@ pub static ROOT: Section = Section {
         Key::new("upstream", Shape::Named(&Shape::Table(&UPSTREAM)), "Groups of endpoints, by name."),
         Key::new("jwt", Shape::Named(&Shape::Table(&JWT)), "Issuers of tokens, by name."),
         Key::new("limit", Shape::Named(&Shape::Table(&LIMIT)), "Rate limits, by name."),
+        Key::new("cache", Shape::Table(&CACHE), "The store of responses."),
         Key::new("default", Shape::Table(&DEFAULT), "Policies of every route that does not set its own."),
         Key::new("route", Shape::List(&Shape::Table(&ROUTE)), "What is answered, and how."),
         Key::new("admin", Shape::Table(&ADMIN), "The listener for operators."),
@@ -68,7 +71,6 @@ pub static ROOT: Section = Section {
         ),
         Key::later("api_key"),
         Key::later("basic"),
-        Key::later("cache"),
         Key::later("tls"),
         Key::new("redis", Shape::Table(&REDIS), "The store in which limits of the whole fleet are counted."),
     ],
@@ -494,9 +496,14 @@ pub static DEFAULT: Section = Section {
             ]),
             "How many requests at once, of each route by itself, on all cores together.",
         ),
-        Key::later("cache"),
         Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
         Key::new("compress", COMPRESS_SHAPE, "Whether and how answers are compressed: `true`, `false`, or a table.").or("`false`"),
+        Key::new(
+            "cache",
+            Shape::Either(&[Shape::Choice(&["origin", "none"]), Shape::Table(&ROUTE_CACHE)]),
+            "Uses answers again: `\"origin\"` as long as their Cache-Control says, `{ ttl = \"1h\" }` as long as you say.",
+        )
+        .or("every request is asked for"),
         Key::new("request_headers", REQUEST_EDITS_SHAPE, "Fields of requests that are set, added or removed on their way to an origin."),
         Key::new("response_headers", RESPONSE_EDITS_SHAPE, "Fields of answers that are set, added or removed."),
         Key::new("maintenance", MAINTENANCE_SHAPE, "Closed for a while: a fixed answer for everybody."),
@@ -700,9 +707,14 @@ pub static ROUTE: Section = Section {
             ]),
             "How many requests of this route at once, on all cores together; over it the answer is 503 with `Retry-After`. `\"none\"` for no bound.",
         ),
-        Key::later("cache"),
         Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
         Key::new("compress", COMPRESS_SHAPE, "Whether and how answers are compressed: `true`, `false`, or a table.").or("`false`"),
+        Key::new(
+            "cache",
+            Shape::Either(&[Shape::Choice(&["origin", "none"]), Shape::Table(&ROUTE_CACHE)]),
+            "Uses answers again: `\"origin\"` as long as their Cache-Control says, `{ ttl = \"1h\" }` as long as you say.",
+        )
+        .or("`[default]`"),
         Key::new("request_headers", REQUEST_EDITS_SHAPE, "Fields of requests that are set, added or removed on their way to an origin."),
         Key::new("response_headers", RESPONSE_EDITS_SHAPE, "Fields of answers that are set, added or removed."),
         Key::new("maintenance", MAINTENANCE_SHAPE, "Closed for a while: a fixed answer for everybody."),

@@ -19,6 +19,7 @@ pub mod aggregate;
 pub mod allow;
 pub mod answering;
 pub mod bandwidth;
+pub mod cache;
 pub mod codes;
 pub mod compress;
 pub mod concurrency;
@@ -66,6 +67,7 @@ pub use crate::config::aggregate::{Call, Each, Part, PartCache, PartMethod};
 pub use crate::config::allow::{Allow, AllowRule, ClaimRule};
 pub use crate::config::answering::Answering;
 pub use crate::config::bandwidth::Bandwidth;
+pub use crate::config::cache::Cache;
 pub use crate::config::compress::Compress;
 pub use crate::config::concurrency::Concurrency;
 pub use crate::config::cors::{Cors, Origin};
@@ -108,6 +110,8 @@ pub struct Config {
     pub limits: Vec<Limit>,
     /// Where limits of the whole fleet are counted.
     pub redis: Option<Redis>,
+    /// What all stored responses may weigh. Unit: bytes. Default: 64 MiB.
+    pub cache_bytes_max: u64,
     /// The policies of `[default]` over those of the language; routes have them merged in already.
     pub default: Policies,
     /// Routes, in the order of the files.
@@ -216,6 +220,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
         jwts: named(&reader, "jwt", jwt::read),
         limits: named(&reader, "limit", limit::read),
         redis: reader.entry("redis").and_then(|entry| redis::read(entry, &log)),
+        cache_bytes_max: cache::read_memory(&reader),
         default: Stated::default().over(&stated),
         routes,
         loose,

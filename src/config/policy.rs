@@ -10,6 +10,7 @@ use crate::base::limits::{ISSUERS_PER_ROUTE_MAX, LIMITS_PER_ROUTE_MAX};
 use crate::config::allow::{self, Allow};
 use crate::config::answering::{self, Answering};
 use crate::config::bandwidth::{self, Bandwidth};
+use crate::config::cache::{self, Cache};
 use crate::config::codes;
 use crate::config::concurrency::{self, Concurrency};
 use crate::config::defaults;
@@ -55,6 +56,8 @@ pub struct Policies {
     pub upgrades: Vec<Text>,
     /// What is done to requests and answers on their way.
     pub answering: Answering,
+    /// How answers are used again. Default: not at all.
+    pub cache: Option<Cache>,
 }
 
 impl Policies {
@@ -82,6 +85,7 @@ pub(super) struct Stated {
     tunnel_idle: Option<Spanned<Duration>>,
     upgrades: Option<Vec<Text>>,
     answering: answering::Stated,
+    cache: Option<Option<Cache>>,
 }
 
 impl Stated {
@@ -105,6 +109,7 @@ impl Stated {
             tunnel_idle,
             upgrades: upgrade::read(reader),
             answering: answering::Stated::read(reader),
+            cache: cache::read(reader),
             body_bytes_max: reader.bytes("body_max", 0, u64::MAX),
             buffer_request_bytes: reader.bytes(
                 "buffer_request",
@@ -141,6 +146,7 @@ impl Stated {
             tunnel_idle: self.tunnel_idle.or(other.tunnel_idle).unwrap_or_else(tunnel),
             upgrades: self.upgrades.or(other.upgrades).unwrap_or_else(upgrades),
             answering: self.answering.over(&other.answering),
+            cache: self.cache.or(other.cache).flatten(),
         }
     }
 }

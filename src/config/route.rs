@@ -139,6 +139,8 @@ pub(super) fn read(
         let why = "nothing of the request is sent on";
         answering::only_forwarded(&reader, "request_headers", why);
         answering::only_forwarded(&reader, "mirror", why);
+        let why = "answers that are made here are not kept, only those of parts, each by itself";
+        answering::only_forwarded(&reader, "cache", why);
     }
     if let (Some(entry), Some(target)) = (reader.entry("upgrade"), &target)
         && !matches!(target, Target::Forward(_))

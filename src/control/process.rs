@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 
-use crate::admin::{Admin, AdminAddress, Readiness, State};
+use crate::admin::{Admin, AdminAddress, Purging, Readiness, State};
 use crate::base::address::Address;
 use crate::base::ids::WorkerId;
 use crate::base::shared::Word;
@@ -31,6 +31,7 @@ use crate::observe::event::Event;
 use crate::observe::plan::LabelBook;
 use crate::observe::prometheus;
 use crate::observe::snapshot::Registry;
+use crate::policy::store::{Machine, Purge};
 use crate::runtime::probe::Driver;
 use crate::runtime::{clock, descriptors, pin};
 use crate::worker::boot::{self, Birth, Ended, Thread};
@@ -106,6 +107,8 @@ struct Shown {
     registry: Registry,
     book: Mutex<LabelBook>,
     draining: Word,
+    /// The store of responses, the same for the whole life of the process.
+    responses: Option<Arc<Machine>>,
 }
 
 impl Shown {
@@ -132,6 +135,16 @@ impl State for Shown {
         let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         prometheus::render(&self.registry.snapshot(&book))
     }
+
+    fn purge(&self, what: Purging<'_>) {
+        let purge = match what {
+            Purging::All => Purge::All,
+            Purging::Key(key) => Purge::Key(key.into()),
+            Purging::Prefix(prefix) => Purge::Prefix(prefix.into()),
+            Purging::Tag(tag) => Purge::Tag(tag.into()),
+        };
+        self.responses.iter().for_each(|responses| responses.purge(&purge));
+    }
 }
 
 impl Process {
@@ -149,7 +162,9 @@ impl Process {
         let descriptors = descriptors::raise_limit();
         let registry = Registry::new(cpus.len(), clock::wall(), env!("CARGO_PKG_VERSION"));
         registry.control.workers_wanted.set(cpus.len() as u64);
-        let shown = Arc::new(Shown { registry, book: Mutex::new(book), draining: Word::new(0) });
+        let responses = compiled.gateway.carry.machine.clone();
+        let (book, draining) = (Mutex::new(book), Word::new(0));
+        let shown = Arc::new(Shown { registry, book, draining, responses });
         let failed = |why: String| Unstarted::Failed(why);
         let signals = signal::listen()
             .map_err(|error| failed(format!("signals cannot be heard: {error}")))?;

@@ -4,6 +4,7 @@
 //! I/O, and it is reused by its connection, so that beginning one allocates nothing.
 
 pub mod attempt;
+pub mod cached;
 pub mod client;
 pub mod fault;
 pub mod identity;
@@ -23,6 +24,7 @@ use crate::base::name::Name;
 use crate::base::seats::Seat;
 use crate::base::time::{Instant, Wall};
 use crate::exchange::attempt::Attempt;
+use crate::exchange::cached::Cached;
 use crate::exchange::client::Client;
 use crate::exchange::fault::{Fault, Side};
 use crate::exchange::identity::Identity;
@@ -88,6 +90,8 @@ pub struct Exchange {
     pub parts_failed: Vec<PartFailure>,
     /// What the store of answers did for parts, in plan order; at most `PARTS_MAX`.
     pub parts_cached: Vec<PartCached>,
+    /// How the response cache treated it, where the route has one.
+    pub cached: Option<Cached>,
     /// The status sent to the client, once sent.
     pub status: Option<Status>,
     /// Bytes of the request read from the client, head included.
@@ -124,6 +128,7 @@ impl Default for Exchange {
             attempts: Vec::with_capacity(4),
             parts_failed: Vec::new(),
             parts_cached: Vec::new(),
+            cached: None,
             status: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -159,6 +164,7 @@ impl Exchange {
         self.attempts.clear();
         self.parts_failed.clear();
         self.parts_cached.clear();
+        self.cached = None;
         self.status = None;
         self.bytes_in = 0;
         self.bytes_out = 0;

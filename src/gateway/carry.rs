@@ -16,6 +16,8 @@ use crate::base::seats::Seats;
 use crate::base::shared::Cells;
 use crate::policy::file_cell::List;
 use crate::policy::jwt::Jwt;
+use crate::policy::store::Machine;
+use crate::upstream::Upstream;
 
 /// What one version leaves to the next.
 #[derive(Default)]
@@ -28,6 +30,22 @@ pub struct Carry {
     pub issuers: HashMap<Name, CarriedIssuer>,
     /// Lists by file.
     pub lists: HashMap<PathBuf, CarriedList>,
+    /// The store of responses.
+    pub machine: Option<Arc<Machine>>,
+    /// Which responses in it belong to which route.
+    pub caches: Vec<CarriedCache>,
+}
+
+/// The part of the store that belongs to a route.
+pub struct CarriedCache {
+    /// The route's name.
+    pub route: String,
+    /// What its answers depend on besides the upstreams.
+    pub told: String,
+    /// Who gives them; held, so that another one is never taken for it.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// The number in the keys of its answers.
+    pub space: u64,
 }
 
 /// A limit and its memory.

@@ -60,6 +60,7 @@ pub fn explain(
             told.policies(route, x);
             told.bandwidth(route);
             told.needless_claims(route, x);
+            told.response_cache(route, x);
             told.target(route, x);
             told.on_the_way(route, x);
             told.in_force(route, listener, x);

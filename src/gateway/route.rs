@@ -16,6 +16,7 @@ use crate::gateway::mirror::Mirror;
 use crate::gateway::view::Merge;
 use crate::http::Status;
 use crate::policy::Policy;
+use crate::policy::cache::Cache;
 use crate::policy::header_edit::HeaderEdits;
 use crate::policy::maintenance::Maintenance;
 
@@ -35,6 +36,8 @@ pub struct Route {
     pub mirror: Option<Box<Mirror>>,
     /// Fields of the request that are sent on otherwise than received.
     pub request_edits: Option<Box<HeaderEdits>>,
+    /// How answers are used again.
+    pub cache: Option<Box<Cache>>,
     /// From the whole request to the head of the response.
     pub timeout: Duration,
     /// How long an origin may pause while it sends a body or takes one; `None`: the upstream's.

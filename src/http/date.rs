@@ -41,6 +41,25 @@ pub fn parse(text: &[u8], now_secs: u64) -> Option<u64> {
     }
 }
 
+/// The same whatever the case of its words: for caches, which RFC 9111 §4.2 asks to be so liberal.
+pub fn parse_in_any_case(text: &[u8], now_secs: u64) -> Option<u64> {
+    let mut spelt = [0; LONGEST];
+    let room = spelt.get_mut(..text.len())?;
+    let mut begun = false;
+    for (to, from) in room.iter_mut().zip(text) {
+        *to = if begun { from.to_ascii_lowercase() } else { from.to_ascii_uppercase() };
+        begun = from.is_ascii_alphabetic();
+    }
+    if room.ends_with(b" Gmt") {
+        let zone = room.len() - 2;
+        room[zone..].make_ascii_uppercase();
+    }
+    parse(room, now_secs)
+}
+
+/// `Wednesday, 30-Sep-94 08:49:37 GMT`. Unit: bytes.
+const LONGEST: usize = 33;
+
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn parse_imf(text: &[u8]) -> Option<u64> {
     let fixed = &text[3..5] == b", " && text[7] == b' ' && text[11] == b' ' && text[16] == b' ';
@@ -194,5 +213,25 @@ mod tests {
         let year = |text: &[u8]| parse(text, NOW).map(|secs| imf_fixdate(secs)[12..16].to_vec());
         assert_eq!(year(b"Monday, 06-Nov-76 08:49:37 GMT"), Some(b"2076".to_vec()));
         assert_eq!(year(b"Monday, 06-Nov-77 08:49:37 GMT"), Some(b"1977".to_vec()));
+    }
+
+    #[test]
+    fn caches_read_dates_in_any_case() {
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "sUN, 06 nOV 1994 08:49:37 gmt",
+            "SUNDAY, 06-NOV-94 08:49:37 GMT",
+            "sun nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(
+                parse_in_any_case(text.as_bytes(), 1_795_608_000),
+                Some(784_111_777),
+                "{text}"
+            );
+        }
+        for text in ["Sun, 06 Nov 1994 08:49:37 UTC", "", "a date that is longer than any date is"]
+        {
+            assert_eq!(parse_in_any_case(text.as_bytes(), 1_795_608_000), None, "{text}");
+        }
     }
 }

@@ -257,6 +257,9 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
     if !x.parts_cached.is_empty() {
         write_cached(line, x, plan);
     }
+    if let Some(how) = x.cached {
+        line.plain(field::CACHED, how.word().as_bytes());
+    }
     line.number(field::BYTES_IN, x.bytes_in);
     line.number(field::BYTES_OUT, x.bytes_out);
 }

@@ -19,6 +19,7 @@ use crate::base::limits::{
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::{Attempt, Hedge};
+use crate::exchange::cached::Cached;
 use crate::exchange::fault::{FaultKind, Side};
 use crate::exchange::part::{CacheUse, CacheUses, REASONS};
 use crate::http::Status;
@@ -71,6 +72,12 @@ pub struct CoreMetrics {
     pub pool_idle: Gauge,
     /// Buffers in use; set at the core's tick.
     pub buffers_in_use: Gauge,
+    /// What stored responses weigh; set at the first core's tick, once it has a store.
+    pub cache_bytes: Gauge,
+    /// Stored responses that went for want of room.
+    pub cache_evicted: Counter,
+    /// Requests on routes with a cache, by place in `Cached::ALL`.
+    cached: [Counter; Cached::ALL.len()],
     /// Bearer tokens found among those verified before.
     pub jwt_hits: Counter,
     /// Bearer tokens whose signature had to be checked.
@@ -123,6 +130,9 @@ impl Default for CoreMetrics {
             connections_open: Gauge::default(),
             pool_idle: Gauge::default(),
             buffers_in_use: Gauge::default(),
+            cache_bytes: Gauge::default(),
+            cache_evicted: Counter::new(),
+            cached: [const { Counter::new() }; Cached::ALL.len()],
             jwt_hits: Counter::new(),
             jwt_misses: Counter::new(),
             compress_bytes_in: Counter::new(),
@@ -161,6 +171,9 @@ impl CoreMetrics {
                 counters.failures[failure.reason_index()].add(1);
             }
         }
+        if let Some(how) = x.cached {
+            self.cached[how as usize].add(1);
+        }
         for cached in &x.parts_cached {
             self.record_uses(plan.part_label(x.route, cached.part), cached.uses);
         }
@@ -178,6 +191,11 @@ impl CoreMetrics {
         self.record_attempts(attempts, plan, now);
         let label = plan.part_label(Some(route), part);
         self.record_uses(label, CacheUses::one(CacheUse::Renewal));
+    }
+
+    /// Counts the call that renewed a stale response, which belongs to no exchange.
+    pub fn record_cache_renewal(&self, attempt: &Attempt, plan: &RecordPlan, now: Instant) {
+        self.record_attempts(std::slice::from_ref(attempt), plan, now);
     }
 
     fn record_uses(&self, part: Label, uses: CacheUses) {
@@ -204,6 +222,7 @@ impl CoreMetrics {
         self.limits.store_connected.set(0);
         self.pool_idle.set(0);
         self.buffers_in_use.set(0);
+        self.cache_bytes.set(0);
     }
 
     /// Counts attempts that belong to no exchange of a client.
@@ -242,6 +261,11 @@ impl CoreMetrics {
                 counters.connect_failures.add(1);
             }
         }
+    }
+
+    /// How many requests the response cache treated so.
+    pub(crate) fn cached(&self, how: Cached) -> u64 {
+        self.cached[how as usize].read()
     }
 
     /// A connection was closed because of its PROXY header.

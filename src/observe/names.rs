@@ -104,6 +104,12 @@ metrics! {
         "Parts of merges that failed, by route, part and reason, whether or not the answer was sent.";
     PART_CACHE Counter "ringway_part_cache_total"
         "What the store of parts' answers did, by route, part and result.";
+    CACHE Counter "ringway_cache_requests_total"
+        "Requests on routes with a response cache, by result.";
+    CACHE_BYTES Gauge "ringway_cache_bytes"
+        "What stored responses weigh, keys and fields included.";
+    CACHE_EVICTED Counter "ringway_cache_evicted_total"
+        "Stored responses that went for want of room.";
     POOL_IDLE Gauge "ringway_upstream_idle_connections"
         "Idle connections kept for reuse.";
     BUFFERS_IN_USE Gauge "ringway_buffers_in_use"
@@ -336,6 +342,8 @@ pub mod field {
     pub const PARTS: &str = "parts";
     /// What the store of answers did for parts of a merge, by their names.
     pub const CACHE: &str = "cache";
+    /// How the response cache of the route treated the request.
+    pub const CACHED: &str = "cache_status";
     /// The view of a merge that the client got.
     pub const VIEW: &str = "view";
     /// Bytes read from the client.

@@ -9,6 +9,7 @@ use std::fmt::{self, Write};
 
 use crate::base::name::Name;
 use crate::exchange::attempt::Hedge;
+use crate::exchange::cached::Cached;
 use crate::exchange::fault::FaultKind;
 use crate::exchange::marks::LimitSaid;
 use crate::exchange::part::{CacheUse, REASONS};
@@ -177,6 +178,10 @@ impl Page {
             let labels = [(label::ROUTE, route), (label::PART, part), (label::RESULT, how)];
             self.count(metric::PART_CACHE, &labels, *count);
         }
+        let cached = Cached::ALL.map(|how| (how.word(), snapshot.cached[how as usize]));
+        self.by_word(metric::CACHE, label::RESULT, cached);
+        self.one(metric::CACHE_BYTES, snapshot.cache_bytes);
+        self.one(metric::CACHE_EVICTED, snapshot.cache_evicted);
         self.by_upstream(metric::UPSTREAM_RETRIES, snapshot, |sum| sum.retries);
         self.head(metric::UPSTREAM_HEDGES);
         for (upstream, sum) in &snapshot.upstreams {

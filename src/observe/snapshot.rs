@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::base::name::Name;
 use crate::base::time::Wall;
 use crate::exchange::attempt::Hedge;
+use crate::exchange::cached::Cached;
 use crate::exchange::fault::{FaultKind, Side};
 use crate::observe::limits::{SeatsNow, SeatsShown};
 use crate::observe::metrics::{ControlMetrics, CoreMetrics, FlushMetrics, HeaderRefusal};
@@ -114,6 +115,10 @@ pub struct Snapshot {
     pub(crate) connections_given_up: u64,
     pub(crate) pool_idle: u64,
     pub(crate) buffers_in_use: u64,
+    /// By place in `Cached::ALL`.
+    pub(crate) cached: [u64; Cached::ALL.len()],
+    pub(crate) cache_bytes: u64,
+    pub(crate) cache_evicted: u64,
     pub(crate) jwt_hits: u64,
     pub(crate) jwt_misses: u64,
     pub(crate) panics: u64,
@@ -204,6 +209,11 @@ impl Snapshot {
         self.connections_given_up += core.connections_given_up.read();
         self.pool_idle += core.pool_idle.read();
         self.buffers_in_use += core.buffers_in_use.read();
+        for how in Cached::ALL {
+            self.cached[how as usize] += core.cached(how);
+        }
+        self.cache_bytes += core.cache_bytes.read();
+        self.cache_evicted += core.cache_evicted.read();
         self.jwt_hits += core.jwt_hits.read();
         self.jwt_misses += core.jwt_misses.read();
         self.panics += core.panics.read();

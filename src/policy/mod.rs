@@ -6,6 +6,9 @@
 
 pub mod allow;
 pub mod bearer;
+pub mod cache;
+pub mod cache_status;
+pub mod claims;
 pub mod compress;
 pub mod concurrency;
 pub mod cors;
@@ -21,6 +24,8 @@ pub mod maintenance;
 pub mod rate_limit;
 pub mod revocation;
 pub mod slots;
+pub mod store;
+pub mod stored;
 
 use crate::base::random::Rng;
 use crate::base::time::{Instant, Wall};

@@ -33,7 +33,9 @@ use crate::serve::part::{self, Merging};
 use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answer, answering, connect, fan_out, mirror, seating, store};
+use crate::serve::{
+    Core, Installed, answer, answering, cached, connect, fan_out, mirror, seating, store,
+};
 
 /// A policy that waits is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -124,13 +126,19 @@ async fn walk<'a, R: Runtime>(
             };
             // Who asks for a tunnel may have said all that it has to say: half a connection is not gone.
             watch.read_elsewhere.set(upgrade.is_some() || watch.read_elsewhere.get());
-            let passage = Passage { core, installed, route, to, upgrade, up, down, watch };
+            let fill = None;
+            let passage = Passage { core, installed, route, to, upgrade, up, down, watch, fill };
             if x.head.method == Method::Connect {
                 return connect::run(&passage, x, outgoing).await.map(Some);
             }
             let mirror = route.mirror.as_deref().filter(|_| passage.upgrade.is_none());
             let copied = mirror.and_then(|mirror| mirror::begin(way, route, mirror, x, incoming));
-            let forwarded = pin!(forward::run(&passage, x, scratch, incoming, outgoing)).await;
+            let forwarded = match &route.cache {
+                Some(cache) => {
+                    pin!(cached::run(cache, &passage, x, scratch, incoming, outgoing)).await
+                }
+                None => pin!(forward::run(&passage, x, scratch, incoming, outgoing)).await,
+            };
             if let (Some(mirror), Some(place)) = (mirror, copied) {
                 mirror::finish(way, route, mirror, x, incoming, place);
             }
@@ -229,7 +237,7 @@ async fn last_recipient<R: Runtime>(
 
 /// Nobody reads the request's body any more: what is here of it is dropped, and if more is to come the
 /// response says that the connection closes.
-fn settle<R: Runtime>(incoming: &mut BodyReader<'_, R>, outgoing: &mut Outgoing<'_, R>) {
+pub(super) fn settle<R: Runtime>(incoming: &mut BodyReader<'_, R>, outgoing: &mut Outgoing<'_, R>) {
     if !incoming.skip_arrived() {
         outgoing.keep_alive = false;
     }
@@ -368,6 +376,6 @@ fn redirection(to: &Redirect, x: &Exchange) -> Result<Reply, Fault> {
     })
 }
 
-fn refusal(kind: FaultKind) -> Fault {
+pub(super) fn refusal(kind: FaultKind) -> Fault {
     Fault { kind, side: Side::Downstream, again: Again::Never }
 }

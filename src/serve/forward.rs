@@ -23,6 +23,7 @@ use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
 use crate::serve::body::{BodyReader, BodyRules};
+use crate::serve::fill::Fill;
 use crate::serve::gather::{self, Gathered};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::request_head;
@@ -51,6 +52,8 @@ pub struct Passage<'a, R: Runtime> {
     pub down: &'a Slot,
     /// Whether the client is still there.
     pub watch: &'a Watch<'a, R>,
+    /// What the answer means for the store, where the route has a cache.
+    pub fill: Option<&'a Fill<'a, R>>,
 }
 
 impl<R: Runtime> Passage<'_, R> {
@@ -68,7 +71,9 @@ impl<R: Runtime> Passage<'_, R> {
     /// way.
     fn hedging(&self, x: &Exchange) -> Option<&RefCell<Hedging>> {
         self.route.hedge_percent?;
-        let alone = x.head.body == BodyLength::None && self.upgrade.is_none();
+        // One fetch for all who ask is worth more than two for one of them.
+        let cached = self.fill.is_some();
+        let alone = x.head.body == BodyLength::None && self.upgrade.is_none() && !cached;
         let may = alone && hedge::is_safe(x.head.method);
         x.route.filter(|_| may).and_then(|route| self.installed.hedging(route, 0))
     }
@@ -164,7 +169,9 @@ async fn once<R: Runtime>(
     let lease = pin!(attempt::connect(core, installed, asked, up, record)).await?;
     let mut head = core.buffer()?;
     let Passage { route, to, upgrade, .. } = *passage;
-    request_head::write(core, x, to, route.request_edits.as_deref(), upgrade, &mut head)?;
+    let edits = route.request_edits.as_deref();
+    let conditions = passage.fill.map(|fill| fill.conditions(x.head.method)).unwrap_or_default();
+    request_head::write(core, x, to, edits, upgrade, &conditions, &mut head)?;
     let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
     let piece = body.first.as_ref().map_or(&[][..], Buf::data);
     if !head.put(piece) {
@@ -250,6 +257,13 @@ pub async fn download<R: Runtime>(
     x.timeline.answered = Some(now);
     if scratch.head.status == upgrade::SWITCHING {
         return pin!(switch(leg, x, scratch, record, buf, outgoing)).await;
+    }
+    if let Some(fill) = leg.passage.fill
+        && !fill.takes_head(x, Response { head: &scratch.head, raw: buf.data() })
+    {
+        let ends_here = scratch.head.body == BodyLength::None && buf.len() == record.bytes as usize;
+        let reusable = scratch.head.keep_alive && ends_here && !leg.uploading.get();
+        return Ok(if reusable { Relayed::Reusable } else { Relayed::Spent });
     }
     pin!(relay(leg, x, scratch, record, buf, outgoing)).await
 }
@@ -370,7 +384,7 @@ pub(super) async fn relay<R: Runtime>(
     let length = head.body;
     let mut body =
         BodyReader::new(core, stream, down, &mut scratch.chunks, length, Some(buf), rules);
-    let pumped = pin!(pump(leg.passage.watch, &mut body, outgoing, out)).await;
+    let pumped = pin!(pump(leg.passage, &mut body, outgoing, out)).await;
     record.bytes += body.wire_bytes();
     if pumped.is_err() {
         x.reason = body.broken();
@@ -386,12 +400,14 @@ pub(super) async fn relay<R: Runtime>(
 
 /// Moves a body from an origin to the client, the head in front.
 async fn pump<R: Runtime>(
-    watch: &Watch<'_, R>,
+    passage: &Passage<'_, R>,
     body: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
     head: Buf,
 ) -> Result<(), Fault> {
+    let Passage { watch, fill, .. } = *passage;
     let first = body.next_arrived()?;
+    note(fill, first.as_ref(), body);
     // The end goes out with the last piece, unless there are trailers to send behind it.
     let ended = body.is_done() && body.trailers().is_empty();
     pin!(outgoing.begin(head, first, ended)).await?;
@@ -400,27 +416,46 @@ async fn pump<R: Runtime>(
     }
     if let Some(bytes) = outgoing.piece_bytes() {
         body.in_pieces(bytes);
-        Box::pin(pump_paced(watch, body, outgoing)).await?;
+        Box::pin(pump_paced(passage, body, outgoing)).await?;
     }
-    while let Some(piece) = watch.over(pin!(body.next())).await?? {
+    loop {
+        let next = watch.over(pin!(body.next())).await??;
+        let Some(piece) = next else { break };
+        note(fill, Some(&piece), body);
         outgoing.piece(piece).await?;
     }
+    note(fill, None, body);
     outgoing.end(body.trailers()).await
 }
 
 /// The same for a response that is held to a bandwidth: it rests before it reads, so that it holds no buffer
 /// meanwhile.
 async fn pump_paced<R: Runtime>(
-    watch: &Watch<'_, R>,
+    passage: &Passage<'_, R>,
     body: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
+    let Passage { watch, fill, .. } = *passage;
     while !body.is_done() {
         watch.over(pin!(outgoing.rest())).await?;
-        let Some(piece) = watch.over(pin!(body.next())).await?? else { break };
+        let next = watch.over(pin!(body.next())).await??;
+        let Some(piece) = next else { break };
+        note(fill, Some(&piece), body);
         outgoing.piece(piece).await?;
     }
     Ok(())
+}
+
+/// Shows the store what passes. The end is told before the last piece is sent: others may wait for it, and a
+/// client may be slow.
+fn note<R: Runtime>(fill: Option<&Fill<'_, R>>, piece: Option<&Buf>, body: &BodyReader<'_, R>) {
+    let Some(fill) = fill else { return };
+    if let Some(piece) = piece {
+        fill.takes_piece(piece.data());
+    }
+    if body.is_done() {
+        fill.takes_end();
+    }
 }
 
 /// An origin that sent an interim response has begun to answer: its close is no idle connection's.

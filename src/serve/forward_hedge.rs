@@ -180,7 +180,8 @@ impl<'a, R: Runtime> Try<'a, R> {
         let Passage { core, installed, route, to, .. } = **passage;
         let lease = attempt::connect(core, installed, asked, slot, record).await?;
         let mut buf = core.buffer()?;
-        request_head::write(core, x, to, route.request_edits.as_deref(), None, &mut buf)?;
+        let edits = route.request_edits.as_deref();
+        request_head::write(core, x, to, edits, None, &[], &mut buf)?;
         let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
         let mut buf = attempt::send(&lease, slot, sent_by, buf).await?;
         attempt::ready_for_response(&mut buf);

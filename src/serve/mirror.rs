@@ -151,7 +151,7 @@ fn written<R: Runtime>(
     let mut head = core.buffer().ok()?;
     let own = std::mem::replace(&mut x.head.body, body);
     let edits = route.request_edits.as_deref();
-    let done = request_head::write(core, x, &mirror.to, edits, None, &mut head);
+    let done = request_head::write(core, x, &mirror.to, edits, None, &[], &mut head);
     x.head.body = own;
     done.ok().map(|()| head)
 }

@@ -9,7 +9,10 @@ pub mod arriving;
 pub mod attempt;
 pub mod body;
 pub mod budget;
+pub mod cache_room;
+pub mod cached;
 pub mod clients;
+pub mod collapse;
 pub mod compressing;
 pub mod connect;
 pub mod connection;
@@ -18,13 +21,16 @@ pub mod duplex;
 pub mod each;
 pub mod exchange;
 pub mod fan_out;
+pub mod fill;
 pub mod flight;
 pub mod forward;
 pub mod forward_hedge;
+pub mod freshen;
 pub mod gather;
 pub mod h1;
 pub mod hedge;
 pub mod hedges;
+pub mod hit;
 pub mod join;
 pub mod merge_stream;
 pub mod mirror;
@@ -35,6 +41,7 @@ pub mod part_answer;
 pub mod part_cache;
 pub mod proxy_header;
 pub mod record;
+pub mod renew;
 pub mod request_head;
 pub mod seating;
 pub mod shard;
@@ -58,6 +65,7 @@ use crate::gateway::Gateway;
 use crate::observe::metrics::CoreMetrics;
 use crate::runtime::deadline::Deadlines;
 use crate::runtime::{Runtime, Stream};
+use crate::serve::cache_room::CacheRoom;
 use crate::serve::clients::Clients;
 use crate::serve::compressing::Encoders;
 use crate::serve::hedges::Hedges;
@@ -108,6 +116,8 @@ pub struct Core<R: Runtime> {
     pub parts: PartCache,
     /// The store of the fleet's limits.
     pub store: StoreClient,
+    /// Responses that are used again.
+    pub cache: CacheRoom,
     own: OnceCell<Weak<Core<R>>>,
     installed: RefCell<Rc<Installed<R>>>,
     shard: RefCell<Shard>,
@@ -174,7 +184,7 @@ impl<R: Runtime> Core<R> {
     ) -> Self {
         let installed = Rc::new(shard::install(None, gateway, &mut shard.rng));
         let parts = PartCache::new(shard.rng.bits());
-        Self {
+        let core = Self {
             id,
             runtime,
             buffers: BufferPool::default(),
@@ -193,6 +203,7 @@ impl<R: Runtime> Core<R> {
             stopping: Cell::new(false),
             parts,
             store: StoreClient::default(),
+            cache: CacheRoom::default(),
             own: OnceCell::new(),
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),
@@ -200,7 +211,25 @@ impl<R: Runtime> Core<R> {
             spare_scratch: Spare::default(),
             exchanges: Cell::new(0),
             lingering: Cell::new(0),
+        };
+        core.open_cache();
+        core
+    }
+
+    /// Takes a seat at the store of responses, where some route has a use for it.
+    fn open_cache(&self) {
+        let installed = self.installed();
+        let Gateway { carry, routes, .. } = &*installed.gateway;
+        if let Some(machine) =
+            carry.machine.as_ref().filter(|_| routes.iter().any(|route| route.cache.is_some()))
+        {
+            self.cache.open(machine, self.seat());
         }
+    }
+
+    /// This core's seat among those that share a store.
+    pub fn seat(&self) -> usize {
+        self.id.0 as usize
     }
 
     /// Lets this core's own tasks outlive the exchange that began them.
@@ -223,6 +252,7 @@ impl<R: Runtime> Core<R> {
         let last = self.installed();
         let next = self.shard(|shard| shard::install(Some(&last), gateway, &mut shard.rng));
         *self.installed.borrow_mut() = Rc::new(next);
+        self.open_cache();
     }
 
     /// The only way to this core's changeable state; the closure cannot wait.

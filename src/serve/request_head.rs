@@ -20,8 +20,18 @@ use crate::serve::Core;
 /// Fields that are replaced by our own lines.
 const REPLACED: &[FieldName] = &[FieldName::Traceparent, FieldName::XRequestId, FieldName::Expect];
 
-/// Writes the head for the exchange's upstream into `out`, with the route's `edits`; it asks for `upgrade` if
-/// there is one.
+/// The client's own conditions, which those of a stored response stand in for.
+const REPLACED_CONDITIONS: &[FieldName] = &[
+    FieldName::Traceparent,
+    FieldName::XRequestId,
+    FieldName::Expect,
+    FieldName::IfNoneMatch,
+    FieldName::IfModifiedSince,
+    FieldName::Range,
+];
+
+/// Writes the head for the exchange's upstream into `out`, with the route's `edits`; it asks for `upgrade` if there
+/// is one, and by `conditions`, complete lines, instead of the client's own conditions if there are any.
 ///
 /// # Errors
 /// A template's value is missing, or the head has become too large.
@@ -31,6 +41,7 @@ pub fn write<R: Runtime>(
     to: &Forward,
     edits: Option<&HeaderEdits>,
     upgrade: Option<&Name>,
+    conditions: &[u8],
     out: &mut Buf,
 ) -> Result<(), Fault> {
     let rewritten = match &to.target {
@@ -42,7 +53,16 @@ pub fn write<R: Runtime>(
         }
         None => None,
     };
-    let added = TraceLines::of(&x.id, &x.trace);
+    let lines = TraceLines::of(&x.id, &x.trace);
+    let conditional = !conditions.is_empty();
+    let joined = if conditional { [lines.as_bytes(), conditions].concat() } else { Vec::new() };
+    let added = if conditional { joined.as_slice() } else { lines.as_bytes() };
+    let edited: &[Box<str>] = edits.map_or(&[], |edits| &edits.dropped);
+    let mut dropped = Vec::new();
+    if conditional {
+        dropped.extend_from_slice(edited);
+        dropped.push("if-range".into());
+    }
     let (mut address, mut real) = (AddressText::default(), AddressText::default());
     let client = ForwardedClient {
         address: address.of(x.client.peer),
@@ -53,14 +73,14 @@ pub fn write<R: Runtime>(
     };
     let how = RequestForward {
         target: rewritten.as_ref().map(Buf::data),
-        added: added.as_bytes(),
         edited: &x.request_lines,
         host: edits.and_then(|edits| edits.host.as_deref()).map(str::as_bytes),
+        added,
         client,
         body: x.head.body,
         upgrade: upgrade.map(Name::as_str),
-        drop: REPLACED,
-        drop_named: edits.map_or(&[], |edits| &edits.dropped),
+        drop: if conditional { REPLACED_CONDITIONS } else { REPLACED },
+        drop_named: if conditional { &dropped } else { edited },
     };
     heads::request_head(out, x.request(), &how).map_err(|_| too_large())
 }

@@ -160,6 +160,11 @@ impl<R: Runtime> Worker<R> {
         core.metrics.pool_idle.set(idle as u64);
         core.metrics.buffers_in_use.set(core.buffers_in_use() as u64);
         core.shard(|shard| shard.hand_over(&core.metrics));
+        if let Some((evicted, used)) = core.cache.tick() {
+            core.metrics.cache_evicted.add(evicted);
+            // One number for the whole process: the first core tells it.
+            core.metrics.cache_bytes.set(if core.seat() == 0 { used } else { 0 });
+        }
         if turn.is_multiple_of(TICKS_PER_SHRINK) {
             core.shrink();
         }

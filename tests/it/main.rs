@@ -14,6 +14,7 @@ mod balance;
 mod bandwidth;
 mod bodies;
 mod buffering;
+mod cache;
 mod cli;
 mod client_address;
 mod codings;

@@ -66,6 +66,38 @@ impl Told<'_> {
         }
     }
 
+    /// The response cache, behind all policies.
+    pub(super) fn response_cache(&mut self, route: &Route, x: &Exchange) {
+        let Some(cache) = &route.cache else { return };
+        let mut key = Vec::new();
+        let url = cache.write_key(x, &mut key);
+        let terms = &cache.terms;
+        let ttl = terms
+            .ttl
+            .map_or("as long as the origin says".to_owned(), |ttl| format!("for {}", shown(ttl)));
+        self.line(format_args!("\ncache: answers are used again {ttl}"));
+        if let Some(ttl) = terms.negative {
+            self.line(format_args!("  what is not there, for {}", shown(ttl)));
+        }
+        if terms.heuristic {
+            self.line(format_args!("  where nobody says: a tenth of the time since last-modified"));
+        }
+        match url {
+            Some(url) => {
+                let url = String::from_utf8_lossy(url.of(&key)).into_owned();
+                self.line(format_args!("  key `{url}`"));
+            }
+            None => self.line(format_args!("  this request has no key: it passes the cache by")),
+        }
+        for name in &cache.key.fields {
+            let name = String::from_utf8_lossy(name);
+            self.line(format_args!("  and the field `{name}`"));
+        }
+        if cache.key.identity {
+            self.line(format_args!("  and the user's identity"));
+        }
+    }
+
     /// Claims that nobody asks for: said, so that an open route is not taken for a closed one.
     pub(super) fn needless_claims(&mut self, route: &Route, x: &Exchange) {
         let asked = route.policies.iter().any(|policy| matches!(policy, Policy::Jwt(_)));

@@ -1,9 +1,10 @@
 //! Cache-Control, taken apart (RFC 9111 §5.2, RFC 5861).
 //!
 //! Unknown directives are ignored and known ones never by half: a lifetime that cannot be read counts as
-//! none left (RFC 9111 §4.2.1 encourages it), one given twice counts as the shorter, and a qualified
-//! `no-cache="field"` or `private="field"` counts as the unqualified one, which §5.2.2.4 and §5.2.2.7
-//! allow. Arguments may be tokens or quoted strings (§5.2).
+//! none left, and of one given twice the first counts (RFC 9111 §4.2.1 for both). A qualified
+//! `no-cache="field"` or `private="field"` sets the directive as the unqualified one does, which §5.2.2.4 and
+//! §5.2.2.7 allow; whoever can leave single fields out looks at `no_cache_whole`, `private_whole` and
+//! [`withheld`]. Arguments may be tokens or quoted strings (§5.2).
 
 use std::time::Duration;
 
@@ -21,10 +22,16 @@ pub struct ResponseControl {
     pub no_store: bool,
     /// `no-cache` (§5.2.2.4).
     pub no_cache: bool,
+    /// The same for the whole response, not for fields that it names.
+    pub no_cache_whole: bool,
     /// `private` (§5.2.2.7).
     pub private: bool,
+    /// The same for the whole response, not for fields that it names.
+    pub private_whole: bool,
     /// `public` (§5.2.2.9).
     pub public: bool,
+    /// `must-understand` (§5.2.2.3).
+    pub must_understand: bool,
     /// `must-revalidate` (§5.2.2.2).
     pub must_revalidate: bool,
     /// `proxy-revalidate` (§5.2.2.8).
@@ -42,17 +49,21 @@ impl ResponseControl {
         for (name, argument) in values.flat_map(Directives) {
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             if is("max-age") {
-                shorten(&mut control.max_age, argument);
+                first(&mut control.max_age, argument);
             } else if is("s-maxage") {
-                shorten(&mut control.s_maxage, argument);
+                first(&mut control.s_maxage, argument);
             } else if is("stale-while-revalidate") {
-                shorten(&mut control.stale_while_revalidate, argument);
+                first(&mut control.stale_while_revalidate, argument);
             } else if is("stale-if-error") {
-                shorten(&mut control.stale_if_error, argument);
+                first(&mut control.stale_if_error, argument);
             }
+            let whole = argument.is_none_or(<[u8]>::is_empty);
             control.no_store |= is("no-store");
             control.no_cache |= is("no-cache");
+            control.no_cache_whole |= is("no-cache") && whole;
             control.private |= is("private");
+            control.private_whole |= is("private") && whole;
+            control.must_understand |= is("must-understand");
             control.public |= is("public");
             control.must_revalidate |= is("must-revalidate");
             control.proxy_revalidate |= is("proxy-revalidate");
@@ -114,6 +125,20 @@ impl RequestControl {
 
 /// More digits than any number of seconds here: [`LONGEST`].
 const ANY: &[u8] = b"99999999999";
+
+/// The fields of a response that a shared cache must not use again, or not without asking: those that
+/// `no-cache` and `private` name (§5.2.2.4, §5.2.2.7).
+pub fn withheld<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    let naming = values.flat_map(Directives).filter(|(name, _)| {
+        name.eq_ignore_ascii_case(b"no-cache") || name.eq_ignore_ascii_case(b"private")
+    });
+    naming.filter_map(|(_, argument)| argument).flat_map(chars::list)
+}
+
+/// Takes what is said now if nothing was said before.
+fn first(known: &mut Option<Duration>, argument: Option<&[u8]>) {
+    known.get_or_insert(argument.and_then(seconds).unwrap_or_default());
+}
 
 /// Takes the shorter of what is known and what is said now.
 fn shorten(known: &mut Option<Duration>, argument: Option<&[u8]>) {
@@ -215,15 +240,22 @@ mod tests {
     }
 
     #[test]
-    fn of_two_lifetimes_the_shorter_counts() {
-        assert_eq!(response(&["max-age=9, max-age=3", "max-age=5"]).max_age, secs(3));
+    fn of_two_lifetimes_the_first_counts_and_of_two_demands_the_stricter() {
+        assert_eq!(response(&["max-age=9, max-age=3", "max-age=5"]).max_age, secs(9));
+        assert_eq!(response(&["max-age=x, max-age=3"]).max_age, secs(0));
         assert_eq!(request(&["min-fresh=3, min-fresh=9"]).min_fresh, secs(9));
+        assert_eq!(request(&["max-age=9, max-age=3"]).max_age, secs(3));
     }
 
     #[test]
     fn qualified_directives_count_as_unqualified() {
         let control = response(&["private=\"set-cookie\", no-cache=\"a,b\""]);
         assert!(control.private && control.no_cache);
+        assert!(!control.private_whole && !control.no_cache_whole);
+        let values = [b"private=\"set-cookie\", no-cache=\"a, b\", no-cache, x=\"c\"".as_slice()];
+        let fields: Vec<_> = withheld(values.into_iter()).collect();
+        assert_eq!(fields, [&b"set-cookie"[..], b"a", b"b"]);
+        assert!(response(&["no-cache=\"a\", no-cache"]).no_cache_whole);
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn s_maxage_goes_before_max_age_and_that_before_expires() {
     assert_eq!(lifetime_of(&[expires, "date: Wed, 25 Nov 2026 11:59:50 GMT"]), Ok(40));
     assert_eq!(lifetime_of(&["expires: 0", date]), Ok(0));
     assert_eq!(lifetime_of(&["expires: -1"]), Ok(0));
-    assert_eq!(lifetime_of(&[expires, "expires: Wed, 25 Nov 2026 12:00:10 GMT", date]), Ok(10));
+    assert_eq!(lifetime_of(&[expires, "expires: Wed, 25 Nov 2026 12:00:10 GMT", date]), Ok(30));
 }
 
 #[test]
@@ -168,4 +168,67 @@ fn a_stale_answer_bridges_a_fetch_and_a_failure_for_as_long_as_allowed() {
     assert_eq!(stale.usable(&PLAIN, at(191)), Use::Never);
     let asked = RequestControl { stale_if_error: Some(Duration::from_secs(40)), ..PLAIN };
     assert_eq!(stale.usable(&asked, at(200)), Use::IfError);
+}
+
+fn assessed(terms: Terms, status: u16, lines: &[&str]) -> Result<u64, WhyNot> {
+    let Stored { raw, head } = answer(status, lines);
+    let fresh = assess(&GET, Response { head: &head, raw: &raw }, &TIMES, &terms);
+    fresh.map(|fresh| fresh.lifetime.as_secs())
+}
+
+#[test]
+fn any_final_status_is_stored_whole_if_the_origin_says_how_long() {
+    let plain = Terms::default();
+    for status in [200, 204, 299, 302, 400, 404, 499, 500, 503, 599] {
+        assert_eq!(assessed(plain, status, &["cache-control: max-age=60"]), Ok(60), "{status}");
+        assert_eq!(assessed(plain, status, &[]), Err(WhyNot::NoFreshness), "{status}");
+    }
+    for status in [206, 304] {
+        let lines = ["cache-control: public, max-age=60"];
+        assert_eq!(assessed(plain, status, &lines), Err(WhyNot::Status));
+    }
+    let understood = "cache-control: max-age=60, must-understand, no-store";
+    assert_eq!(assessed(plain, 200, &[understood]), Ok(60));
+    assert_eq!(assessed(plain, 599, &[understood]), Err(WhyNot::Status));
+}
+
+#[test]
+fn the_operators_lifetimes_hold_for_what_they_are_meant_for() {
+    let secs = |secs| Some(Duration::from_secs(secs));
+    let terms = Terms { ttl: secs(9), negative: secs(3), ..Terms::default() };
+    for (status, lines, lifetime) in [
+        (200, &[][..], Ok(9)),
+        (200, &["cache-control: max-age=60"], Ok(9)),
+        (404, &[], Ok(3)),
+        (302, &[], Err(WhyNot::NoFreshness)),
+        (302, &["cache-control: max-age=60"], Ok(60)),
+        (500, &[], Err(WhyNot::NoFreshness)),
+        (200, &["set-cookie: a=b"], Err(WhyNot::Cookie)),
+        (200, &["set-cookie: a=b", "cache-control: public"], Ok(9)),
+        (200, &["cache-control: no-store"], Err(WhyNot::NoStore)),
+        (200, &["cache-control: private"], Err(WhyNot::Private)),
+        (200, &["cache-control: private=\"x-a\""], Ok(9)),
+    ] {
+        assert_eq!(assessed(terms, status, lines), lifetime, "{status} {lines:?}");
+    }
+    let origin = Terms::default();
+    let cookie = ["set-cookie: a=b", "cache-control: max-age=60"];
+    assert_eq!(assessed(origin, 200, &cookie), Ok(60), "RFC 9111 section 7.3");
+    assert_eq!(
+        assessed(Terms { cookies: Some(false), ..origin }, 200, &cookie),
+        Err(WhyNot::Cookie)
+    );
+}
+
+#[test]
+fn freshness_is_guessed_only_where_that_is_allowed() {
+    let modified = "last-modified: Wed, 25 Nov 2026 11:00:00 GMT";
+    let guesses = Terms { heuristic: true, ..Terms::default() };
+    assert_eq!(assessed(guesses, 200, &[modified]), Ok(360));
+    assert_eq!(assessed(Terms::default(), 200, &[modified]), Err(WhyNot::NoFreshness));
+    assert_eq!(assessed(guesses, 201, &[modified]), Err(WhyNot::NoFreshness));
+    assert_eq!(assessed(guesses, 201, &[modified, "cache-control: public"]), Ok(360));
+    let old = "last-modified: Sun, 06 Nov 1994 08:49:37 GMT";
+    assert_eq!(assessed(guesses, 200, &[old]), Ok(86_400));
+    assert_eq!(assessed(guesses, 200, &[old, "cache-control: max-age=5"]), Ok(5));
 }
