@@ -156,7 +156,13 @@ impl Machine {
 
     pub(super) fn take_room(&self, weight: usize) -> bool {
         let (budget, weight) = (self.budget.load(), weight as u64);
-        self.held.load() <= budget + budget / 4 && self.used.add_below(weight, budget)
+        !self.is_overfull() && self.used.add_below(weight, budget)
+    }
+
+    /// Whether more than a quarter of the budget is memory that was ended and not let go.
+    fn is_overfull(&self) -> bool {
+        let budget = self.budget.load();
+        self.held.load() > budget + budget / 4
     }
 
     pub(super) fn hold(&self, weight: usize) {
@@ -364,6 +370,10 @@ impl Store {
     /// Lets responses go until there is room for this one.
     fn make_room(&mut self, stored: &Stored) -> bool {
         while !stored.admit() {
+            // Letting go of more does not help: what is ended is still in other cores' hands, for a moment.
+            if self.machine.is_overfull() {
+                return false;
+            }
             // A response larger than all the room finds the map empty in the end.
             let Some(gone) = self.kin.evict() else { return false };
             self.tell_gone(&gone);

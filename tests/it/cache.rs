@@ -446,7 +446,7 @@ fn the_budget_holds_and_the_least_useful_make_room() {
         gateway.get(&format!("/{number}")).expect(200);
     }
     eventually("evictions to be told", || {
-        gateway.metric("ringway_cache_evicted_total", &[]) > 20.0
+        gateway.metric("ringway_cache_evicted_total", &[]) > 0.0
     });
     eventually("the weight to be told", || gateway.metric("ringway_cache_bytes", &[]) > 0.0);
     assert!(gateway.metric("ringway_cache_bytes", &[]) <= 1024.0 * 1024.0);
