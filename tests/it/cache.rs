@@ -445,9 +445,7 @@ fn the_budget_holds_and_the_least_useful_make_room() {
     for number in 0..40 {
         gateway.get(&format!("/{number}")).expect(200);
     }
-    eventually("evictions to be told", || {
-        gateway.metric("ringway_cache_evicted_total", &[]) > 0.0
-    });
+    eventually("evictions to be told", || gateway.metric("ringway_cache_evicted_total", &[]) > 0.0);
     eventually("the weight to be told", || gateway.metric("ringway_cache_bytes", &[]) > 0.0);
     assert!(gateway.metric("ringway_cache_bytes", &[]) <= 1024.0 * 1024.0);
 }
