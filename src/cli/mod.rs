@@ -6,6 +6,7 @@ pub mod audit;
 pub mod check;
 pub mod demo;
 pub mod explain;
+pub mod hash_key;
 pub mod openapi;
 pub mod schema;
 pub mod test;
@@ -60,6 +61,8 @@ enum Command {
     Check(Check),
     /// List every route that asks for no credentials; fails if one does not say that it is open
     Audit(Audit),
+    /// Make an API key: printed once, with the line for the file of keys
+    HashKey(HashKey),
     /// Play a configuration's own tests, without sockets and on virtual time
     Test(Test),
     /// Show what would happen to a request: route, policies, upstream calls; nothing is sent
@@ -143,6 +146,23 @@ struct Audit {
     /// Print the routes as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct HashKey {
+    /// The [api_key.NAME] it is for [default: the only one]
+    name: Option<String>,
+    #[command(flatten)]
+    from: Where,
+    /// Whose key it is
+    #[arg(long)]
+    owner: String,
+    /// What it may be used for; may be given several times
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// The first day on which it does not hold any more
+    #[arg(long, value_name = "DAY")]
+    until: Option<String>,
 }
 
 #[derive(Args)]
@@ -285,6 +305,10 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
         Command::Check(check) => said(check::run(check.from.path().as_deref(), check.json)),
         Command::Audit(Audit { from, strict, json }) => {
             said(audit::run(from.path().as_deref(), audit::Wishes { strict, json }))
+        }
+        Command::HashKey(HashKey { name, from, owner, scopes, until }) => {
+            let wishes = hash_key::Wishes { name, owner, scopes, until };
+            said(hash_key::run(from.config.as_deref(), &wishes))
         }
         Command::Test(Test { from, filter, json }) => {
             let wishes = test::Wishes { filter: filter.as_deref(), json };

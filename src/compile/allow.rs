@@ -43,9 +43,12 @@ fn compile_rules(
     scope: &Scope<'_>,
     report: &Report,
 ) -> Vec<Policy> {
-    if let Some(claim) = rules.iter().flat_map(|rule| &rule.claims).next()
-        && !scope.route().policies.authenticates()
-    {
+    let policies = &scope.route().policies;
+    // An API key has scopes, and no other claim.
+    let unknown = |claim: &&config::ClaimRule| {
+        policies.jwt.is_empty() && !(claim.is_scope && policies.authenticates())
+    };
+    if let Some(claim) = rules.iter().flat_map(|rule| &rule.claims).find(unknown) {
         let message = "this rule is about a claim, and the route asks for no token";
         let diagnostic = Diagnostic::error(codes::CLAIM_WITHOUT_JWT, claim.claim.span, message);
         report.push(scope.advise(diagnostic));

@@ -125,7 +125,7 @@ impl Stocked<'_> {
         report: &Report,
     ) -> Option<()> {
         let needs_claim = Template::parse(&text.value, TemplateKind::Plain, &[])
-            .is_ok_and(|template| template.needs_identity());
+            .is_ok_and(|template| template.needs_claim());
         if !needs_claim || !scope.route().policies.jwt.is_empty() {
             return Some(());
         }

@@ -8,6 +8,7 @@
 mod aggregate;
 mod allow;
 mod answering;
+mod api_key;
 mod assets;
 mod cache;
 pub mod codes;
@@ -136,6 +137,10 @@ fn stock<'a>(config: &'a Config, making: &Making<'_>, rng: &mut Rng) -> Stock<'a
         stock.carry.limits.extend(carried);
     }
     stock.seats = SeatStock::of(config, making, &mut stock.carry, || rng.bits());
+    for table in &config.api_keys {
+        let keys = api_key::compile(table, &mut stock.lists, making);
+        stock.api_keys.extend(keys.map(|keys| (table.name.value.as_str(), keys)));
+    }
     for issuer in &config.jwts {
         stock.add_issuer(issuer, making);
     }
@@ -165,6 +170,7 @@ fn tables(config: &Config) -> Tables<'_> {
     Tables {
         upstreams: Names::of("upstream", &config.declared.upstreams),
         issuers: Names::of("jwt", &config.declared.jwts),
+        api_keys: Names::of("api_key", &config.declared.api_keys),
         limits: Names::of("limit", &config.declared.limits),
         ids: ids
             .map(|(index, upstream)| (upstream.name.value.as_str(), UpstreamId(index as u32)))
@@ -176,6 +182,9 @@ fn tables(config: &Config) -> Tables<'_> {
 /// it is in a route that could not be read for another mistake.
 fn check_policies(config: &Config, tables: &Tables<'_>, report: &Report) {
     for policies in std::iter::once(&config.default).chain(&config.loose) {
+        if let Some(name) = &policies.api_key {
+            tables.api_keys.check(name, report);
+        }
         for name in &policies.jwt {
             tables.issuers.check(name, report);
         }
@@ -187,6 +196,7 @@ fn check_policies(config: &Config, tables: &Tables<'_>, report: &Report) {
 
 fn check_unused(config: &Config, tables: &Tables<'_>, report: &Report) {
     config.upstreams.iter().for_each(|one| tables.upstreams.check_used(&one.name, report));
+    config.api_keys.iter().for_each(|one| tables.api_keys.check_used(&one.name, report));
     config.jwts.iter().for_each(|one| tables.issuers.check_used(&one.name, report));
     config.limits.iter().for_each(|one| tables.limits.check_used(&one.name, report));
 }

@@ -19,13 +19,15 @@ use crate::compile::codes;
 use crate::compile::concurrency::SeatStock;
 use crate::compile::limit::LimitStock;
 use crate::compile::lists::{Kind, Lists};
-use crate::compile::report::{Names, Report};
+use crate::compile::report::Report;
+use crate::compile::route::Tables;
 use crate::compile::template::Scope;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, KeySource, Spanned, Text};
 use crate::gateway::Gateway;
 use crate::gateway::carry::{CarriedIssuer, Carry, KeyDigest};
 use crate::policy::Policy;
+use crate::policy::api_key::ApiKey;
 use crate::policy::bearer::{Bearer, TokenPlace};
 use crate::policy::file_cell::List;
 use crate::policy::jose::Algorithm;
@@ -87,6 +89,8 @@ pub struct Stock<'a> {
     pub watched: Vec<Watched>,
     /// What comes from files of lists.
     pub lists: Lists,
+    /// Tables of API keys.
+    pub api_keys: HashMap<&'a str, ApiKey>,
 }
 
 /// The seams that issuers and limits are made through.
@@ -166,18 +170,18 @@ impl<'a> Stock<'a> {
     }
 
     /// The policies of a route, in the order of execution.
-    pub fn chain(
-        &self,
-        scope: &Scope<'_>,
-        limits: &Names<'_>,
-        issuers: &Names<'_>,
-        report: &Report,
-    ) -> Box<[Policy]> {
+    pub fn chain(&self, scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Box<[Policy]> {
         let policies = &scope.route().policies;
+        let Tables { limits, issuers, .. } = tables;
         let mut chain = Policy::limits(self.limits.of_route(scope, limits, report));
         let known = policies.jwt.iter().filter(|name| issuers.check(name, report));
         let known: Vec<(&Text, &Jwt)> =
             known.filter_map(|name| Some((name, self.issuers.get(name.value.as_str())?))).collect();
+        if let Some(name) = &policies.api_key
+            && tables.api_keys.check(name, report)
+        {
+            chain.extend(self.api_keys.get(name.value.as_str()).cloned().map(Policy::ApiKey));
+        }
         if !known.is_empty() && issuers_differ(&known, report) {
             let issuers = known.into_iter().map(|(_, issuer)| issuer.clone());
             chain.push(Policy::Jwt(Bearer::new(issuers.collect())));
@@ -220,6 +224,7 @@ const REVOKED: Kind<Revoked> = Kind {
     wrap: List::Revoked,
     unwrap: |list| match list {
         List::Revoked(cell) => Some(cell),
+        List::Keys(_) => None,
     },
 };
 

@@ -34,6 +34,8 @@ pub struct Tables<'a> {
     pub upstreams: Names<'a>,
     /// `[jwt.NAME]`
     pub issuers: Names<'a>,
+    /// `[api_key.NAME]`
+    pub api_keys: Names<'a>,
     /// `[limit.NAME]`
     pub limits: Names<'a>,
     /// Ids of upstreams by name.
@@ -63,7 +65,7 @@ fn one(
     report: &Report,
 ) -> Option<Route> {
     let route = scope.route();
-    let policies = stock.chain(scope, &tables.limits, &tables.issuers, report);
+    let policies = stock.chain(scope, tables, report);
     let answering = answering::answers(scope, report);
     let request_edits = answering::requests(scope, report);
     let mirror = answering::mirror(scope, tables, report);

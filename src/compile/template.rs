@@ -88,7 +88,14 @@ impl<'a> Scope<'a> {
     }
 
     fn check_claims(&self, template: Template, text: &Text, report: &Report) -> Option<Template> {
-        if !self.route.policies.jwt.is_empty() || !template.needs_identity() {
+        if template.needs_key() && self.route.policies.api_key.is_none() {
+            let message = "this names the owner of an API key, and the route asks for none";
+            let diagnostic = Diagnostic::error(codes::CLAIM_WITHOUT_JWT, text.span, message);
+            let diagnostic = diagnostic.also(self.route.matches.text.span, "this route");
+            report.push(diagnostic.help("name a table of keys: `api_key = \"NAME\"`"));
+            return None;
+        }
+        if !self.route.policies.jwt.is_empty() || !template.needs_claim() {
             return Some(template);
         }
         let span = claim_of(text, report);

@@ -73,6 +73,8 @@ pub const JWT_LEEWAY_MAX: Duration = Duration::from_secs(300);
 pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
 /// Shortest refresh. Unit: seconds. An issuer must not be hammered by a slip of a finger.
 pub const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
+/// The field that holds an API key: what Kong, Tyk and AWS API Gateway users send.
+pub const API_KEY_HEADER: &str = "x-api-key";
 /// Shortest shared secret. Unit: bytes. RFC 7518 §3.2 asks for a key as long as the hash: 32 for HS256.
 pub const SECRET_BYTES_MIN: usize = 32;
 

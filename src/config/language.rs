@@ -58,6 +58,7 @@ pub static ROOT: Section = Section {
             .required(),
         Key::new("upstream", Shape::Named(&Shape::Table(&UPSTREAM)), "Groups of endpoints, by name."),
         Key::new("jwt", Shape::Named(&Shape::Table(&JWT)), "Issuers of tokens, by name."),
+        Key::new("api_key", Shape::Named(&Shape::Table(&API_KEY)), "API keys, by name."),
         Key::new("limit", Shape::Named(&Shape::Table(&LIMIT)), "Rate limits, by name."),
         Key::new("cache", Shape::Table(&CACHE), "The store of responses."),
         Key::new("default", Shape::Table(&DEFAULT), "Policies of every route that does not set its own."),
@@ -69,7 +70,6 @@ pub static ROOT: Section = Section {
             Shape::List(&Shape::Table(&TEST)),
             "What `ringway test` plays: requests, and what must come of them.",
         ),
-        Key::later("api_key"),
         Key::later("basic"),
         Key::later("tls"),
         Key::new("redis", Shape::Table(&REDIS), "The store in which limits of the whole fleet are counted."),
@@ -357,6 +357,21 @@ pub const ALGORITHMS: &[&str] = &[
     "ES384", "ES512", "EdDSA",
 ];
 
+/// `[api_key.NAME]`
+pub static API_KEY: Section = Section {
+    title: "[api_key.NAME]",
+    here: "these keys",
+    doc: "API keys, known by keyed hashes. `ringway hash-key` makes a key and its line. See docs/policies/api-key.md.",
+    keys: &[
+        Key::new("keys", Shape::Text, "The file, relative to this one: `HASH OWNER [scope=a,b] [until=2027-01-31]` a line; read again when it changes.")
+            .required(),
+        Key::new("secret", Shape::Text, "What keys are hashed with, at least 32 bytes; best as `\"${file:…}\"` or `\"${VAR}\"`.")
+            .required(),
+        Key::new("header", Shape::Text, "The field that holds a key.").or("`\"x-api-key\"`"),
+        Key::new("query", Shape::Text, "A query parameter that may hold it. Such a URL is a password: it stands in histories and other people's logs."),
+    ],
+};
+
 /// `[limit.NAME]`
 pub static LIMIT: Section = Section {
     title: "[limit.NAME]",
@@ -448,6 +463,7 @@ pub static DEFAULT: Section = Section {
             "Who may pass where a route does not say it: `\"authenticated\"` closes every route that asks for no credentials. See docs/policies/allow.md.",
         )
         .or("`\"anyone\"`"),
+        Key::new("api_key", Shape::Text, "The `[api_key.NAME]` whose keys are asked for; `\"none\"` for none."),
         Key::new("limit", Shape::Texts, "The rate limits that hold."),
         Key::new(
             "timeout",
@@ -479,7 +495,6 @@ pub static DEFAULT: Section = Section {
             "Protocols that clients may leave HTTP for (`Upgrade`, RFC 9110 §7.8): `\"websocket\"`, `\"tcp\"`, `\"SPDY/3.1\"` …; `\"none\"` for none. Others are ignored, `h2c` always.",
         )
         .or("`\"websocket\"`"),
-        Key::later("api_key"),
         Key::later("basic"),
         Key::later("auth_request"),
         Key::new(
@@ -652,6 +667,7 @@ pub static ROUTE: Section = Section {
             "Who may pass: `\"anyone\"`, `\"authenticated\"`, `\"nobody\"`; a rule of which everything must hold, `{ networks = [\"10.0.0.0/8\", \"!10.9.0.0/16\"], scope = \"orders:read\", \"realm.roles\" = [\"admin\", \"ops\"] }`; or a list of rules of which one must. See docs/policies/allow.md.",
         )
         .or("`[default]`"),
+        Key::new("api_key", Shape::Text, "The `[api_key.NAME]` whose keys are asked for; `\"none\"` for none."),
         Key::new("limit", Shape::Texts, "The rate limits that hold; `\"none\"` for none."),
         Key::new("timeout", Shape::Either(&[Shape::Duration, Shape::Table(&ROUTE_TIMEOUT)]), "How long a request may take.")
             .or("`[default]`"),
@@ -690,7 +706,6 @@ pub static ROUTE: Section = Section {
         Key::new("view", Shape::Named(&Shape::Table(&VIEW)), "What kinds of clients get of a `merge`. The first that fits holds, in the order of the file; without one the whole answer."),
         Key::new("on_partial", Shape::Choice(ON_PARTIAL), "What a failed optional part of a `merge` does: `answer` puts its `else` in its place and names it in `gateway-partial`, `fail` makes the answer a 502.")
             .or("`\"answer\"`"),
-        Key::later("api_key"),
         Key::later("basic"),
         Key::later("auth_request"),
         Key::new(

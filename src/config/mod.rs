@@ -18,6 +18,7 @@ pub mod admin;
 pub mod aggregate;
 pub mod allow;
 pub mod answering;
+pub mod api_key;
 pub mod bandwidth;
 pub mod cache;
 pub mod codes;
@@ -66,6 +67,7 @@ pub use crate::config::admin::Admin;
 pub use crate::config::aggregate::{Call, Each, Part, PartCache, PartMethod};
 pub use crate::config::allow::{Allow, AllowRule, ClaimRule};
 pub use crate::config::answering::Answering;
+pub use crate::config::api_key::ApiKey;
 pub use crate::config::bandwidth::Bandwidth;
 pub use crate::config::cache::Cache;
 pub use crate::config::compress::Compress;
@@ -106,6 +108,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Issuers of tokens.
     pub jwts: Vec<Jwt>,
+    /// Tables of API keys.
+    pub api_keys: Vec<ApiKey>,
     /// Rate limits.
     pub limits: Vec<Limit>,
     /// Where limits of the whole fleet are counted.
@@ -135,6 +139,8 @@ pub struct Declared {
     pub upstreams: Vec<String>,
     /// `[jwt.NAME]`
     pub jwts: Vec<String>,
+    /// `[api_key.NAME]`
+    pub api_keys: Vec<String>,
     /// `[limit.NAME]`
     pub limits: Vec<String>,
 }
@@ -218,6 +224,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
         listeners,
         upstreams: named(&reader, "upstream", upstream::read),
         jwts: named(&reader, "jwt", jwt::read),
+        api_keys: named(&reader, "api_key", api_key::read),
         limits: named(&reader, "limit", limit::read),
         redis: reader.entry("redis").and_then(|entry| redis::read(entry, &log)),
         cache_bytes_max: cache::read_memory(&reader),
@@ -230,6 +237,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
         declared: Declared {
             upstreams: names(&reader, "upstream"),
             jwts: names(&reader, "jwt"),
+            api_keys: names(&reader, "api_key"),
             limits: names(&reader, "limit"),
         },
     };

@@ -28,6 +28,8 @@ use crate::config::upstream::read_retries;
 pub struct Policies {
     /// The issuers whose tokens are asked for, at most `ISSUERS_PER_ROUTE_MAX`; empty: none.
     pub jwt: Vec<Text>,
+    /// The table whose keys are asked for.
+    pub api_key: Option<Text>,
     /// Who may pass. Default: anyone.
     pub allow: Spanned<Allow>,
     /// Where the route itself says that it may be open: `allow`, or `jwt = "none"`.
@@ -63,7 +65,7 @@ pub struct Policies {
 impl Policies {
     /// Whether an identity is proven before anything is answered.
     pub fn authenticates(&self) -> bool {
-        !self.jwt.is_empty()
+        !self.jwt.is_empty() || self.api_key.is_some()
     }
 }
 
@@ -71,6 +73,7 @@ impl Policies {
 #[derive(Clone, Default)]
 pub(super) struct Stated {
     jwt: Option<Vec<Text>>,
+    api_key: Option<Option<Text>>,
     allow: Option<Spanned<Allow>>,
     says_open: Option<Span>,
     limits: Option<Vec<Text>>,
@@ -92,13 +95,17 @@ impl Stated {
     /// Reads the policies of a route or of `[default]`.
     pub(super) fn read(reader: &Reader<'_>) -> Self {
         let jwt = read_names(reader, "jwt", "issuer", ISSUERS_PER_ROUTE_MAX);
+        let api_key = reader.text("api_key");
+        let no_keys = api_key.as_ref().filter(|name| name.value == "none").map(|name| name.span);
+        let api_key = api_key.map(|name| Some(name).filter(|name| name.value != "none"));
         let is_none = jwt.as_ref().is_some_and(Vec::is_empty);
         let opts_out = reader.node("jwt").filter(|_| is_none).map(|node| node.span);
         let allow = allow::read(reader);
         let Timeouts { total, idle, tunnel_idle } = read_timeout(reader);
         Self {
             jwt,
-            says_open: allow.as_ref().map(|allow| allow.span).or(opts_out),
+            api_key,
+            says_open: allow.as_ref().map(|allow| allow.span).or(opts_out).or(no_keys),
             allow,
             limits: read_limits(reader),
             concurrency: concurrency::read(reader),
@@ -129,6 +136,7 @@ impl Stated {
         let upgrades = || defaults::UPGRADES.map(|word| Spanned::built_in(word.to_owned())).into();
         Policies {
             jwt: self.jwt.or(other.jwt).unwrap_or_default(),
+            api_key: self.api_key.or(other.api_key).flatten(),
             allow: self.allow.or(other.allow).unwrap_or_else(|| Spanned::built_in(Allow::Anyone)),
             says_open: self.says_open,
             limits: self.limits.or(other.limits).unwrap_or_default(),

@@ -6,8 +6,7 @@
 use std::ops::Range;
 
 /// Keys whose values are never shown, in this version and in later ones.
-const SECRET_KEYS: [&str; 6] =
-    ["secret", "pem", "password", "token", "key_file_password", "api_key"];
+const SECRET_KEYS: [&str; 5] = ["secret", "pem", "password", "token", "key_file_password"];
 
 /// The places of all values behind such a key, with `=` or `:`. A longer key that ends like one of them
 /// (`client_secret`, or a slip of the hand that joined two lines) holds a secret as well.

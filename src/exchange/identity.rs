@@ -1,34 +1,71 @@
 //! What authentication proved about the client.
 //!
-//! An `Identity` is only ever made by a policy that proved it, and is shared by reference count within
-//! its core, so that a remembered token costs no copy.
+//! An `Identity` is only ever made by a policy that proved it, and is shared by reference count, so that a
+//! remembered token and a known key cost no copy.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-/// A proven identity: the claims of a verified token.
-#[derive(Clone, Debug)]
+/// A proven identity: the claims of a verified token, whoever an API key belongs to, or both.
+#[derive(Clone, Debug, Default)]
 pub struct Identity {
-    claims: Rc<Value>,
+    claims: Option<Rc<Value>>,
+    caller: Option<Arc<Caller>>,
+}
+
+/// Whoever an API key belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The owner's name.
+    pub owner: Box<str>,
+    /// What the key may be used for.
+    pub scopes: Box<[Box<str>]>,
+    /// First second since 1970 at which the key does not hold any more; `u64::MAX` for never.
+    pub until: u64,
 }
 
 impl Identity {
     /// From the claims of a token that was verified.
     pub fn from_verified(claims: Rc<Value>) -> Self {
-        Self { claims }
+        Self { claims: Some(claims), caller: None }
+    }
+
+    /// From a key that is known.
+    pub fn of_caller(caller: Arc<Caller>) -> Self {
+        Self { claims: None, caller: Some(caller) }
+    }
+
+    /// Both: what is proven here, and what was proven before.
+    pub fn and(self, before: Option<Identity>) -> Self {
+        let before = before.unwrap_or_default();
+        let (claims, caller) = (self.claims.or(before.claims), self.caller.or(before.caller));
+        Self { claims, caller }
     }
 
     /// The claim at `path` (`["realm", "roles"]`), or `None`.
     pub fn claim<S: AsRef<str>>(&self, path: &[S]) -> Option<&Value> {
-        path.iter().try_fold(&*self.claims, |value, name| value.get(name.as_ref()))
+        let claims = self.claims.as_deref()?;
+        path.iter().try_fold(claims, |value, name| value.get(name.as_ref()))
     }
 
-    /// Whether `scope` is among its scopes: words of the claim `scope` (RFC 8693 §4.2, RFC 9068 §2.2.3), or
-    /// of `scp`, as some issuers call it; a text with blanks between, or a list.
+    /// The owner of the key that was shown.
+    pub fn key_owner(&self) -> Option<&str> {
+        self.caller.as_ref().map(|caller| &*caller.owner)
+    }
+
+    /// Whether `scope` is among its scopes: those of its key, and the words of the claim `scope`
+    /// (RFC 8693 §4.2, RFC 9068 §2.2.3) or, as some issuers call it, of `scp`; a text with blanks between, or a
+    /// list.
     pub fn has_scope(&self, scope: &str) -> bool {
-        let claim = self.claims.get("scope").or_else(|| self.claims.get("scp"));
-        match claim {
+        if let Some(caller) = &self.caller
+            && caller.scopes.iter().any(|had| **had == *scope)
+        {
+            return true;
+        }
+        let Some(claims) = &self.claims else { return false };
+        match claims.get("scope").or_else(|| claims.get("scp")) {
             Some(Value::String(text)) => text.split(' ').any(|word| word == scope),
             Some(Value::Array(list)) => list.iter().any(|word| word.as_str() == Some(scope)),
             _ => false,
@@ -37,6 +74,6 @@ impl Identity {
 
     /// The `sub` claim, if it is a string.
     pub fn subject(&self) -> Option<&str> {
-        self.claims.get("sub").and_then(Value::as_str)
+        self.claims.as_ref()?.get("sub").and_then(Value::as_str)
     }
 }

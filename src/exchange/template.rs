@@ -104,6 +104,7 @@ impl Placeholder {
             Source::Request(_) => Reference::Request,
             Source::ClientAddress => Reference::ClientAddress,
             Source::ClientNetwork | Source::ClientPrefix(_) => Reference::ClientNetwork,
+            Source::KeyOwner => Reference::KeyOwner,
             Source::Part { path, .. } => Reference::Part(path),
             Source::Each(_) => Reference::Each,
         }
@@ -130,6 +131,8 @@ enum Source {
         slot: usize,
     },
     ClientNetwork,
+    /// Whom the API key belongs to.
+    KeyOwner,
     /// The network of a client's address with so many bits of IPv6.
     ClientPrefix(u8),
 }
@@ -202,6 +205,8 @@ pub enum Reference<'a> {
     Each,
     /// The network that the client has to itself.
     ClientNetwork,
+    /// Whom the API key belongs to.
+    KeyOwner,
 }
 
 /// What templates are filled from: a view of one request.
@@ -346,9 +351,19 @@ impl Template {
         }
     }
 
-    /// Whether a claim is named anywhere, so that the route must prove an identity first.
+    /// Whether what authentication proves is named anywhere, so that the route must prove an identity first.
     pub fn needs_identity(&self) -> bool {
+        self.needs_claim() || self.needs_key()
+    }
+
+    /// Whether a claim of a token is named anywhere.
+    pub fn needs_claim(&self) -> bool {
         self.references().any(|reference| matches!(reference, Reference::Claim(_)))
+    }
+
+    /// Whether the owner of an API key is named anywhere.
+    pub fn needs_key(&self) -> bool {
+        self.references().any(|reference| matches!(reference, Reference::KeyOwner))
     }
 
     /// Whether a target has a query of its own (its text holds a `?`).
@@ -547,7 +562,7 @@ impl Placeholder {
                 return Err(RenderError::PartMissing);
             }
             (Absent::Refuse, _) => {
-                let claim = matches!(self.source, Source::Claim(_));
+                let claim = matches!(self.source, Source::Claim(_) | Source::KeyOwner);
                 return Err(RenderError::Missing { claim });
             }
             (Absent::Nothing, Position::JsonValue) => b"null",
@@ -607,6 +622,10 @@ impl Source {
                 IpAddr::V6(address) => Text::small(address)?,
             }),
             Self::ClientNetwork => Some(Text::small(from.client.network())?),
+            Self::KeyOwner => {
+                let owner = from.identity.and_then(Identity::key_owner);
+                owner.map(|owner| Text::Plain(owner.as_bytes()))
+            }
             Self::ClientPrefix(prefix) => Some(Text::small(from.client.network_of(*prefix))?),
         };
         Ok(text.map(Found::Text))

@@ -60,7 +60,8 @@ impl Bearer {
         };
         match outcome {
             Outcome::Proven(claims) => {
-                x.identity = Some(Identity::from_verified(claims));
+                let before = x.identity.take();
+                x.identity = Some(Identity::from_verified(claims).and(before));
                 Verdict::Continue
             }
             Outcome::Wait => Verdict::Wait,

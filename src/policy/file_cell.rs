@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use crate::base::shared::{Word, unique};
+use crate::policy::api_key::KeyBook;
 use crate::policy::revocation::Revoked;
 
 /// Where cores find the current list. Shared by all cores; a reload keeps it.
@@ -75,6 +76,8 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 pub enum List {
     /// Revoked tokens and subjects.
     Revoked(Arc<FileCell<Revoked>>),
+    /// API keys.
+    Keys(Arc<FileCell<KeyBook>>),
 }
 
 impl List {
@@ -86,6 +89,12 @@ impl List {
         match self {
             Self::Revoked(cell) => {
                 let list = Revoked::parse(text)?;
+                let entries = list.len();
+                cell.publish(list);
+                Ok(entries)
+            }
+            Self::Keys(cell) => {
+                let list = KeyBook::parse(text)?;
                 let entries = list.len();
                 cell.publish(list);
                 Ok(entries)

@@ -5,6 +5,7 @@
 //! before authentication, so that a flood of bad tokens is refused before a signature is checked.
 
 pub mod allow;
+pub mod api_key;
 pub mod bearer;
 pub mod cache;
 pub mod cache_status;
@@ -32,6 +33,7 @@ use crate::base::time::{Instant, Wall};
 use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::policy::allow::{Allow, Networks};
+use crate::policy::api_key::ApiKey;
 use crate::policy::bearer::Bearer;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::rate_limit::{Limits, RateLimit};
@@ -46,6 +48,8 @@ pub enum Policy {
     Networks(Networks),
     /// Rate limits whose keys need no proven identity.
     ClientLimit(Limits),
+    /// API keys.
+    ApiKey(ApiKey),
     /// Bearer tokens.
     Jwt(Bearer),
     /// Scopes and claims.
@@ -103,6 +107,7 @@ impl Policy {
             Self::Closed => 0,
             Self::Networks(_) => 1,
             Self::ClientLimit(_) => 2,
+            Self::ApiKey(_) => 3,
             Self::Jwt(_) => 5,
             Self::Allow(_) => 7,
             Self::RateLimit(_) => 8,
@@ -120,6 +125,7 @@ impl Policy {
             Self::Networks(networks) => networks.on_request(x),
             Self::Allow(allow) => allow.on_request(x),
             Self::ClientLimit(limits) | Self::RateLimit(limits) => limits.on_request(x, env),
+            Self::ApiKey(keys) => keys.on_request(x, env),
             Self::Jwt(jwt) => jwt.on_request(x, env),
             Self::Concurrency(limit) => limit.on_request(x, env),
         }

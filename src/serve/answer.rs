@@ -296,7 +296,7 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
             "The path is spelt in a way that services read differently: dot segments, empty segments, encoded slashes, semicolons, invalid encoding, or the name of another route in disguise."
         }
         FaultKind::ValueMissing => "The request lacks a value that this route needs.",
-        FaultKind::Unauthorized => "A valid bearer token is needed; WWW-Authenticate says more.",
+        FaultKind::Unauthorized => "Valid credentials are needed; WWW-Authenticate says which.",
         FaultKind::HttpRequestDenied => {
             cors::Refused::detail(reason).unwrap_or("This request is not allowed.")
         }

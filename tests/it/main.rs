@@ -9,6 +9,7 @@ mod support;
 mod access_log;
 mod aggregate;
 mod allow;
+mod api_key;
 mod attacks;
 mod balance;
 mod bandwidth;

@@ -22,6 +22,7 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&UPSTREAM_TIMEOUT, "[upstream.a.timeout]\n", ""),
     (&POOL, "[upstream.a.pool]\n", ""),
     (&JWT, "[jwt.a]\n", ""),
+    (&API_KEY, "[api_key.a]\n", ""),
     (&LIMIT, "[limit.a]\n", ""),
     (&DEFAULT, "[default]\n", ""),
     (&CONCURRENCY, "[[route]]\n[route.concurrency]\n", ""),

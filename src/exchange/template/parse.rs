@@ -12,7 +12,8 @@ use crate::exchange::template::{
 };
 
 /// The first words that a placeholder may have, for "did you mean".
-pub const SOURCES: &[&str] = &["jwt", "path", "query", "header", "request", "client", "part"];
+pub const SOURCES: &[&str] =
+    &["jwt", "key", "path", "query", "header", "request", "client", "part"];
 
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl fmt::Display for TemplateError {
             TemplateErrorKind::Empty => f.write_str("empty placeholder `{}`"),
             TemplateErrorKind::UnknownSource { name } => write!(
                 f,
-                "`{name}` is not a source of values; there are `jwt.…`, `path.…`, `query.…`, \
+                "`{name}` is not a source of values; there are `jwt.…`, `key.owner`, `path.…`, `query.…`, \
                  `header.…`, `request.host`, `client.address`, `client.network` and `part.…`"
             ),
             TemplateErrorKind::UnknownParam { name } => {
@@ -369,6 +370,7 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
     match (first, behind) {
         ("jwt", path) if path.split('.').any(str::is_empty) => missing("jwt"),
         ("jwt", path) => Ok(Source::Claim(path.split('.').map(Box::from).collect())),
+        ("key", "owner") => Ok(Source::KeyOwner),
         ("path", "") => missing("path"),
         ("path", name) => param(name, params),
         ("query", "") => missing("query"),

@@ -35,6 +35,11 @@ impl Told<'_> {
                 }
                 Policy::Jwt(bearer) => self.bearer(number, bearer, x),
                 Policy::Concurrency(limit) => self.concurrency(number, limit, x),
+                Policy::ApiKey(keys) => {
+                    let rules = keys.rules();
+                    let (name, header) = (&rules.name, &rules.header);
+                    self.line(format_args!("  {number}. api_key `{name}`, in `{header}`"));
+                }
                 Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
                 Policy::Networks(networks) => self.networks(number, networks, x),
                 Policy::Allow(allow) => self.allow(number, allow, x),

@@ -1,0 +1,264 @@
+//! API keys: random texts that name their owner, known here by keyed hashes only.
+//!
+//! A key is hashed with HMAC-SHA-256 (RFC 2104) under the operator's secret and looked up by the result, so
+//! that neither the file nor memory holds a key, and no comparison takes longer for a better guess. Keys are 256
+//! random bits (`ringway hash-key`), so that a slow hash would protect nothing and cost everybody. What a
+//! key opens is never guessed: unknown, expired and malformed keys are refused alike, and a key must never
+//! stand in a field, an error or the log.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::base::limits::{API_KEY_BYTES_MAX, API_KEYS_MAX};
+use crate::base::name::Name;
+use crate::exchange::Exchange;
+use crate::exchange::fault::FaultKind;
+use crate::exchange::identity::{Caller, Identity};
+use crate::policy::bearer::{parameter, single};
+use crate::policy::file_cell::{FileCell, LineError, lines};
+use crate::policy::{Env, Verdict, refuse};
+
+/// Length of a hash as the file has it: 32 bytes in base64url.
+const HASH_CHARS: usize = 43;
+
+/// The keys of one file.
+#[derive(Debug, Default)]
+pub struct KeyBook {
+    callers: HashMap<[u8; 32], Arc<Caller>>,
+}
+
+impl KeyBook {
+    /// Reads a file of keys: `HASH OWNER [scope=a,b] [until=2027-01-31]` a line.
+    ///
+    /// # Errors
+    /// The first line that cannot be read.
+    pub fn parse(text: &str) -> Result<KeyBook, LineError> {
+        let mut book = KeyBook::default();
+        for (line, entry) in lines(text) {
+            let (hash, caller) = key(entry).map_err(|why| LineError { line, why })?;
+            if book.callers.insert(hash, Arc::new(caller)).is_some() {
+                return Err(LineError { line, why: "this key is there already" });
+            }
+            if book.callers.len() > API_KEYS_MAX {
+                return Err(LineError { line, why: "the file has too many keys" });
+            }
+        }
+        Ok(book)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.callers.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.callers.is_empty()
+    }
+}
+
+fn key(entry: &str) -> Result<([u8; 32], Caller), &'static str> {
+    let mut words = entry.split_ascii_whitespace();
+    let hash = words.next().unwrap_or_default();
+    if hash.len() != HASH_CHARS {
+        return Err("it begins with the hash of a key: `ringway hash-key` makes the line");
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(hash).ok().and_then(|bytes| bytes.try_into().ok());
+    let hash = bytes.ok_or("the hash is not base64url")?;
+    let owner = words.next().filter(|word| !word.contains('=')).ok_or("the owner is missing")?;
+    let mut caller = Caller { owner: owner.into(), scopes: Box::default(), until: u64::MAX };
+    for word in words {
+        match word.split_once('=') {
+            Some(("scope", list)) => caller.scopes = list.split(',').map(Box::from).collect(),
+            Some(("until", date)) => {
+                let until = moment(date);
+                caller.until =
+                    until.ok_or("`until` is a day, `2027-01-31`, or seconds since 1970")?;
+            }
+            _ => return Err("behind the owner stand `scope=` and `until=`"),
+        }
+    }
+    Ok((hash, caller))
+}
+
+/// The first second of a day in UTC, or a number of seconds since 1970.
+pub fn moment(text: &str) -> Option<u64> {
+    let mut parts = text.split('-');
+    let (year, month, day) = (parts.next()?, parts.next(), parts.next());
+    let (Some(month), Some(day), None) = (month, day, parts.next()) else {
+        return text.parse().ok();
+    };
+    let (year, month, day): (i64, i64, i64) =
+        (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Days of the civil calendar, years counted from March (Howard Hinnant, "chrono-compatible algorithms").
+    let years = if month > 2 { year } else { year - 1 };
+    let (era, of_era) = (years / 400, years % 400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    u64::try_from(days * 86_400).ok()
+}
+
+/// The hash of a key as the file has it.
+pub fn hash(secret: &[u8], key: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), key))
+}
+
+/// Where keys are, and where they stand in a request.
+pub struct KeyRules {
+    /// The name in the configuration.
+    pub name: Name,
+    /// The field, in lower case.
+    pub header: Box<str>,
+    /// The query parameter, if one may hold a key.
+    pub query: Option<Box<str>>,
+    /// The keys.
+    pub book: Arc<FileCell<KeyBook>>,
+    secret: hmac::Key,
+    challenge: Box<[u8]>,
+}
+
+impl KeyRules {
+    /// Compiles the rules.
+    pub fn new(
+        name: Name,
+        secret: &[u8],
+        header: &str,
+        query: Option<&str>,
+        book: Arc<FileCell<KeyBook>>,
+    ) -> KeyRules {
+        let challenge = format!("ApiKey header=\"{header}\"").into_bytes().into();
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        KeyRules {
+            name,
+            header: header.into(),
+            query: query.map(Box::from),
+            book,
+            secret,
+            challenge,
+        }
+    }
+}
+
+/// The compiled policy. Clones share everything.
+#[derive(Clone)]
+pub struct ApiKey {
+    rules: Arc<KeyRules>,
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey").field("name", &self.rules.name).finish_non_exhaustive()
+    }
+}
+
+impl ApiKey {
+    /// From its rules.
+    pub fn new(rules: KeyRules) -> ApiKey {
+        ApiKey { rules: Arc::new(rules) }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &KeyRules {
+        &self.rules
+    }
+
+    /// Decides about a request.
+    pub fn on_request(&self, x: &mut Exchange, env: &Env<'_>) -> Verdict {
+        match self.find(x, env.wall.as_secs()) {
+            Ok(caller) => {
+                let before = x.identity.take();
+                x.identity = Some(Identity::of_caller(caller).and(before));
+                Verdict::Continue
+            }
+            Err((kind, reason)) => {
+                x.reason = reason;
+                if kind == FaultKind::Unauthorized {
+                    x.reply_fields.add("www-authenticate", &self.rules.challenge);
+                }
+                refuse(kind)
+            }
+        }
+    }
+
+    fn find(&self, x: &Exchange, now: u64) -> Result<Arc<Caller>, (FaultKind, &'static str)> {
+        let request = x.request();
+        let twice = |_| (FaultKind::HttpRequestError, "credentials_malformed");
+        let mut key = single(&request, &self.rules.header).map_err(twice)?;
+        if let (None, Some(name)) = (key, &self.rules.query) {
+            key = parameter(&request, name).map_err(twice)?;
+        }
+        let key =
+            key.filter(|key| !key.is_empty()).ok_or((FaultKind::Unauthorized, "key_missing"))?;
+        let unknown = (FaultKind::Unauthorized, "key_unknown");
+        if key.len() > API_KEY_BYTES_MAX {
+            return Err(unknown);
+        }
+        let mark = hmac::sign(&self.rules.secret, key);
+        let mark: [u8; 32] = mark.as_ref().try_into().map_err(|_| unknown)?;
+        let book = self.rules.book.current();
+        let caller = book.as_ref().and_then(|book| book.callers.get(&mark)).ok_or(unknown)?;
+        if now >= caller.until {
+            return Err((FaultKind::Unauthorized, "key_expired"));
+        }
+        Ok(caller.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn days_are_seconds_since_1970() {
+        for (text, seconds) in [
+            ("1970-01-01", 0),
+            ("2000-02-29", 951_782_400),
+            ("2026-11-25", 1_795_564_800),
+            ("9999-12-31", 253_402_214_400),
+            ("1795564800", 1_795_564_800),
+        ] {
+            assert_eq!(moment(text), Some(seconds), "{text}");
+        }
+        for bad in ["", "soon", "2026-13-01", "2026-11", "1969-12-31", "2026-11-25-1"] {
+            assert_eq!(moment(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_names_owners_scopes_and_ends() {
+        let (one, two) = (hash(SECRET, b"one"), hash(SECRET, b"two"));
+        let text = format!("# keys\n{one} acme scope=a,b until=2027-01-31\n{two} umbrella\n");
+        let book = KeyBook::parse(&text).unwrap();
+        let mark: [u8; 32] = URL_SAFE_NO_PAD.decode(&one).unwrap().try_into().unwrap();
+        let caller = &book.callers[&mark];
+        assert_eq!((&*caller.owner, caller.scopes.len(), caller.until), ("acme", 2, 1_801_353_600));
+        assert_eq!(book.len(), 2);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named_without_its_text() {
+        let mark = hash(SECRET, b"one");
+        for (text, line) in [
+            ("a-plain-key acme".to_owned(), 1),
+            (mark.clone(), 1),
+            (format!("{mark} acme\n{mark} other"), 2),
+            (format!("{mark} acme scope"), 1),
+            (format!("{mark} acme until=never"), 1),
+            (format!("{} acme", mark.replace(|c: char| c.is_ascii_digit(), "+")), 1),
+        ] {
+            let error = KeyBook::parse(&text).expect_err(&text);
+            assert_eq!(error.line, line, "{text}");
+            assert!(!error.to_string().contains("plain-key"));
+        }
+    }
+}
