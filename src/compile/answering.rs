@@ -97,13 +97,7 @@ pub fn maintenance(scope: &Scope<'_>, stock: &Stock<'_>) -> Option<Box<Maintenan
         put("content-type", kind);
     }
     let status = Status(written.status);
-    let body = written.body.clone().unwrap_or_else(|| {
-        format!(
-            "{{\"type\":\"about:blank\",\"title\":\"{}\",\"status\":{},\"detail\":\"Closed for maintenance.\"}}\n",
-            status.reason(),
-            status.0
-        )
-    });
+    let body = written.body.clone().unwrap_or_default();
     let reply = Reply {
         status,
         fields: ReplyText::Shared(lines.into_bytes().into()),
@@ -112,7 +106,7 @@ pub fn maintenance(scope: &Scope<'_>, stock: &Stock<'_>) -> Option<Box<Maintenan
         close: false,
     };
     let switch = written.file.as_ref().and_then(|file| stock.switch(file));
-    Some(Box::new(Maintenance { switch, reply, passing: written.allow.as_slice().into() }))
+    Some(Box::new(Maintenance { switch, reply, problem, passing: written.allow.as_slice().into() }))
 }
 
 /// Two sources of one field would be two lines, and browsers take none then.

@@ -57,7 +57,8 @@ enum Order {
     Stop,
 }
 
-struct Opened {
+/// A target that is open; what is written goes there once [`Flush::goes_to`] says so.
+pub struct Opened {
     target: LogTarget,
     sink: Sink,
 }
@@ -78,15 +79,17 @@ impl Flush {
         target: LogTarget,
         metrics: Arc<FlushMetrics>,
         tell: impl Fn(&Event<'_>) + Send + 'static,
-    ) -> io::Result<Self> {
-        let opened = Opened::open(target)?;
+    ) -> Result<Self, String> {
+        let name = target.name().display().to_string();
+        let opened = Opened::open(target).map_err(|error| unopened(&name, &error))?;
         let (pages, queue) = bounded(LOG_PAGES_QUEUED_MAX);
         let (orders, told) = bounded(8);
         let (over_tx, over) = bounded::<()>(1);
         let thread = thread::Builder::new().name("ringway-log".into()).spawn(move || {
             let _ends_with_the_thread = over_tx;
             Flusher { opened, metrics, tell, torn: false, lost: None }.run(&queue, &told);
-        })?;
+        });
+        let thread = thread.map_err(|error| error.to_string())?;
         Ok(Self { pages, orders, over, thread })
     }
 
@@ -104,9 +107,8 @@ impl Flush {
     /// Goes on with another target, which a reload may name.
     ///
     /// # Errors
-    /// It cannot be opened; the present one stays.
-    pub fn retarget(&self, target: LogTarget) -> io::Result<()> {
-        let opened = Opened::open(target)?;
+    /// The thread hangs in its present one, which stays.
+    pub fn goes_to(&self, opened: Opened) -> io::Result<()> {
         self.orders
             .try_send(Order::Open(Some(opened)))
             .map_err(|_| io::Error::new(ErrorKind::ResourceBusy, "the log thread does not answer"))
@@ -153,6 +155,17 @@ impl LogTarget {
 }
 
 impl Opened {
+    /// What a reload names, if it is another one. It is opened before anything changes: what a start refuses a
+    /// reload refuses, too.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn next(old: &config::LogTarget, new: &config::LogTarget) -> Result<Option<Self>, String> {
+        let Some(target) = LogTarget::of(new).filter(|_| old != new) else { return Ok(None) };
+        let name = target.name().display().to_string();
+        Self::open(target).map(Some).map_err(|error| unopened(&name, &error))
+    }
+
     fn open(target: LogTarget) -> io::Result<Self> {
         let sink = match &target {
             // A descriptor of our own: the standard library's handle would split pages at line ends.
@@ -167,6 +180,10 @@ impl Opened {
         };
         Ok(Self { target, sink })
     }
+}
+
+fn unopened(name: &str, error: &io::Error) -> String {
+    format!("the access log {name} cannot be opened: {error}")
 }
 
 /// What the thread holds.

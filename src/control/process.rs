@@ -18,7 +18,7 @@ use crate::compile::{Compiled, SpanFeed, Workers};
 use crate::control::End;
 use crate::control::endpoints::Endpoints;
 use crate::control::export::Export;
-use crate::control::flush::{Flush, LogTarget};
+use crate::control::flush::{Flush, LogTarget, Opened};
 use crate::control::fresh::{start_keys, start_lists};
 use crate::control::keys::Keys;
 use crate::control::lists::Lists;
@@ -372,12 +372,17 @@ impl Process {
             return refused(errors, &first_error);
         };
         let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
+        let (log, next) = (&self.compiled.process.access_log, &compiled.process.access_log);
+        let log = match self.flush.as_ref().map(|_| Opened::next(log, next)).transpose() {
+            Ok(log) => log.flatten(),
+            Err(why) => return refused(1, &why),
+        };
         let mut change = match self.sockets.change(addresses, self.workers.len()) {
             Ok(change) => change,
             Err(unbound) => return refused(1, &unbound.to_string()),
         };
         self.sockets.keep(&mut change);
-        self.change_process(&compiled);
+        self.change_process(&compiled, log);
         self.endpoints.keep(&self.compiled.gateway, &compiled.gateway);
         presence::look(&compiled.watched);
         if let Some(export) = start_export(compiled.spans.take(), &self.shown) {
@@ -391,20 +396,17 @@ impl Process {
     }
 
     /// What of the process itself can change while it runs; the rest is said to wait.
-    fn change_process(&self, next: &Compiled) {
+    fn change_process(&self, next: &Compiled, log: Option<Opened>) {
         let (old, new) = (&self.compiled.process, &next.process);
         let mut waits = Vec::new();
-        if old.access_log != new.access_log {
-            let target = LogTarget::of(&new.access_log);
-            let name = target.as_ref().map(|target| target.name().display().to_string());
-            match self.flush.as_ref().zip(target).map(|(flush, target)| flush.retarget(target)) {
-                Some(Ok(())) => {}
-                Some(Err(error)) => eprintln!(
-                    "warning: the access log stays where it is, {} cannot be opened: {error}",
-                    name.unwrap_or_default()
-                ),
-                None => waits.push("`observe.access_log` from or to \"off\""),
-            }
+        let is_on = |target| LogTarget::of(target).is_some();
+        if is_on(&old.access_log) != is_on(&new.access_log) {
+            waits.push("`observe.access_log` from or to \"off\"");
+        }
+        if let (Some(flush), Some(log)) = (&self.flush, log)
+            && let Err(error) = flush.goes_to(log)
+        {
+            eprintln!("warning: the access log stays where it is: {error}");
         }
         if old.workers != new.workers {
             waits.push("`workers`");
@@ -540,9 +542,7 @@ impl Process {
 fn start_flush(compiled: &Compiled, shown: &Shown, tell: &Tell) -> Result<Option<Flush>, String> {
     let Some(target) = LogTarget::of(&compiled.process.access_log) else { return Ok(None) };
     let (metrics, tell) = (shown.registry.flush.clone(), tell.clone());
-    let name = target.name().display().to_string();
-    let started = Flush::start(target, metrics, move |event| tell.event(event));
-    started.map(Some).map_err(|error| format!("the access log {name} cannot be opened: {error}"))
+    Flush::start(target, metrics, move |event| tell.event(event)).map(Some)
 }
 
 fn start_export(feed: Option<SpanFeed>, shown: &Shown) -> Option<Export> {

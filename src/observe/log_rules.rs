@@ -139,7 +139,11 @@ impl LogRules {
     /// Whether an exchange has a line at all.
     pub fn wants(&self, x: &Exchange, now: Instant) -> bool {
         let status = outcome(x).map_or(0, |status| status.0);
-        let within = |(low, high): &(u16, u16)| (*low..=*high).contains(&status);
+        // What ended in a fault behind its head is looked for by the status that the fault stands for, too.
+        let stands_for = x.fault.map_or(status, |fault| fault.kind.status().0);
+        let within = |(low, high): &(u16, u16)| {
+            (*low..=*high).contains(&status) || (*low..=*high).contains(&stands_for)
+        };
         if !self.statuses.is_empty() && !self.statuses.iter().any(within) {
             return false;
         }

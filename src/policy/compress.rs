@@ -114,8 +114,12 @@ impl Compress {
         }
         let Choice { coding, must } = asked(request);
         let wanted = self.is_worth_it(answer) || must;
-        if !wanted || !self.may_be(request, answer) {
+        if !wanted || !Self::may_be(request, answer) {
             return Decision::default();
+        }
+        if self.may_hold_secret(request, answer) {
+            // Another request for the same may get it compressed.
+            return Decision { coding: None, weaken: false, vary: true };
         }
         Decision { coding, weaken: coding.is_some(), vary: true }
     }
@@ -125,14 +129,17 @@ impl Compress {
             && self.fits(answer.content_type)
     }
 
-    fn may_be(&self, request: Request<'_>, answer: &Answer<'_>) -> bool {
+    fn may_be(request: Request<'_>, answer: &Answer<'_>) -> bool {
         let has_body =
             !matches!(answer.status, 0..=199 | 204 | 205 | 206) && answer.length != Some(0);
         let forbidden = request.all(FieldName::CacheControl).any(forbids);
-        let secret = !self.with_authorization && request.field(FieldName::Authorization).is_some()
+        has_body && !answer.coded && !answer.fixed && !forbidden
+    }
+
+    fn may_hold_secret(&self, request: Request<'_>, answer: &Answer<'_>) -> bool {
+        !self.with_authorization && request.field(FieldName::Authorization).is_some()
             || !self.with_cookie && request.field(FieldName::Cookie).is_some()
-            || !self.with_set_cookie && answer.sets_cookie;
-        has_body && !answer.coded && !answer.fixed && !forbidden && !secret
+            || !self.with_set_cookie && answer.sets_cookie
     }
 
     fn fits(&self, content_type: &[u8]) -> bool {

@@ -130,12 +130,17 @@ impl Concurrency {
     /// Tells a request that it gets none.
     pub fn refuse(&self, x: &mut Exchange, said: LimitSaid) -> Fault {
         x.limits.add(self.rules.place, said);
-        x.reason = if said == LimitSaid::Shed { "shed" } else { "no_seat" };
+        x.reason = word(said);
         let mut digits = itoa::Buffer::new();
         let seconds = digits.format(SEAT_RETRY_AFTER_SECS);
         x.reply_fields.add("retry-after", seconds.as_bytes());
         no_seat()
     }
+}
+
+/// Why somebody gets no seat, in the access log's one word.
+pub fn word(said: LimitSaid) -> &'static str {
+    if said == LimitSaid::Shed { "shed" } else { "no_seat" }
 }
 
 /// The fault of whoever gets no seat.

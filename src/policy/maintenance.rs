@@ -15,6 +15,9 @@ use crate::exchange::reply::Reply;
 /// The reason in the access log.
 pub const REASON: &str = "maintenance";
 
+/// What the problem document says.
+pub const DETAIL: &str = "Closed for maintenance.";
+
 /// The rules of one route.
 #[derive(Clone, Debug)]
 pub struct Maintenance {
@@ -22,6 +25,8 @@ pub struct Maintenance {
     pub switch: Option<Arc<Word>>,
     /// What everybody gets.
     pub reply: Reply,
+    /// Whether its body is the gateway's own problem document, which names the request.
+    pub problem: bool,
     /// Clients who pass all the same.
     pub passing: Box<[Network]>,
 }

@@ -44,7 +44,7 @@ pub async fn part_fault<R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) {
     let mut body = Vec::with_capacity(256);
-    problem(&mut body, x, fault.kind, status);
+    problem(&mut body, x, detail(fault.kind, x.reason), status);
     part_problem(core, x, fault, status, &body, outgoing).await;
 }
 
@@ -90,6 +90,20 @@ pub async fn reply<R: Runtime>(
         body: reply.body.as_bytes(),
     };
     send(core, x, local, outgoing).await;
+}
+
+/// Sends a fixed reply whose body is the gateway's own problem document.
+pub async fn problem_reply<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    reply: &Reply,
+    detail: &str,
+    outgoing: &mut Outgoing<'_, R>,
+) {
+    let mut body = Vec::with_capacity(256);
+    problem(&mut body, x, detail, reply.status);
+    let (fields, kind) = (reply.fields.as_bytes(), reply.content_type);
+    send(core, x, Local { status: reply.status, fields, kind, body: &body }, outgoing).await;
 }
 
 /// A response made here.
@@ -266,13 +280,13 @@ fn closes(kind: FaultKind) -> bool {
 }
 
 /// The body of an error: RFC 9457 members, and the request id to ask about.
-fn problem(body: &mut Vec<u8>, x: &Exchange, kind: FaultKind, status: Status) {
+fn problem(body: &mut Vec<u8>, x: &Exchange, detail: &str, status: Status) {
     body.extend_from_slice(b"{\"type\":\"about:blank\",\"title\":\"");
     body.extend_from_slice(status.reason().as_bytes());
     body.extend_from_slice(b"\",\"status\":");
     body.extend_from_slice(itoa::Buffer::new().format(status.0).as_bytes());
     body.extend_from_slice(b",\"detail\":\"");
-    body.extend_from_slice(detail(kind, x.reason).as_bytes());
+    body.extend_from_slice(detail.as_bytes());
     body.extend_from_slice(b"\"");
     if !x.id.as_bytes().is_empty() {
         body.extend_from_slice(b",\"request_id\":\"");

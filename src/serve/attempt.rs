@@ -92,19 +92,22 @@ pub struct Asked {
     pub client: Endpoints,
     /// When another attempt may be made, after a limit towards the upstream refused one.
     pub retry_after: Cell<Option<Duration>>,
+    /// Why that limit refused, in one word.
+    pub reason: Cell<&'static str>,
 }
 
 impl Asked {
     /// A first try at `upstream`, for this client.
     pub fn of(upstream: UpstreamId, deadline: Instant, client: &Client) -> Self {
         let client = proxy_header::ends(client);
-        let (tried, retry_after) = (Cell::new(0), Cell::new(None));
-        Self { upstream, part: None, deadline, tried, may_reuse: true, client, retry_after }
+        let (tried, retry_after, reason) = (Cell::new(0), Cell::new(None), Cell::new(""));
+        Self { upstream, part: None, deadline, tried, may_reuse: true, client, retry_after, reason }
     }
 
     /// Tells the client when to come back, if a limit towards the upstream refused the attempt.
     pub fn tell(&self, x: &mut Exchange) {
         let Some(wait) = self.retry_after.get() else { return };
+        x.reason = self.reason.get();
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let mut digits = itoa::Buffer::new();
         x.reply_fields.add("retry-after", digits.format(seconds.max(1)).as_bytes());
@@ -217,6 +220,7 @@ async fn pass<R: Runtime>(
                 record.limits.add(place, said);
                 let wait = Duration::from_secs(SEAT_RETRY_AFTER_SECS);
                 asked.retry_after.set(Some(wait));
+                asked.reason.set(concurrency::word(said));
                 return Err(concurrency::no_seat());
             }
         }

@@ -195,7 +195,10 @@ async fn close<R: Runtime>(
     if let Some(rules) = outgoing.answering {
         answering::make_some_lines(rules, x);
     }
-    answer::reply(core, x, &closed.reply, outgoing).await;
+    match closed.problem {
+        true => answer::problem_reply(core, x, &closed.reply, maintenance::DETAIL, outgoing).await,
+        false => answer::reply(core, x, &closed.reply, outgoing).await,
+    }
     Ok(None)
 }
 

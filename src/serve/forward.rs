@@ -133,7 +133,10 @@ pub async fn run<R: Runtime>(
                 .await;
         record.fault = tried.as_ref().err().map(|fault| fault.kind);
         record.done.get_or_insert_with(|| core.runtime.now());
-        x.record(record);
+        let unbegun = |fault: &Fault| fault.side == Side::Downstream && record.endpoint.is_none();
+        if !tried.as_ref().is_err_and(unbegun) {
+            x.record(record);
+        }
         let fault = match tried {
             Ok(switched) => return Ok(switched),
             Err(fault) => fault,
@@ -166,12 +169,14 @@ async fn once<R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<Option<Lease<R>>, Fault> {
     let Passage { core, installed, up, .. } = *passage;
-    let lease = pin!(attempt::connect(core, installed, asked, up, record)).await?;
-    let mut head = core.buffer()?;
     let Passage { route, to, upgrade, .. } = *passage;
     let edits = route.request_edits.as_deref();
     let conditions = passage.fill.map(|fill| fill.conditions(x.head.method)).unwrap_or_default();
-    request_head::write(core, x, to, edits, upgrade, &conditions, &mut head)?;
+    let mut head = core.buffer()?;
+    // First: a request that cannot be sent is its client's mistake, and no attempt at an origin.
+    request_head::write(core, x, to, edits, upgrade, &conditions, &mut head)
+        .map_err(|unsent| unsent.blame(x))?;
+    let lease = pin!(attempt::connect(core, installed, asked, up, record)).await?;
     let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
     let piece = body.first.as_ref().map_or(&[][..], Buf::data);
     if !head.put(piece) {

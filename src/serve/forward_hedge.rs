@@ -11,7 +11,7 @@ use std::pin::pin;
 use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::{Attempt, Hedge};
-use crate::exchange::fault::{Again, Fault};
+use crate::exchange::fault::{Again, Fault, Side};
 use crate::http::Status;
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
@@ -60,6 +60,14 @@ pub async fn run<R: Runtime>(
         let mut first = Try::of(passage, &asked);
         let mut second = None;
         let raced = first.race(&mut second, &asked, known, x).await;
+        if let Err(fault) = &raced
+            && fault.side == Side::Downstream
+            && first.record.endpoint.is_none()
+        {
+            // The request cannot be sent, which is its client's mistake and no attempt.
+            x.reason = asked.reason.get();
+            return Err(*fault);
+        }
         let hedged = second.is_some();
         let relayed = match raced {
             Err(fault) => Err((fault, !hedged)),
@@ -178,10 +186,13 @@ impl<'a, R: Runtime> Try<'a, R> {
     async fn ask(&mut self, asked: &Asked, x: &Exchange) -> Result<Head<R>, Fault> {
         let Self { passage, slot, scratch, record } = self;
         let Passage { core, installed, route, to, .. } = **passage;
-        let lease = attempt::connect(core, installed, asked, slot, record).await?;
         let mut buf = core.buffer()?;
         let edits = route.request_edits.as_deref();
-        request_head::write(core, x, to, edits, None, &[], &mut buf)?;
+        request_head::write(core, x, to, edits, None, &[], &mut buf).map_err(|unsent| {
+            asked.reason.set(unsent.word);
+            unsent.fault
+        })?;
+        let lease = attempt::connect(core, installed, asked, slot, record).await?;
         let sent_by = x.deadline.min(record.begun + passage.idle_timeout());
         let mut buf = attempt::send(&lease, slot, sent_by, buf).await?;
         attempt::ready_for_response(&mut buf);

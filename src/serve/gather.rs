@@ -42,24 +42,35 @@ pub async fn run<R: Runtime>(
     let untouched = incoming.is_untouched();
     let mut gathered = Gathered { first: incoming.next_arrived()?, more: Vec::new() };
     let bytes_max = route.buffer_request_bytes;
-    if bytes_max == 0 || incoming.is_done() || x.head.body == BodyLength::None {
+    if bytes_max == 0 || x.head.body == BodyLength::None {
+        return Ok(gathered);
+    }
+    if incoming.is_done() {
+        // It came with the head, all of it: its length is known without waiting.
+        tell_length(x, incoming, gathered.first.as_ref().map_or(0, |piece| piece.len() as u64));
         return Ok(gathered);
     }
     if untouched {
         duplex::invite(core, x, outgoing).await?;
     }
     let mut bytes = gathered.first.as_ref().map_or(0, |piece| piece.len() as u64);
-    while bytes < bytes_max && core.buffers.in_use() < BUFFERS_GATHERING_MAX {
+    // A body of just so many bytes has its end still to come.
+    while bytes <= bytes_max && core.buffers.in_use() < BUFFERS_GATHERING_MAX {
         let Some(piece) = incoming.next().await? else { break };
         bytes += piece.len() as u64;
         keep(core, &mut gathered, &piece)?;
     }
     // The time for the answer runs from the whole request.
     x.deadline = core.runtime.now() + route.timeout;
+    tell_length(x, incoming, bytes);
+    Ok(gathered)
+}
+
+/// A chunked body that is whole is sent with its length; trailers need chunks.
+fn tell_length<R: Runtime>(x: &mut Exchange, incoming: &BodyReader<'_, R>, bytes: u64) {
     if incoming.is_done() && x.head.body == BodyLength::Chunked && incoming.trailers().is_empty() {
         x.head.body = BodyLength::Exact(bytes);
     }
-    Ok(gathered)
 }
 
 /// Appends `piece`, in as few buffers as hold it: their number is bounded by its bytes.

@@ -43,11 +43,11 @@ pub fn write<R: Runtime>(
     upgrade: Option<&Name>,
     conditions: &[u8],
     out: &mut Buf,
-) -> Result<(), Fault> {
+) -> Result<(), Unsent> {
     let rewritten = match &to.target {
         Some(template) => {
             let mut target = core.buffer()?;
-            template.render(x, &mut target).map_err(RenderError::fault)?;
+            template.render(x, &mut target).map_err(Unsent::of_target)?;
             keep_query(x, &mut target)?;
             Some(target)
         }
@@ -82,7 +82,38 @@ pub fn write<R: Runtime>(
         drop: if conditional { REPLACED_CONDITIONS } else { REPLACED },
         drop_named: if conditional { &dropped } else { edited },
     };
-    heads::request_head(out, x.request(), &how).map_err(|_| too_large())
+    heads::request_head(out, x.request(), &how).map_err(|_| too_large().into())
+}
+
+/// Why a request cannot be sent on.
+pub struct Unsent {
+    /// What the client is told.
+    pub fault: Fault,
+    /// One word for the log; empty where the fault says all.
+    pub word: &'static str,
+}
+
+impl Unsent {
+    fn of_target(error: RenderError) -> Self {
+        let word = match error {
+            RenderError::Missing { .. } => "target_value_missing",
+            RenderError::Unfit => "target_unfit",
+            RenderError::Full | RenderError::PartMissing | RenderError::PartUnfit => "",
+        };
+        Self { fault: error.fault(), word }
+    }
+
+    /// The fault, with its reason told to the exchange.
+    pub fn blame(self, x: &mut Exchange) -> Fault {
+        x.reason = self.word;
+        self.fault
+    }
+}
+
+impl From<Fault> for Unsent {
+    fn from(fault: Fault) -> Self {
+        Self { fault, word: "" }
+    }
 }
 
 /// A template that rewrites the path alone leaves the client's query as it is. Values are escaped, so a

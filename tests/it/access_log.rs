@@ -310,3 +310,25 @@ fn a_missing_or_broken_trace_starts_a_new_one() {
         assert!(!value.contains("00f067aa0ba902b7"), "nothing of a broken one is kept: {value}");
     }
 }
+
+#[test]
+fn a_request_that_cannot_be_sent_is_its_clients_mistake_and_no_attempt() {
+    let origin = Origin::saying("x");
+    for hedge in ["", "hedge = true\n"] {
+        let text = format!(
+            "[upstream.app]\nendpoints = [\"@app@\"]\n[[route]]\nmatch = \"/api/{{*rest}}\"\n\
+             forward = \"app /v2/{{*rest}}\"\n{hedge}"
+        );
+        let gateway = gateway(&text).with("app", origin.address).start();
+        let before = origin.connections();
+        gateway.get("/api//b").expect_problem(400);
+        let line = gateway.access_log(1).remove(0);
+        assert!(line["fault_side"] == "downstream" && line["reason"] == "target_unfit", "{line}");
+        assert_eq!(line.get("attempts"), None, "{line}");
+        assert_eq!(origin.connections(), before);
+        for name in ["ringway_upstream_attempts_total", "ringway_upstream_failures_total"] {
+            assert_eq!(gateway.metric(name, &["upstream=\"app\""]), 0.0, "{name}");
+        }
+        gateway.get("/api/b").expect(200);
+    }
+}

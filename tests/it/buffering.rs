@@ -136,3 +136,29 @@ fn a_body_that_does_not_end_in_time_never_reaches_the_origin() {
     client.response().expect_problem(408);
     assert_eq!(origin.connections(), 0);
 }
+
+#[test]
+fn a_chunked_body_has_its_length_however_its_packets_fall() {
+    let origin = Origin::saying("took it");
+    let (gateway, _silent) = buffering(&origin, "64KiB");
+    let head = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let full = "f".repeat(65_536);
+    for content in ["hello", "", &full] {
+        let chunk = match content.len() {
+            0 => String::new(),
+            bytes => format!("{bytes:x}\r\n{content}\r\n"),
+        };
+        let text = format!("{head}{chunk}0\r\n\r\n");
+        for cut in [text.len(), head.len(), head.len() + chunk.len()] {
+            let mut client = gateway.connect();
+            client.send(&text[..cut]);
+            client.send(&text[cut..]);
+            client.response().expect(200);
+            let seen = origin.requests().pop().expect("a request");
+            let told = seen.field("content-length").map(str::to_owned);
+            assert_eq!(told, Some(content.len().to_string()), "cut at {cut}");
+            assert_eq!(seen.field("transfer-encoding"), None);
+            assert!(seen.body == content.as_bytes());
+        }
+    }
+}

@@ -127,7 +127,10 @@ fn nothing_is_compressed_beside_a_secret_unless_allowed() {
         &[("Content-Type", "text/plain"), ("Set-Cookie", "id=1")];
     let (plain, cookie) = (saying(PLAIN, text()), saying(setting, text()));
     let coded = |gateway: &Gateway, fields: &[(&str, &str)]| {
-        gateway.get_with("/", fields).expect(200).field("content-encoding").is_some()
+        let response = gateway.get_with("/", fields).expect(200);
+        // A cache must not give the plain answer to everybody, nor the compressed one to who had it plain.
+        assert_eq!(response.field("vary"), Some("accept-encoding"), "{fields:?}");
+        response.field("content-encoding").is_some()
     };
     let strict = compressing(&plain, "true");
     assert!(coded(&strict, &[gzip]));

@@ -107,6 +107,8 @@ fn an_upstream_has_a_bound_for_all_its_routes_and_parts() {
     let gateway = bounded(&origin, "concurrency = 1", more);
     let mut held = hold(&gateway, &origin, &[]);
     gateway.get("/").expect_problem(503);
+    let line = gateway.access_log(1).remove(0);
+    assert!(line["fault"] == "concurrency_limited" && line["reason"] == "no_seat", "{line}");
     assert_eq!(gateway.get("/merged").expect(200).field("gateway-partial"), Some("x;unavailable"));
     gate.open();
     held.response().expect(200);

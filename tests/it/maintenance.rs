@@ -48,6 +48,7 @@ fn a_reload_closes_and_opens_a_route_and_operators_pass() {
     assert_eq!(answer.field("retry-after"), None);
     assert_eq!(answer.field("content-type"), Some("application/problem+json"));
     assert_eq!(answer.json()["status"], 500);
+    assert_eq!(answer.json()["request_id"].as_str(), answer.field("x-request-id"));
     gateway.rewrite(&passing);
     gateway.signal("HUP");
     eventually("the route to open for its operators", || gateway.get("/a").status == 200);

@@ -145,3 +145,28 @@ impl Drop for StopOnDrop<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+#[test]
+fn a_log_that_cannot_be_opened_refuses_a_reload_as_it_refuses_a_start() {
+    let config = |log: &str, body: &str| {
+        format!(
+            "[observe]\naccess_log = \"{log}\"\n[[route]]\nmatch = \"/version\"\n\
+             respond = {{ status = 200, body = \"{body}\" }}\n"
+        )
+    };
+    let gateway = gateway(&config("@DIR@/1.log", "1")).start();
+    gateway.rewrite(&config("@DIR@/nowhere/2.log", "2"));
+    gateway.signal("HUP");
+    eventually("the reason", || {
+        let told = gateway.stderr();
+        told.contains("nowhere/2.log cannot be opened") && told.contains("stays in force")
+    });
+    assert_eq!(gateway.get("/version").expect(200).text(), "1");
+    gateway.rewrite(&config("@DIR@/3.log", "3"));
+    gateway.signal("HUP");
+    eventually("the new configuration", || gateway.get("/version").text() == "3");
+    let path = gateway.folder.path().join("3.log");
+    eventually("a line in the new log", || {
+        std::fs::read_to_string(&path).is_ok_and(|text| text.contains("/version"))
+    });
+}

@@ -92,6 +92,18 @@ fn idle_after(millis: u64) -> String {
 }
 
 #[test]
+fn a_filter_by_status_finds_a_tunnel_by_what_its_fault_stands_for() {
+    let only =
+        "[observe]\naccess_log = { to = \"@DIR@/access.log\", only = { status = \"5xx\" } }\n";
+    let Opened { gateway, mut client, mut origin, .. } =
+        open(&(only.to_owned() + &idle_after(100)));
+    echoes(&mut client, &mut origin);
+    client.expect_close();
+    let line = gateway.access_log(1).remove(0);
+    assert_eq!((&line["status"], &line["fault"]), (&json!(101), &json!("tunnel_idle")));
+}
+
+#[test]
 fn silence_in_both_directions_ends_a_tunnel() {
     let Opened { gateway, mut client, mut origin, .. } = open(&idle_after(100));
     echoes(&mut client, &mut origin);

@@ -71,7 +71,8 @@ fn a_full_disk_is_told_once_counted_and_left_behind() {
     while metrics.lines_dropped.read() < 5 {
         thread::yield_now();
     }
-    flush.retarget(LogTarget::File(path.clone())).expect("can be opened");
+    let next = Opened::open(LogTarget::File(path.clone())).expect("can be opened");
+    flush.goes_to(next).expect("the thread listens");
     while told.lock().expect("not poisoned").len() < 2 {
         thread::yield_now();
     }
