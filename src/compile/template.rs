@@ -58,7 +58,7 @@ impl<'a> Scope<'a> {
         report: &Report,
     ) -> Option<Template> {
         match Template::parse(&text.value, kind, &self.names()) {
-            Ok(template) => self.check_claims(template, text, report),
+            Ok(template) => self.check(template, text, report),
             Err(error) => {
                 report.push(self.describe(&error, text, report));
                 None
@@ -78,13 +78,34 @@ impl<'a> Scope<'a> {
         write_json(value, &mut written);
         let text = Text::new(written, span);
         match Template::parse(&text.value, TemplateKind::Json, &self.names()) {
-            Ok(template) => Some((self.check_claims(template, &text, report)?, text)),
+            Ok(template) => Some((self.check(template, &text, report)?, text)),
             Err(error) => {
                 let message = format!("a text in this JSON is not a template: {error}");
                 report.error(codes::BAD_TEMPLATE, span, message);
                 None
             }
         }
+    }
+
+    fn check(&self, template: Template, text: &Text, report: &Report) -> Option<Template> {
+        let template = self.check_view(template, text, report)?;
+        self.check_claims(template, text, report)
+    }
+
+    /// Whether there is a view to name, and what decides which it is.
+    fn check_view(&self, template: Template, text: &Text, report: &Report) -> Option<Template> {
+        let Some(place) = template.view() else { return Some(template) };
+        if self.route.views.is_empty() {
+            let span = report.inside(text, place.start as usize..place.end as usize);
+            let message = "`{view}` names the client's view, and this route has none";
+            let diagnostic = Diagnostic::error(codes::BAD_TEMPLATE, span, message);
+            let diagnostic = diagnostic.also(self.route.matches.text.span, "this route");
+            report.push(diagnostic.help("a merge has views: `[route.view.NAME]`"));
+            return None;
+        }
+        let asks = !self.route.policies.jwt.is_empty();
+        let proven = asks && self.route.views.iter().any(|view| !view.when.claims.is_empty());
+        Some(if proven { template.with_proven_views() } else { template })
     }
 
     fn check_claims(&self, template: Template, text: &Text, report: &Report) -> Option<Template> {

@@ -388,7 +388,7 @@ pub static LIMIT: Section = Section {
         Key::new(
             "key",
             Shape::Text,
-            "What is counted apart: `\"{client.address}\"`, `\"{client.network}\"` (the /64 of an IPv6 client), `\"{jwt.sub}\"`, `\"{header.x-tenant}\"`, `\"{path.id}\"`, or a text without braces for one count of all.",
+            "What is counted apart: `\"{client.address}\"`, `\"{client.network}\"` (the /64 of an IPv6 client), `\"{jwt.sub}\"`, `\"{header.x-tenant}\"`, `\"{path.id}\"`, `\"{view}\"` of a merge, or a text without braces for one count of all.",
         )
         .required(),
         Key::new(

@@ -52,8 +52,8 @@ pub struct Exchange {
     pub kept_head: Box<[u8]>,
     /// The route, once found.
     pub route: Option<RouteId>,
-    /// Which view of a merge the client gets, by index in its route; `None`: the whole answer.
-    pub view: Option<u16>,
+    /// Which view of a merge the client gets; `None`: the whole answer.
+    pub view: Option<ViewChosen>,
     /// Captured path parameters.
     pub params: Params,
     /// What authentication proved; set only by a policy that proved it.
@@ -191,6 +191,15 @@ impl Exchange {
         let raw = self.bytes.as_ref().map_or(&*self.kept_head, Buf::data);
         Request { head: &self.head, raw }
     }
+}
+
+/// The view that a merge has for its client.
+#[derive(Clone, Debug)]
+pub struct ViewChosen {
+    /// By its place in the route.
+    pub index: u16,
+    /// As it is written.
+    pub name: Name,
 }
 
 /// What a connection became after HTTP was left, for the log.

@@ -3,7 +3,8 @@
 //! A placeholder names where its value comes from: `{jwt.a.b}` a claim, `{path.id}` or `{id}` or
 //! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{request.host}`, `{client.address}`, `{client.network}`, and in the
 //! parts of a merge `{part.user.id}` a value from another part's answer, handed in as JSON by slot,
-//! and `{each}` or `{each*}` the elements that a call is made for. `{x?}` may be absent,
+//! and `{each}` or `{each*}` the elements that a call is made for; `{view}` is the name of the view that a merge
+//! has for the client, and nothing where that gets the whole answer. `{x?}` may be absent,
 //! `{x|text}` has a default, `{{` and `}}` are literal braces. Everything is parsed when the
 //! configuration is compiled; filling walks a list of pieces and, outside of JSON, allocates nothing.
 //!
@@ -15,6 +16,7 @@
 
 mod elements;
 mod encode;
+mod of_request;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use crate::base::buffer::Buf;
+use crate::base::name::Name;
 use crate::base::span::Span;
 use crate::exchange::Exchange;
 use crate::exchange::client::Client;
@@ -33,6 +36,7 @@ use crate::exchange::identity::Identity;
 use crate::exchange::params::Params;
 use crate::exchange::template::elements::Elements;
 use crate::exchange::template::encode::{Dots, Text};
+use crate::exchange::template::of_request::OfRequest;
 use crate::http::head::Request;
 
 pub use crate::exchange::template::encode::query_pairs;
@@ -107,6 +111,7 @@ impl Placeholder {
             Source::KeyOwner => Reference::KeyOwner,
             Source::Part { path, .. } => Reference::Part(path),
             Source::Each(_) => Reference::Each,
+            Source::View { .. } => Reference::View,
         }
     }
 }
@@ -135,44 +140,10 @@ enum Source {
     KeyOwner,
     /// The network of a client's address with so many bits of IPv6.
     ClientPrefix(u8),
-}
-
-/// What a placeholder takes of the request itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OfRequest {
-    /// The effective host, with its port as received.
-    Host,
-    /// The method.
-    Method,
-    /// The path as received.
-    Path,
-    /// `http` or `https`.
-    Scheme,
-}
-
-impl OfRequest {
-    /// Every one, with its name.
-    const ALL: [(&str, Self); 4] = [
-        ("host", Self::Host),
-        ("method", Self::Method),
-        ("path", Self::Path),
-        ("scheme", Self::Scheme),
-    ];
-
-    fn of<'a>(self, from: &Inputs<'a>) -> &'a [u8] {
-        match self {
-            Self::Host => from.request.authority(),
-            Self::Method => from.request.method_text(),
-            Self::Path => from.request.path(),
-            Self::Scheme => {
-                if from.client.tls {
-                    b"https"
-                } else {
-                    b"http"
-                }
-            }
-        }
-    }
+    /// The client's view; `proven` says whether a claim may decide which it is.
+    View {
+        proven: bool,
+    },
 }
 
 /// What stands in for a value that the request does not have.
@@ -207,6 +178,8 @@ pub enum Reference<'a> {
     ClientNetwork,
     /// Whom the API key belongs to.
     KeyOwner,
+    /// The name of the client's view.
+    View,
 }
 
 /// What templates are filled from: a view of one request.
@@ -220,6 +193,8 @@ pub struct Inputs<'a> {
     pub identity: Option<&'a Identity>,
     /// Who is asking.
     pub client: &'a Client,
+    /// The name of the client's view, if it has one.
+    pub view: Option<&'a Name>,
     /// Values from the answers of other parts.
     pub parts: PartValues<'a>,
 }
@@ -353,12 +328,31 @@ impl Template {
 
     /// Whether what authentication proves is named anywhere, so that the route must prove an identity first.
     pub fn needs_identity(&self) -> bool {
-        self.needs_claim() || self.needs_key()
+        let proven = |one: &Placeholder| matches!(one.source, Source::View { proven: true });
+        self.needs_claim() || self.needs_key() || self.placeholders().any(proven)
     }
 
     /// Whether a claim of a token is named anywhere.
     pub fn needs_claim(&self) -> bool {
         self.references().any(|reference| matches!(reference, Reference::Claim(_)))
+    }
+
+    /// Where the first `{view}` stands in the text, if there is one.
+    pub fn view(&self) -> Option<Span> {
+        let mut placeholders = self.placeholders();
+        let found = placeholders.find(|one| matches!(one.source, Source::View { .. }));
+        found.map(|placeholder| placeholder.place)
+    }
+
+    /// Says that a claim decides which view a client has.
+    #[must_use]
+    pub fn with_proven_views(mut self) -> Self {
+        for piece in &mut self.pieces {
+            if let Piece::Value(Placeholder { source: Source::View { proven }, .. }) = piece {
+                *proven = true;
+            }
+        }
+        self
     }
 
     /// Whether the owner of an API key is named anywhere.
@@ -477,7 +471,9 @@ impl Template {
         out: &mut S,
     ) -> Result<(), RenderError> {
         let (identity, client) = (x.identity.as_ref(), &x.client);
-        let inputs = Inputs { request: x.request(), params: &x.params, identity, client, parts };
+        let (request, params, view) =
+            (x.request(), &x.params, x.view.as_ref().map(|view| &view.name));
+        let inputs = Inputs { request, params, identity, client, view, parts };
         self.fill(&inputs, out)
     }
 
@@ -621,6 +617,7 @@ impl Source {
                 IpAddr::V4(address) => Text::small(address)?,
                 IpAddr::V6(address) => Text::small(address)?,
             }),
+            Self::View { .. } => from.view.map(|name| Text::Plain(name.as_str().as_bytes())),
             Self::ClientNetwork => Some(Text::small(from.client.network())?),
             Self::KeyOwner => {
                 let owner = from.identity.and_then(Identity::key_owner);

@@ -57,6 +57,7 @@ pub fn explain(
             let route = gateway.route(id);
             told.line(format_args!("route `{}` wins", route.name));
             told.losers(&considered);
+            route.views().inspect(|merge| merge.note(x));
             told.policies(route, x);
             told.bandwidth(route);
             told.needless_claims(route, x);

@@ -101,6 +101,16 @@ pub struct Redirect {
     pub status: Status,
 }
 
+impl Route {
+    /// The merge, if it is one that has views.
+    pub fn views(&self) -> Option<&Merge> {
+        match &self.target {
+            Target::Aggregate(merge) if !merge.views.is_empty() => Some(merge),
+            _ => None,
+        }
+    }
+}
+
 impl Redirect {
     /// Appends the address that the client of this request is sent to.
     ///

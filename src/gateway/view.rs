@@ -1,12 +1,12 @@
 //! A merge with its views: which one is for this request?
 //!
 //! The first view whose every condition holds, in the order of the file; without one the whole answer. It
-//! is chosen once, before anything is called, and never again for the same request: `Exchange::view` says
-//! which it was to those who count, cache and log.
+//! is chosen before the policies and again where they proved who is asking, before anything is called, and never
+//! later for the same request: `Exchange::view` says which it was to those who count, cache and log.
 
 use crate::aggregate::{Plan, View};
 use crate::base::name::Name;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, ViewChosen};
 use crate::route::matcher::{Condition, Place};
 use crate::route::pattern::HostPattern;
 
@@ -70,6 +70,14 @@ impl Merge {
             vary.extend_from_slice(b"\r\n");
         }
         Self { plan, whole, views: views.into(), vary: vary.into() }
+    }
+
+    /// Chooses the view that is for this request, as far as is known who sent it.
+    pub fn note(&self, x: &mut Exchange) {
+        x.view = self.choose(x).map(|index| {
+            let name = self.views[index].name.clone();
+            ViewChosen { index: index as u16, name }
+        });
     }
 
     /// The index of the view that is for this request; `None`: the whole answer.

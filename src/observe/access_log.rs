@@ -238,8 +238,8 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
     if failed > 0 && outcome(x).is_some_and(|status| (200..300).contains(&status.0)) {
         line.number(field::PARTIAL, failed);
     }
-    if let Some(view) = x.view {
-        line.plain(field::VIEW, plan.view_json(x.route, view));
+    if let Some(view) = &x.view {
+        line.plain(field::VIEW, plan.view_json(x.route, view.index));
     }
     if failed > 0 {
         line.name(field::PARTS);

@@ -106,8 +106,13 @@ async fn walk<'a, R: Runtime>(
     }
     x.deadline = x.timeline.begun + route.timeout;
     bound_bodies(route, x, incoming, outgoing)?;
+    let views = route.views();
+    views.inspect(|merge| merge.note(x));
     for policy in &route.policies {
         ask(way, policy, x).await?;
+        if let (Policy::Jwt(_), Some(merge)) = (policy, views) {
+            merge.note(x);
+        }
     }
     answering::edit(route, x)?;
     // Without a policy nothing has passed since the head was here.
@@ -166,8 +171,7 @@ async fn merged<R: Runtime>(
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
-    let chosen = merge.choose(x);
-    x.view = chosen.map(|index| index as u16);
+    let chosen = x.view.as_ref().map(|view| usize::from(view.index));
     let (plan, view, vary) = (&merge.plan, merge.view(chosen), &merge.vary);
     let body = match plan.takes_body(view.asked()) {
         true => part::client_body(incoming, x.deadline).await?,

@@ -65,3 +65,77 @@ fn a_view_is_chosen_by_claims_hosts_and_query_in_the_order_of_the_file() {
     }
     assert_eq!((user.requests().len(), order.requests().len()), (4, 5));
 }
+
+const NAMED: &str = r#"
+[upstream.user]
+endpoints = ["@user@"]
+
+[limit.view]
+rate  = "1/m"
+burst = 3
+key   = "{client.address}/{view}"
+
+[[route]]
+match = "GET /dashboard"
+limit = "view"
+
+[route.merge]
+user = { get = "user /{view|full}/users?view={view}" }
+
+[route.view.tv]
+when = { header = { x-client = "tv" } }
+
+[route.view.phone]
+when = { header = { x-client = "phone" } }
+keep = ["user.id"]
+"#;
+
+#[test]
+fn each_view_has_a_limit_of_its_own_and_parts_are_told_the_view() {
+    let user = Origin::saying(r#"{"id":7,"name":"Ada"}"#);
+    let gateway = gateway(NAMED).with("user", user.address).start();
+    let mut client = gateway.connect();
+    for kind in ["tv", "phone", "desk"] {
+        let fields = [("x-client", kind)];
+        // Three at once, and at most one more while a minute passes.
+        (0..3).for_each(|_| drop(client.get("/dashboard", &fields).expect(200)));
+        let refused = (0..2).any(|_| client.get("/dashboard", &fields).status == 429);
+        assert!(refused, "{kind}");
+    }
+    let targets: Vec<String> = user.requests().into_iter().map(|request| request.target).collect();
+    for target in ["/tv/users?view=tv", "/phone/users?view=phone", "/full/users?view="] {
+        let times = targets.iter().filter(|sent| *sent == target).count();
+        assert!((3..=4).contains(&times), "{target} of {targets:?}");
+    }
+    // A request that was refused had its view, too.
+    let lines = gateway.access_log(12);
+    let refused: Vec<_> = lines.iter().filter(|line| line["status"] == 429).collect();
+    assert!(refused.iter().any(|line| line["view"] == "tv"), "{lines:?}");
+    assert!(refused.iter().any(|line| line["view"] == "phone"), "{lines:?}");
+    assert!(refused.iter().any(|line| line["view"].is_null()), "{lines:?}");
+}
+
+#[test]
+fn a_limit_by_views_that_claims_decide_stands_behind_the_token() {
+    let (user, order) = (Origin::saying("{}"), Origin::saying("[1]"));
+    let limit = "[limit.view]\nrate = \"1/m\"\nburst = 2\nkey = \"{view}\"\n";
+    let config = CONFIG.replace("jwt   = \"key\"", "jwt = \"key\"\nlimit = \"view\"");
+    let gateway = gateway(&format!("{limit}{config}"))
+        .with("user", user.address)
+        .with("order", order.address)
+        .start();
+    let ask = |phone: &str| {
+        let mut token = claims("42");
+        token["app"] = json!(phone);
+        let (name, value) = bearer(&Signer::hs256("k1", SECRET).sign(&token));
+        gateway.get_with("/dashboard", &[(name, &value), ("Host", "m.example.com")])
+    };
+    // What proves nothing has spent nothing.
+    for _ in 0..4 {
+        gateway.get_with("/dashboard", &[("Host", "m.example.com")]).expect(401);
+    }
+    for phone in ["phone", "desk"] {
+        (0..2).for_each(|_| drop(ask(phone).expect(200)));
+        assert!((0..2).any(|_| ask(phone).status == 429), "{phone}");
+    }
+}

@@ -349,7 +349,8 @@ fn filled(
     let client = Client::default();
     let parts = PartValues::Unknown;
     let identity = Some(&identity);
-    let inputs = Inputs { request, params: &params, identity, client: &client, parts };
+    let (params, client) = (&params, &client);
+    let inputs = Inputs { request, params, identity, client, view: None, parts };
     let mut out = Vec::new();
     template.fill(&inputs, &mut out).ok().map(|()| out)
 }

@@ -355,8 +355,13 @@ fn responses(route: &Route, method: &str) -> Value {
 fn merged(route: &Route, parts: &[config::Part], method: &str) -> Value {
     let mut answer = json!({ "description": "The parts in one document." });
     if method != "HEAD" {
-        let shown =
-            || parts.iter().filter(|part| !part.shaping.flatten.as_ref().is_some_and(|f| f.value));
+        // A flattened part has no member of its own, and one that goes `into` another stands in there.
+        let is_member = |part: &&config::Part| {
+            let flat = part.shaping.flatten.as_ref().is_some_and(|flatten| flatten.value);
+            let embedded = part.each.as_ref().is_some_and(|each| each.into.is_some());
+            !flat && !embedded
+        };
+        let shown = || parts.iter().filter(is_member);
         let mut members = Map::new();
         for part in shown() {
             let about = match part.fallback {

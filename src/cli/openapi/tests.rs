@@ -75,6 +75,7 @@ pass  = { query = ["page"], headers = ["accept-language"] }
 [route.merge]
 first  = { get = "shop /a?q={query.q}&page={query.page|1}" }
 second = { get = "shop /b", else = [] }
+third  = { get = "shop /c?id={each}", each = { of = "{part.second[*].id}", into = "more" } }
 "#;
 
 fn exported(name: &str, text: &str, about: &About) -> (Value, String) {

@@ -7,8 +7,9 @@ use std::fmt;
 
 use crate::base::span::Span;
 use crate::exchange::template::elements::Elements;
+use crate::exchange::template::of_request::OfRequest;
 use crate::exchange::template::{
-    Absent, OfRequest, Piece, Placeholder, Position, Source, TemplateKind, encode,
+    Absent, Piece, Placeholder, Position, Source, TemplateKind, encode,
 };
 
 /// The first words that a placeholder may have, for "did you mean".
@@ -69,6 +70,8 @@ pub enum TemplateErrorKind {
     PartOutside,
     /// `{each*}` where it is neither the whole value of a pair nor a value in JSON.
     ElementsUnfit,
+    /// `{view}` as a segment of a path, where a client without a view has none.
+    ViewInPath,
     /// `{x?|text}`: absent and default at once.
     AbsentTwice,
     /// The default cannot stand here (a dot segment or a control byte).
@@ -112,7 +115,7 @@ impl fmt::Display for TemplateError {
             TemplateErrorKind::UnknownSource { name } => write!(
                 f,
                 "`{name}` is not a source of values; there are `jwt.…`, `key.owner`, `path.…`, `query.…`, \
-                 `header.…`, `request.host`, `client.address`, `client.network` and `part.…`"
+                 `header.…`, `request.host`, `client.address`, `client.network`, `part.…` and `view`"
             ),
             TemplateErrorKind::UnknownParam { name } => {
                 write!(f, "the route's pattern has no parameter `{name}`")
@@ -140,6 +143,9 @@ impl fmt::Display for TemplateError {
             ),
             TemplateErrorKind::ElementsUnfit => f.write_str(
                 "`{each*}` is the whole value of a pair in a query, `?id={each*}`, or a text of its own in a `body`",
+            ),
+            TemplateErrorKind::ViewInPath => f.write_str(
+                "a client that gets the whole answer has no view; write what stands in its place: `{view|full}`",
             ),
             TemplateErrorKind::AbsentTwice => f.write_str(
                 "`?` and `|` exclude each other: a value with a default is never absent",
@@ -342,6 +348,14 @@ impl Parser<'_> {
         if matches!(source, Source::Part { .. } | Source::Each(_)) && !parts {
             return Err(fail(TemplateErrorKind::PartOutside));
         }
+        let absent = match (&source, absent) {
+            (Source::View { .. }, Absent::Refuse) if position == Position::Path => {
+                return Err(fail(TemplateErrorKind::ViewInPath));
+            }
+            // Nobody lacks a view: without one it is the whole answer.
+            (Source::View { .. }, Absent::Refuse) => Absent::Nothing,
+            (_, absent) => absent,
+        };
         self.end_literal();
         let place = Span::new(open, open + close + 2);
         self.pieces.push(Piece::Value(Placeholder { source, position, absent, place }));
@@ -357,6 +371,9 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
     }
     if name.chars().any(|character| character.is_whitespace() || character.is_control()) {
         return Err(TemplateErrorKind::NameMalformed { name: name.to_owned() });
+    }
+    if name == "view" && !names_param(name, params) {
+        return Ok(Source::View { proven: false });
     }
     let Some((first, behind)) = name.split_once('.') else {
         return match SOURCES.iter().find(|source| **source == name) {

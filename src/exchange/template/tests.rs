@@ -59,6 +59,7 @@ fn fill_as(asked: &Asked, kind: TemplateKind, text: &str) -> Result<String, Rend
         params: &asked.params,
         identity,
         client: &asked.client,
+        view: None,
         parts: PartValues::Unknown,
     };
     let mut out = Vec::new();
@@ -248,6 +249,7 @@ fn a_full_sink_is_an_error() {
         params: &x.params,
         identity,
         client: &x.client,
+        view: None,
         parts: PartValues::Unknown,
     };
     assert_eq!(template.fill(&inputs, &mut Narrow(2)), Err(RenderError::Full));
@@ -266,8 +268,8 @@ fn of_elements(text: &str, kind: TemplateKind, elements: &[&str]) -> Result<Stri
         .collect();
     let parts = PartValues::Known { text: written.as_bytes(), slots: &[], each: &spans };
     let request = Request { head: &asked.head, raw: &asked.raw };
-    let inputs =
-        Inputs { request, params: &asked.params, identity: None, client: &asked.client, parts };
+    let (params, client) = (&asked.params, &asked.client);
+    let inputs = Inputs { request, params, identity: None, client, view: None, parts };
     let mut out = Vec::new();
     Template::parse(text, kind, &[]).expect("the template is fine").fill(&inputs, &mut out)?;
     Ok(String::from_utf8(out).expect("text"))
@@ -316,4 +318,36 @@ fn a_repeated_pair_is_whole_and_has_a_name() {
     let single = |text, kind| Template::parse(text, kind, &[]).expect("fine").single_element();
     assert_eq!(single("/a?b={each}", TemplateKind::Target), None);
     assert_eq!(single("x{each}", TemplateKind::Field), Some(Span::new(1, 7)));
+}
+
+#[test]
+fn the_view_is_its_name_and_nothing_where_the_whole_answer_is_given() {
+    use crate::exchange::ViewChosen;
+
+    let mut x = Exchange::default();
+    let fill = |x: &Exchange, text, kind| {
+        let mut out = Vec::new();
+        let template = Template::parse(text, kind, &[]).expect("the template is fine");
+        template.render(x, &mut out).map(|()| String::from_utf8(out).expect("text"))
+    };
+    let cases = [
+        ("a-{view}", TemplateKind::Plain, "a-", "a-tv/4k"),
+        ("{view|full}", TemplateKind::Field, "full", "tv/4k"),
+        ("/{view|full}/x?v={view}", TemplateKind::Target, "/full/x?v=", "/tv%2F4k/x?v=tv%2F4k"),
+        (r#"{"v":{view}}"#, TemplateKind::Json, r#"{"v":null}"#, r#"{"v":"tv/4k"}"#),
+    ];
+    for (text, kind, whole, _) in cases {
+        assert_eq!(fill(&x, text, kind).as_deref(), Ok(whole), "{text}");
+    }
+    x.view = Some(ViewChosen { index: 0, name: Name::new("tv/4k") });
+    for (text, kind, _, viewed) in cases {
+        assert_eq!(fill(&x, text, kind).as_deref(), Ok(viewed), "{text}");
+    }
+    let segment = Template::parse("/{view}/x", TemplateKind::Target, &[]).expect_err("no segment");
+    assert_eq!((segment.kind, segment.offset, segment.len), (TemplateErrorKind::ViewInPath, 1, 6));
+    // A parameter of the path holds before it.
+    let own = Template::parse("/{view}", TemplateKind::Target, &["view"]).expect("a parameter");
+    assert_eq!(own.references().collect::<Vec<_>>(), [Reference::Param(0)]);
+    let key = Template::parse("{view}", TemplateKind::Plain, &[]).expect("a key");
+    assert!(!key.needs_identity() && key.with_proven_views().needs_identity());
 }

@@ -12,7 +12,7 @@ use crate::gateway::view::Merge;
 
 impl Told<'_> {
     pub(super) fn merge(&mut self, route: &Route, merge: &Merge, x: &Exchange) {
-        let (plan, chosen) = (&merge.plan, merge.choose(x));
+        let (plan, chosen) = (&merge.plan, x.view.as_ref().map(|view| usize::from(view.index)));
         let view = merge.view(chosen);
         let count = plan.parts.len();
         if plan.waiting().is_empty() {

@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::base::ids::RouteId;
+use crate::base::name::Name;
+use crate::exchange::ViewChosen;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::part::PartFailure;
 use crate::observe::fixture::{at, attempt, exchange, forwarded, plan};
@@ -86,7 +88,8 @@ fn a_merge_that_lost_parts_is_seen_in_the_line_itself() {
     // A try that failed is no part that failed: another one followed.
     assert!(line_of(&x, false).1.get(field::PARTIAL).is_none());
     x.parts_failed = vec![PartFailure { part: 1, reason: "timeout" }];
-    (x.route, x.view) = (Some(RouteId(1)), Some(0));
+    let view = ViewChosen { index: 0, name: Name::new("mobile") };
+    (x.route, x.view) = (Some(RouteId(1)), Some(view));
     let line = line_of(&x, false).1;
     assert_eq!(line[field::PARTIAL], 1);
     assert_eq!(line[field::PARTS], serde_json::json!({ "orders": "timeout" }));
