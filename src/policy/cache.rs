@@ -87,7 +87,7 @@ impl Cache {
     pub fn write_key(&self, x: &Exchange, out: &mut Vec<u8>) -> Option<Span> {
         let request = x.request();
         out.extend_from_slice(&self.space.to_be_bytes());
-        out.extend_from_slice(&x.view.map_or(0, |view| view + 1).to_be_bytes());
+        out.extend_from_slice(&x.view.as_ref().map_or(0, |view| view.index + 1).to_be_bytes());
         out.push(u8::from(x.client.tls));
         let start = out.len();
         out.extend(request.authority().iter().map(u8::to_ascii_lowercase));
