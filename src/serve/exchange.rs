@@ -106,14 +106,7 @@ async fn walk<'a, R: Runtime>(
     }
     x.deadline = x.timeline.begun + route.timeout;
     bound_bodies(route, x, incoming, outgoing)?;
-    let views = route.views();
-    views.inspect(|merge| merge.note(x));
-    for policy in &route.policies {
-        ask(way, policy, x).await?;
-        if let (Policy::Jwt(_), Some(merge)) = (policy, views) {
-            merge.note(x);
-        }
-    }
+    ask_all(way, route, x).await?;
     answering::edit(route, x)?;
     // Without a policy nothing has passed since the head was here.
     let asked = !route.policies.is_empty();
@@ -313,6 +306,24 @@ fn bound_bodies<R: Runtime>(
         }
         _ => Ok(()),
     }
+}
+
+/// Asks the policies of a route. Which view the client has is known to all of them, as far as it is known who
+/// asks.
+async fn ask_all<R: Runtime>(
+    way: &Way<'_, R>,
+    route: &Route,
+    x: &mut Exchange,
+) -> Result<(), Fault> {
+    let views = route.views();
+    views.inspect(|merge| merge.note(x));
+    for policy in &route.policies {
+        ask(way, policy, x).await?;
+        if let (Policy::Jwt(_), Some(merge)) = (policy, views) {
+            merge.note(x);
+        }
+    }
+    Ok(())
 }
 
 /// Asks one policy, again and again while it waits.
