@@ -48,22 +48,15 @@ struct Adaptive {
 pub struct SeatAsk<'a> {
     /// How many there may be.
     pub max: u64,
-    /// The hash of a key, and how many there may be of it.
-    pub key: Option<(u64, u64)>,
     /// Who is told when the seat is free again.
     pub queue: Option<&'a Rc<Queue>>,
     /// Whether the time it is taken for moves the limit.
     pub adaptive: Option<GradientRules>,
 }
 
-/// Why there is no seat.
+/// The key has as many as it may, seated or waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoSeat {
-    /// All are taken.
-    All,
-    /// The key has as many as it may.
-    Key,
-}
+pub struct KeyTaken;
 
 /// The limit is at its floor, and what began before still ends.
 const SETTLING: u64 = 2;
@@ -107,25 +100,26 @@ impl Seats {
         self.waiting.load()
     }
 
-    /// A seat, if the bounds of `ask` allow one more.
+    /// A seat, if there is one.
+    pub fn take(self: &Arc<Self>, ask: &SeatAsk<'_>) -> Option<Seat> {
+        let SeatAsk { max, queue, adaptive } = *ask;
+        self.taken.next_below(max).then(|| {
+            let queue = queue.cloned();
+            Seat { seats: self.clone(), place: None, queue, adaptive }
+        })
+    }
+
+    /// Counts one more of a key, by its hash: asked before a seat is, so that whoever has as many as he may never
+    /// waits for one, however full it is. `None` where keys are not counted.
     ///
     /// # Errors
-    /// Which of the two bounds is reached. A key that finds no place to be counted in is refused, too.
-    pub fn take(self: &Arc<Self>, ask: &SeatAsk<'_>) -> Result<Seat, NoSeat> {
-        let SeatAsk { max, key, queue, adaptive } = *ask;
-        if !self.taken.next_below(max) {
-            return Err(NoSeat::All);
+    /// It has `max`. A key that finds no place to be counted in is refused, too.
+    pub fn count(self: &Arc<Self>, hash: u64, max: u64) -> Result<Option<KeyPlace>, KeyTaken> {
+        let Some(keys) = &self.keys else { return Ok(None) };
+        match keys.count(hash, max) {
+            Ok(Some(place)) => Ok(Some(KeyPlace { seats: self.clone(), place })),
+            Ok(None) | Err(_) => Err(KeyTaken),
         }
-        // From here on a refusal gives the seat back by dropping it.
-        let queue = queue.cloned();
-        let mut seat = Seat { seats: self.clone(), place: None, queue, adaptive };
-        if let (Some((hash, key_max)), Some(keys)) = (key, &self.keys) {
-            match keys.count(hash, key_max) {
-                Ok(Some(place)) => seat.place = Some(place),
-                Ok(None) | Err(_) => return Err(NoSeat::Key),
-            }
-        }
-        Ok(seat)
     }
 
     /// Counts one more who waits, unless `max` do.
@@ -178,12 +172,19 @@ impl Seats {
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
-    place: Option<u32>,
+    place: Option<KeyPlace>,
     queue: Option<Rc<Queue>>,
     adaptive: Option<GradientRules>,
 }
 
 impl Seat {
+    /// The seat of one of a key, who is counted until it is given back.
+    #[must_use]
+    pub fn of_key(mut self, place: Option<KeyPlace>) -> Seat {
+        self.place = place;
+        self
+    }
+
     /// Takes note of how long it took what it was for, at `now`.
     pub fn took(&self, took: Duration, now: Instant) {
         if let Some(rules) = self.adaptive {
@@ -194,12 +195,26 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let (Some(place), Some(keys)) = (self.place, &self.seats.keys) {
-            keys.discount(place);
-        }
+        // Before the next one is told, who may be of the same key.
+        self.place = None;
         self.seats.taken.previous();
         if let Some(queue) = &self.queue {
             queue.ring();
+        }
+    }
+}
+
+/// One of a key, counted until dropped.
+#[derive(Debug)]
+pub struct KeyPlace {
+    seats: Arc<Seats>,
+    place: u32,
+}
+
+impl Drop for KeyPlace {
+    fn drop(&mut self) {
+        if let Some(keys) = &self.seats.keys {
+            keys.discount(self.place);
         }
     }
 }
@@ -220,8 +235,13 @@ mod tests {
 
     use super::*;
 
-    fn ask<'a>(max: u64, key: Option<(u64, u64)>) -> SeatAsk<'a> {
-        SeatAsk { max, key, ..SeatAsk::default() }
+    fn ask<'a>(max: u64) -> SeatAsk<'a> {
+        SeatAsk { max, ..SeatAsk::default() }
+    }
+
+    fn take_of(seats: &Arc<Seats>, max: u64, key: u64, key_max: u64) -> Option<Seat> {
+        let place = seats.count(key, key_max).ok()?;
+        seats.take(&ask(max)).map(|seat| seat.of_key(place))
     }
 
     #[test]
@@ -233,7 +253,7 @@ mod tests {
                 let (seats, inside, most) = (&seats, &inside, &most);
                 scope.spawn(move || {
                     for _ in 0..20_000 {
-                        if let Ok(_seat) = seats.take(&ask(3, Some((thread % 2 * 7919, 2)))) {
+                        if let Some(_seat) = take_of(seats, 3, thread % 2 * 7919, 2) {
                             most.fetch_max(
                                 inside.fetch_add(1, Ordering::SeqCst) + 1,
                                 Ordering::SeqCst,
@@ -251,20 +271,35 @@ mod tests {
     #[test]
     fn a_key_has_its_own_bound_and_what_it_is_refused_is_given_back() {
         let seats = Arc::new(Seats::new(true));
-        let one = seats.take(&ask(10, Some((1, 1)))).expect("the first");
-        assert_eq!(seats.take(&ask(10, Some((1, 1)))).err(), Some(NoSeat::Key));
-        let other = seats.take(&ask(10, Some((2, 1)))).expect("another key");
+        let one = take_of(&seats, 10, 1, 1).expect("the first");
+        assert_eq!(seats.count(1, 1).err(), Some(KeyTaken));
+        let other = take_of(&seats, 10, 2, 1).expect("another key");
         assert_eq!(seats.taken(), 2);
         drop((one, other));
         assert_eq!(seats.taken(), 0);
-        seats.take(&ask(10, Some((1, 1)))).expect("free again");
+        take_of(&seats, 10, 1, 1).expect("free again");
+    }
+
+    #[test]
+    fn a_key_is_judged_where_no_seat_is_free_and_one_that_waits_counts() {
+        let seats = Arc::new(Seats::new(true));
+        let held = take_of(&seats, 1, 1, 1).expect("the first");
+        assert_eq!(seats.count(1, 1).err(), Some(KeyTaken), "all seats are taken");
+        let waiting = seats.count(2, 1).expect("another key may wait");
+        assert!(seats.take(&ask(1)).is_none());
+        assert_eq!(seats.count(2, 1).err(), Some(KeyTaken), "who waits counts");
+        drop(held);
+        let seat = seats.take(&ask(1)).expect("free again").of_key(waiting);
+        assert_eq!(seats.count(2, 1).err(), Some(KeyTaken));
+        drop(seat);
+        assert!(seats.count(2, 1).is_ok() && seats.count(1, 1).is_ok());
     }
 
     #[test]
     fn a_seat_is_given_back_by_a_panic() {
         let seats = Arc::new(Seats::new(true));
         let lost = std::panic::catch_unwind(|| {
-            let _seat = seats.take(&ask(1, None)).expect("free");
+            let _seat = seats.take(&ask(1)).expect("free");
             panic!("in the middle of a request");
         });
         assert!(lost.is_err());
@@ -277,7 +312,7 @@ mod tests {
         let rules = GradientRules { min: 4, max: 100 };
         assert_eq!(seats.limit(rules), 4);
         let mut now = Instant::from_nanos(1_000_000_000);
-        let held: Vec<Seat> = (0..60).map(|_| seats.take(&ask(60, None)).unwrap()).collect();
+        let held: Vec<Seat> = (0..60).map(|_| seats.take(&ask(60)).unwrap()).collect();
         for _ in 0..200 {
             for _ in 0..GRADIENT_SAMPLES_MIN {
                 seats.sample(Duration::from_millis(10), now, rules);

@@ -3,7 +3,8 @@
 //! The count is `base/seats.rs`, the line `base/queue.rs`, the adaptive limit `base/gradient.rs`; waiting is done
 //! by `serve/seating.rs`. This file renders the key, takes the seat and words the refusal: 503 with
 //! `Retry-After` (RFC 9110 §10.2.3, §15.6.4). It stands behind all other refusals, so that nobody who is
-//! refused anyway holds a seat, and it never takes a seat ahead of somebody who waits on this core.
+//! refused anyway holds a seat, and it never takes a seat ahead of somebody who waits on this core. The key is
+//! judged before the seats are, and who waits is counted under his key.
 
 use std::fmt;
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use foldhash::SharedSeed;
 use crate::base::gradient::GradientRules;
 use crate::base::limits::SEAT_RETRY_AFTER_SECS;
 use crate::base::queue::{Queue, QueueLaw};
-use crate::base::seats::{NoSeat, Seat, SeatAsk, Seats};
+use crate::base::seats::{KeyPlace, KeyTaken, Seat, SeatAsk, Seats};
 use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::marks::LimitSaid;
@@ -76,17 +77,21 @@ impl Concurrency {
             Ok(key) => key,
             Err(fault) => return Verdict::Refuse(fault),
         };
+        // Who waits is counted again when he begins to.
+        let Ok(place) = self.count(key) else {
+            return Verdict::Refuse(self.refuse(x, LimitSaid::Refused));
+        };
         let queue = self.queue(env.slots);
         if queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
             return Verdict::Queue;
         }
-        match self.take(key, queue.as_ref()) {
-            Ok(seat) => {
-                self.seat(x, seat, LimitSaid::Allowed);
+        match self.take(queue.as_ref()) {
+            Some(seat) => {
+                self.seat(x, seat.of_key(place), LimitSaid::Allowed);
                 Verdict::Continue
             }
-            Err(NoSeat::All) if queue.is_some() => Verdict::Queue,
-            Err(_) => Verdict::Refuse(self.refuse(x, LimitSaid::Refused)),
+            None if queue.is_some() => Verdict::Queue,
+            None => Verdict::Refuse(self.refuse(x, LimitSaid::Refused)),
         }
     }
 
@@ -111,14 +116,19 @@ impl Concurrency {
         (self.rules.queue > 0).then(|| slots.queue(self.seats.id()))
     }
 
-    /// Takes a seat.
+    /// Counts one more of a key, who is about to be seated or to wait.
     ///
     /// # Errors
-    /// Why there is none.
-    pub fn take(&self, key: Option<(u64, u64)>, queue: Option<&Rc<Queue>>) -> Result<Seat, NoSeat> {
+    /// It has as many as it may.
+    pub fn count(&self, key: Option<(u64, u64)>) -> Result<Option<KeyPlace>, KeyTaken> {
+        key.map_or(Ok(None), |(hash, key_max)| self.seats.count(hash, key_max))
+    }
+
+    /// Takes a seat, if there is one.
+    pub fn take(&self, queue: Option<&Rc<Queue>>) -> Option<Seat> {
         let adaptive = self.rules.adaptive;
         let max = adaptive.map_or(self.rules.max, |rules| self.seats.limit(rules));
-        self.seats.take(&SeatAsk { max, key, queue, adaptive })
+        self.seats.take(&SeatAsk { max, queue, adaptive })
     }
 
     /// Gives a request its seat.

@@ -7,7 +7,7 @@
 use std::pin::pin;
 
 use crate::base::queue::Turn;
-use crate::base::seats::{NoSeat, Seat};
+use crate::base::seats::Seat;
 use crate::base::time::Instant;
 use crate::exchange::marks::LimitSaid;
 use crate::policy::concurrency::Concurrency;
@@ -15,10 +15,10 @@ use crate::runtime::Runtime;
 use crate::serve::Core;
 use crate::serve::join::first;
 
-/// Waits for a seat.
+/// Waits for a seat, counted under its key meanwhile.
 ///
 /// # Errors
-/// What is said to the request: the line is full, or it waited too long.
+/// What is said to the request: its key has as many as it may, the line is full, or it waited too long.
 pub async fn wait<R: Runtime>(
     core: &Core<R>,
     limit: &Concurrency,
@@ -26,6 +26,7 @@ pub async fn wait<R: Runtime>(
     deadline: Instant,
 ) -> Result<Seat, LimitSaid> {
     let rules = limit.rules();
+    let Ok(counted) = limit.count(key) else { return Err(LimitSaid::Refused) };
     let Some(_waiting) = limit.seats().wait(rules.queue) else { return Err(LimitSaid::Refused) };
     let queue = core.shard(|shard| limit.queue(&mut shard.slots));
     let Some(queue) = queue else { return Err(LimitSaid::Refused) };
@@ -38,10 +39,9 @@ pub async fn wait<R: Runtime>(
         let until = match place.turn(rules.law, now) {
             Turn::Shed => return Err(LimitSaid::Shed),
             Turn::Wait(until) => until,
-            Turn::Ask(until) => match limit.take(key, Some(&queue)) {
-                Ok(seat) => return Ok(seat),
-                Err(NoSeat::Key) => return Err(LimitSaid::Refused),
-                Err(NoSeat::All) => until,
+            Turn::Ask(until) => match limit.take(Some(&queue)) {
+                Some(seat) => return Ok(seat.of_key(counted)),
+                None => until,
             },
         };
         let sleep = core.runtime.sleep_until(until.min(deadline));
@@ -61,10 +61,10 @@ pub async fn for_attempt<R: Runtime>(
     let queue = core.shard(|shard| limit.queue(&mut shard.slots));
     let waited_for = queue.as_ref().is_some_and(|queue| !queue.is_empty());
     if !waited_for {
-        match limit.take(None, queue.as_ref()) {
-            Ok(seat) => return Ok((seat, LimitSaid::Allowed)),
-            Err(_) if queue.is_none() => return Err(LimitSaid::Refused),
-            Err(_) => {}
+        match limit.take(queue.as_ref()) {
+            Some(seat) => return Ok((seat, LimitSaid::Allowed)),
+            None if queue.is_none() => return Err(LimitSaid::Refused),
+            None => {}
         }
     }
     let seat = Box::pin(wait(core, limit, None, deadline)).await?;

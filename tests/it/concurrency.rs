@@ -82,6 +82,34 @@ fn a_key_has_a_bound_of_its_own() {
 }
 
 #[test]
+fn a_key_is_bounded_in_the_line_as_well() {
+    let gate = Gate::new();
+    let origin = holding(&gate);
+    let route = "concurrency = { max = 2, key = \"{header.x-tenant}\", key_max = 1, queue = 4, wait = \"15s\", \
+                 target = \"15s\" }\ntimeout = \"19s\"";
+    let gateway = bounded(&origin, "", route);
+    let mut a = hold(&gateway, &origin, &[("X-Tenant", "a")]);
+    let mut b = hold(&gateway, &origin, &[("X-Tenant", "b")]);
+    // All seats are taken. Who has one is refused at once, and who has none may wait, once.
+    gateway.get_with("/", &[("X-Tenant", "a")]).expect_problem(503);
+    let mut waiting = gateway.connect();
+    waiting.send("GET / HTTP/1.1\r\nHost: test\r\nX-Tenant: c\r\n\r\n");
+    let queue = || gateway.metric("ringway_concurrency_queue", &["limit=\"all\""]);
+    eventually("it waits", || queue() == 1.0);
+    for tenant in ["a", "b", "c"] {
+        gateway.get_with("/", &[("X-Tenant", tenant)]).expect_problem(503);
+    }
+    assert_eq!(queue(), 1.0);
+    gate.open();
+    for client in [&mut a, &mut b, &mut waiting] {
+        client.response().expect(200);
+    }
+    for tenant in ["a", "b", "c"] {
+        gateway.get_with("/", &[("X-Tenant", tenant)]).expect(200);
+    }
+}
+
+#[test]
 fn who_is_refused_otherwise_takes_no_seat() {
     let origin = Origin::saying("in");
     let secret = "0123456789abcdef0123456789abcdef";
