@@ -1,7 +1,8 @@
 //! Networks in CIDR notation (RFC 4632): which peers are trusted to speak for others.
 //!
-//! An IPv4 address that came in mapped into IPv6 is compared as IPv4; a network never matches the other
-//! family.
+//! An IPv4 address that came in mapped into IPv6 (RFC 4291 §2.5.5.2) is compared as IPv4, and a network of such
+//! addresses is the IPv4 network: written as either, it holds the same clients. Otherwise a network never matches
+//! the other family.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -51,9 +52,20 @@ impl FromStr for Network {
             Some(text) => text.parse().map_err(|_| NotANetwork)?,
             None => longest,
         };
-        if prefix > longest { Err(NotANetwork) } else { Ok(Self { address, prefix }) }
+        if prefix > longest {
+            return Err(NotANetwork);
+        }
+        match address {
+            IpAddr::V6(mapped) if prefix >= MAPPED_BITS && mapped.to_ipv4_mapped().is_some() => {
+                Ok(Self { address: address.to_canonical(), prefix: prefix - MAPPED_BITS })
+            }
+            _ => Ok(Self { address, prefix }),
+        }
     }
 }
+
+/// Bits before the IPv4 address in one that is mapped into IPv6.
+const MAPPED_BITS: u8 = 96;
 
 #[cfg(test)]
 mod tests {
@@ -71,6 +83,21 @@ mod tests {
         assert!(holds("::1", "::1") && !holds("::1", "::2"));
         assert!(holds("2001:db8::/32", "2001:db8:5::1"));
         assert!(holds("127.0.0.1", "::ffff:127.0.0.1"), "mapped addresses are IPv4");
+    }
+
+    #[test]
+    fn a_network_of_mapped_addresses_is_the_ipv4_network() {
+        for (mapped, plain) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:a00:0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+        ] {
+            assert_eq!(mapped.parse::<Network>(), plain.parse(), "{mapped}");
+        }
+        assert!(holds("::ffff:10.0.0.0/104", "10.1.2.3"));
+        assert!(holds("::ffff:10.0.0.0/104", "::ffff:10.1.2.3"));
+        assert!(!holds("::ffff:10.0.0.0/104", "11.0.0.1"));
     }
 
     #[test]
