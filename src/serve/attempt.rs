@@ -86,6 +86,8 @@ pub struct Asked {
     pub deadline: Instant,
     /// Endpoints tried already, as a bit set; a second try beside the first sees it, too.
     pub tried: Cell<u64>,
+    /// A copy whose answer nobody sees; it takes nothing of what the upstream's limits keep for requests.
+    pub is_copy: bool,
     /// Whether a connection that served before may be used.
     pub may_reuse: bool,
     /// Whom the connection speaks for, where the upstream is told.
@@ -101,7 +103,8 @@ impl Asked {
     pub fn of(upstream: UpstreamId, deadline: Instant, client: &Client) -> Self {
         let client = proxy_header::ends(client);
         let (tried, retry_after, reason) = (Cell::new(0), Cell::new(None), Cell::new(""));
-        Self { upstream, part: None, deadline, tried, may_reuse: true, client, retry_after, reason }
+        let (part, is_copy, may_reuse) = (None, false, true);
+        Self { upstream, part, deadline, tried, is_copy, may_reuse, client, retry_after, reason }
     }
 
     /// Tells the client when to come back, if a limit towards the upstream refused the attempt.
@@ -158,7 +161,8 @@ pub async fn connect<R: Runtime>(
     slot: &Slot,
     record: &mut Attempt,
 ) -> Result<Lease<R>, Fault> {
-    let seat = match installed.gateway.throttle(asked.upstream) {
+    let throttle = installed.gateway.throttle(asked.upstream).filter(|_| !asked.is_copy);
+    let seat = match throttle {
         Some(throttle) => pass(core, throttle, asked, record).await?,
         None => None,
     };

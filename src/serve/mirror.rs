@@ -1,7 +1,9 @@
 //! Copies of requests for a second upstream, whose answers nobody sees.
 //!
 //! A copy never slows, changes or fails the request it was made of: it is made from what is read anyway, goes
-//! out on a task of its own, and where there is no room for one it is left out and counted. A request without a
+//! out on a task of its own, and where there is no room for one it is left out and counted. Nor does it take
+//! anything from other requests to its upstream: it has a bound of its own, and neither a seat nor a part of the
+//! upstream's limits. A request without a
 //! body is copied before it is forwarded; one with a body once that was read, and only if it was short enough to be
 //! kept. Connections, endpoints and their health are those of the upstream as for any other request.
 
@@ -134,7 +136,7 @@ fn launch<R: Runtime>(
         return way.core.metrics.mirrors_left_out.add(1);
     };
     let deadline = core.runtime.now() + mirror.timeout;
-    let asked = Asked::of(mirror.to.upstream, deadline, &x.client);
+    let asked = Asked { is_copy: true, ..Asked::of(mirror.to.upstream, deadline, &x.client) };
     let (method, body) = (x.head.method, body.unwrap_or_default());
     let copy = Copy { core, installed, asked, method, body, _place: place };
     way.core.runtime.spawn(async move { copy.run(head).await });

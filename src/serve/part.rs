@@ -191,6 +191,7 @@ pub async fn fetch<R: Runtime>(call: &Call<'_, R>, source: Source<'_>) -> Fetche
         part: Some(call.index as u16),
         deadline: call.deadline,
         tried: Cell::new(0),
+        is_copy: false,
         may_reuse: true,
         client: call.client,
         retry_after: Cell::new(None),

@@ -2,9 +2,9 @@
 //!
 //! A copy never slows or fails the request it was made of, and its answer is never seen.
 
-use crate::support::eventually;
 use crate::support::gateway::{Gateway, gateway};
 use crate::support::origin::{Origin, Step, answer, ok};
+use crate::support::{Gate, eventually};
 
 fn mirroring(origin: &Origin, shadow: std::net::SocketAddr, mirror: &str) -> Gateway {
     let text = format!(
@@ -82,6 +82,30 @@ fn bodies_beyond_the_bound_and_other_paths() {
     assert_eq!(copies[0].body, b"0123456789");
     eventually("two to be left out", || gateway.metric(MIRRORED, &["left_out"]) == 2.0);
     assert_eq!(shadow.requests().len(), 1);
+}
+
+#[test]
+fn copies_take_neither_seats_nor_limits_of_requests() {
+    let gate = Gate::new();
+    let (origin, held) = (Origin::saying("real"), gate.clone());
+    let shadow = Origin::script(move |request| match request.field("x-copy") {
+        Some(_) => vec![Step::Wait(held.clone()), Step::Send(ok("copy"))],
+        None => vec![Step::Send(ok("asked for"))],
+    });
+    let text = "[limit.few]\nrate = \"1/h\"\nburst = 1\nkey = \"all\"\n[upstream.api]\nendpoints = [\"@api@\"]\n\
+        [upstream.shadow]\nendpoints = [\"@shadow@\"]\nconcurrency = 1\nlimit = \"few\"\n\
+        [[route]]\nmatch = \"/copied\"\nforward = \"api\"\nmirror = \"shadow\"\n\
+        request_headers = { set = { x-copy = \"yes\" } }\n\
+        [[route]]\nmatch = \"/own\"\nforward = \"shadow\"\n";
+    let gateway = gateway(text).with("api", origin.address).with("shadow", shadow.address).start();
+    for _ in 0..3 {
+        gateway.get("/copied").expect(200);
+    }
+    shadow.wait_for(3);
+    assert_eq!(gateway.get("/own").expect(200).text(), "asked for");
+    gateway.get("/own").expect_problem(503);
+    gate.open();
+    eventually("three copies to be counted", || gateway.metric(MIRRORED, &["answered"]) == 3.0);
 }
 
 #[test]
