@@ -14,6 +14,7 @@
 //! refused (`RenderError::Unfit`) rather than bent into one, and a missing value is never sent as a
 //! literal. The choice refused: one escaping for all places, which is wrong in each of them.
 
+mod edges;
 mod elements;
 mod encode;
 mod of_request;
@@ -34,6 +35,7 @@ use crate::exchange::client::Client;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::identity::Identity;
 use crate::exchange::params::Params;
+use crate::exchange::template::edges::Edges;
 use crate::exchange::template::elements::Elements;
 use crate::exchange::template::encode::{Dots, Text};
 use crate::exchange::template::of_request::OfRequest;
@@ -239,7 +241,7 @@ pub enum RenderError {
     /// The sink is full.
     Full,
     /// The value cannot stand where the template puts it: a dot segment or control byte in a path, a
-    /// control byte in a field, text that is not UTF-8 in JSON, an object where text is needed.
+    /// control byte or a blank at the edge of a field, text that is not UTF-8 in JSON, an object where text is needed.
     Unfit,
     /// A value that other parts' answers should hold is not there.
     PartMissing,
@@ -282,6 +284,9 @@ pub trait Sink {
     /// Appends `bytes`; `false`, and nothing appended, when they do not fit.
     #[must_use]
     fn put(&mut self, bytes: &[u8]) -> bool;
+
+    /// Says whether what is put next is a value, or text of the template's own.
+    fn value_follows(&mut self, _is_value: bool) {}
 }
 
 impl Sink for Buf {
@@ -487,8 +492,18 @@ impl Template {
     }
 
     fn fill_pieces<S: Sink>(&self, from: &Inputs<'_>, out: &mut S) -> Result<(), RenderError> {
+        if self.kind != TemplateKind::Field {
+            return self.write_pieces(from, out);
+        }
+        let mut edges = Edges::of(out);
+        self.write_pieces(from, &mut edges)?;
+        edges.end()
+    }
+
+    fn write_pieces<S: Sink>(&self, from: &Inputs<'_>, out: &mut S) -> Result<(), RenderError> {
         let mut dots = Dots::default();
         for piece in &self.pieces {
+            out.value_follows(matches!(piece, Piece::Value(_)));
             match piece {
                 Piece::Text(text) => {
                     dots.literal(text, self.kind)?;

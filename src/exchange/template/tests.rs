@@ -158,6 +158,35 @@ fn a_value_never_adds_a_pair_or_a_line() {
 }
 
 #[test]
+fn a_value_never_puts_a_blank_at_the_edge_of_a_field() {
+    let field =
+        |q: &str, text| fill_as(&asked(&format!("/?q={q}"), &[], &[]), TemplateKind::Field, text);
+    for (q, text) in [
+        ("%20admin", "{query.q}"),
+        ("admin+", "{query.q}"),
+        ("%20admin", " {query.q}"),
+        ("admin%20", "{query.q} "),
+        ("%20", "{query.q}"),
+        ("%20", "{query.q}{jwt.sub}"),
+        ("%20", "{jwt.sub}{query.q}"),
+        ("a%20", "x{query.q}{query.none?}"),
+        ("%20a", "{query.none?}{query.q}x"),
+    ] {
+        assert_eq!(field(q, text), Err(RenderError::Unfit), "{q} {text}");
+    }
+    let long = format!("{}%20", "a".repeat(200));
+    assert_eq!(field(&long, "{query.q}"), Err(RenderError::Unfit));
+    for (q, text, filled) in [
+        ("a+b", "{query.q}", "a b"),
+        ("+a+", "user={query.q};", "user= a ;"),
+        ("+", "{jwt.sub}{query.q}{jwt.sub}", "42 42"),
+        ("", "Bearer {query.q}", "Bearer "),
+    ] {
+        assert_eq!(field(q, text).as_deref(), Ok(filled), "{q}");
+    }
+}
+
+#[test]
 fn json_keeps_types_and_escapes_text() {
     let x = asked("/?q=%22%5C&bad=%ff", &[], &[]);
     let json = |text| fill_as(&x, TemplateKind::Json, text);
