@@ -10,24 +10,36 @@ use foldhash::quality::FoldHasher;
 
 use crate::exchange::template::Sink;
 
-/// A number in digits, as a request gives it; what is longer than any number, or no digit, is none.
+/// A whole number, as a request gives it.
 #[derive(Default)]
 pub(crate) struct Digits {
     text: [u8; 20],
     len: usize,
+    /// It is longer than any number that is counted with.
+    longer: bool,
 }
 
 impl Digits {
+    /// The number; `u64::MAX` for what begins with a digit and is a greater one, a fraction or more than one
+    /// number, so that nothing of the kind is cheaper than what it may mean. `None` for anything else.
     pub(crate) fn number(&self) -> Option<u64> {
-        std::str::from_utf8(&self.text[..self.len]).ok()?.trim().parse().ok()
+        let text = self.text[..self.len].trim_ascii();
+        let digits = text.strip_prefix(b"+").unwrap_or(text);
+        if !digits.first().is_some_and(u8::is_ascii_digit) {
+            return None;
+        }
+        let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+        Some(number.filter(|_| !self.longer).unwrap_or(u64::MAX))
     }
 }
 
 impl Sink for Digits {
     fn put(&mut self, bytes: &[u8]) -> bool {
-        let Some(room) = self.text.get_mut(self.len..self.len + bytes.len()) else { return false };
-        room.copy_from_slice(bytes);
-        self.len += bytes.len();
+        let bytes = if self.len == 0 { bytes.trim_ascii_start() } else { bytes };
+        let fits = bytes.len().min(self.text.len() - self.len);
+        self.text[self.len..self.len + fits].copy_from_slice(&bytes[..fits]);
+        self.len += fits;
+        self.longer |= !bytes[fits..].trim_ascii().is_empty();
         true
     }
 }
@@ -113,4 +125,30 @@ pub(crate) fn quoted(name: &str) -> String {
 /// A span in whole seconds, rounded up.
 pub(crate) fn seconds_up(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_mean_a_great_number_is_the_greatest() {
+        let number = |text: &str| {
+            let mut digits = Digits::default();
+            assert!(text.as_bytes().chunks(7).all(|piece| digits.put(piece)));
+            digits.number()
+        };
+        for (text, said) in [("0", 0), ("7", 7), (" +7 ", 7), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(number(text), Some(said), "{text}");
+        }
+        assert_eq!(number(&format!("7{}", " ".repeat(40))), Some(7));
+        for text in
+            ["18446744073709551616", "99999999999999999999999999", "7.5", "1e9", "7, 9", "7x"]
+        {
+            assert_eq!(number(text), Some(u64::MAX), "{text}");
+        }
+        for text in ["", " ", "-5", "nonsense", "x7", "a text that is longer than any number 7"] {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
 }

@@ -36,7 +36,7 @@ use crate::policy::{Env, Verdict, refuse};
 pub struct Cost {
     /// The number, as the request gives it; `None`: every request costs the `default`.
     pub from: Option<Template>,
-    /// What is spent when the request gives none, or no number. At least 1.
+    /// What is spent when the request gives none, or nothing that begins like a number. At least 1.
     pub default: u64,
     /// The most that is spent. At most the burst, or the request could never pass.
     pub max: u64,
