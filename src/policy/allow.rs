@@ -95,6 +95,11 @@ impl Allow {
         Allow { rules: rules.into(), challenge: challenge.into_bytes().into() }
     }
 
+    /// Whether no rule needs an identity to hold.
+    pub fn is_of_networks(&self) -> bool {
+        self.rules.iter().all(|rule| rule.networks.is_some() && rule.claims.is_empty())
+    }
+
     /// Whoever proved an identity.
     pub fn authenticated() -> Allow {
         Allow::new(vec![Rule { networks: None, claims: Box::default() }])

@@ -115,6 +115,24 @@ impl Policy {
         }
     }
 
+    /// Decides about a preflight of a request: it comes without credentials, and only what is asked before those
+    /// holds for it as well.
+    ///
+    /// # Errors
+    /// Nobody may pass, or not from this network.
+    pub fn on_preflight(&self, x: &mut Exchange) -> Result<(), Fault> {
+        let verdict = match self {
+            Self::Closed => {
+                x.reason = allow::CLOSED;
+                refuse(FaultKind::HttpRequestDenied)
+            }
+            Self::Networks(networks) => networks.on_request(x),
+            Self::Allow(allow) if allow.is_of_networks() => allow.on_request(x),
+            _ => Verdict::Continue,
+        };
+        if let Verdict::Refuse(fault) = verdict { Err(fault) } else { Ok(()) }
+    }
+
     /// Decides about a request.
     pub fn on_request(&self, x: &mut Exchange, env: &mut Env<'_>) -> Verdict {
         match self {

@@ -1,7 +1,8 @@
 //! Preflights, and the fields that a route gives to every answer.
 //!
-//! Who asks for the rules is `serve/exchange.rs`, before any policy: a browser sends a preflight without
-//! credentials, so that one must never reach authentication (Fetch standard, "CORS-preflight fetch"). Which
+//! Who asks for the rules is `serve/exchange.rs`, before the policies: a browser sends a preflight without
+//! credentials, so that one must never reach authentication (Fetch standard, "CORS-preflight fetch"). Only who
+//! comes from a refused network, or to a closed route, is refused here, too. Which
 //! route it is about is a question of the method that it asks for, not of OPTIONS.
 
 use crate::base::buffer::Buf;
@@ -50,6 +51,10 @@ pub fn preflight<'a, R: Runtime>(way: &Way<'a, R>, x: &mut Exchange) -> Asked<'a
         return Asked::Other;
     };
     x.route = Some(id);
+    if let Some(denied) = route.policies.iter().find_map(|policy| policy.on_preflight(x).err()) {
+        make_some_lines(answering, x);
+        return Asked::Preflight(answering, Err(denied));
+    }
     let mut lines = std::mem::take(&mut x.answer_lines);
     let request = x.request();
     let decided = match Preflight::of(request) {

@@ -69,6 +69,32 @@ fn a_preflight_needs_no_token_and_the_refusal_of_what_follows_can_be_read() {
 }
 
 #[test]
+fn a_preflight_from_a_refused_network_or_to_a_closed_route_is_refused() {
+    let route = |path: &str, allow: &str| {
+        format!(
+            "[[route]]\nmatch = \"GET {path}\"\nrespond = {{ body = \"in\" }}\nallow = {allow}\n"
+        )
+    };
+    let text = format!(
+        "[default]\ncors = \"https://app.example.com\"\n{}{}{}{}",
+        route("/far", "{ networks = \"!127.0.0.0/8\" }"),
+        route("/either", "[{ networks = \"10.0.0.0/8\" }, { networks = \"192.0.2.1\" }]"),
+        route("/closed", "\"nobody\""),
+        route("/near", "{ networks = \"127.0.0.0/8\" }"),
+    );
+    let gateway = gateway(&text).start();
+    for (path, reason) in
+        [("/far", "network_refused"), ("/either", "network_refused"), ("/closed", "closed")]
+    {
+        let refused = preflight(&gateway, path, &[APP, asks("GET")]).expect_problem(403);
+        assert_eq!(refused.field("access-control-allow-methods"), None, "{path}");
+        let line = gateway.access_log(1).pop().expect("a line");
+        assert_eq!(line["reason"], reason, "{line}");
+    }
+    preflight(&gateway, "/near", &[APP, asks("GET")]).expect(204);
+}
+
+#[test]
 fn the_route_of_a_preflight_is_that_of_the_method_it_asks_for() {
     let text = "[[route]]\nmatch = \"GET /a\"\nrespond = { body = \"get\" }\ncors = \"https://get.example.com\"\n\
                 [[route]]\nmatch = \"PUT /a\"\nrespond = { body = \"put\" }\ncors = \"https://put.example.com\"\n";
