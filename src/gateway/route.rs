@@ -115,10 +115,14 @@ impl Redirect {
     /// Appends the address that the client of this request is sent to.
     ///
     /// # Errors
-    /// A value is missing that the template needs.
+    /// A value is missing that the template needs, or the host: with an empty one, what follows in the path would
+    /// be taken for it (`https:///evil.test/` is another site to browsers).
     pub fn location(&self, x: &Exchange, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let request = x.request();
         if self.scheme.is_some() || self.host.is_some() {
+            if self.host.is_none() && request.host().is_empty() {
+                return Err(RenderError::Missing { claim: false });
+            }
             let own = if x.client.tls { "https" } else { "http" };
             let scheme = self.scheme.unwrap_or(own);
             out.extend_from_slice(scheme.as_bytes());

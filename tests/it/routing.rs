@@ -316,3 +316,13 @@ fn a_redirection_may_change_the_scheme_or_the_host_alone() {
         assert_eq!(response.field("location"), Some(location), "{host}");
     }
 }
+
+#[test]
+fn a_redirection_to_the_clients_own_host_needs_one() {
+    let text = "[[route]]\nmatch = \"/{*rest}\"\nredirect = { scheme = \"https\" }\n";
+    let gateway = gateway(text).start();
+    let mut client = gateway.connect();
+    client.send("GET //evil.test/x HTTP/1.0\r\n\r\n");
+    let refused = client.response();
+    assert_eq!((refused.status, refused.field("location")), (400, None), "{:?}", refused.fields);
+}
