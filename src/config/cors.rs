@@ -68,6 +68,7 @@ pub(super) fn read(outer: &Reader<'_>, node: &Node) -> Option<Cors> {
     let credentials = reader.boolean("credentials").is_some_and(|word| word.value);
     if credentials {
         refuse_everybody(&reader, &written);
+        warn_of_whole_registries(&reader, &written);
     }
     let base = defaults::cors();
     let (methods, exposed) = (read_methods(&reader), read_exposed(&reader, credentials));
@@ -105,6 +106,20 @@ fn refuse_everybody(reader: &Reader<'_>, origins: &[Text]) {
         let diagnostic = Diagnostic::error(codes::BAD_CORS, origin.span, message);
         let place = reader.entry("credentials").map_or(origin.span, |entry| entry.key.span);
         reader.log.push(diagnostic.also(place, "credentials are asked for here").help(help));
+    }
+}
+
+/// `https://*.com` is every site of a registry, and each may act for whoever is logged in.
+fn warn_of_whole_registries(reader: &Reader<'_>, written: &[Text]) {
+    for text in written {
+        let Ok(Origin::Below(_, suffix)) = parse(&text.value) else { continue };
+        let domain = suffix.trim_start_matches('.').split(':').next().unwrap_or_default();
+        if domain == "localhost" || domain.contains('.') {
+            continue;
+        }
+        let message = format!("every site below `.{domain}` may send cookies here");
+        let diagnostic = Diagnostic::warning(codes::SLIP, text.span, message);
+        reader.log.push(diagnostic.help("name your own domain: `https://*.example.com`"));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Header field names and values in a configuration (RFC 9110 §5.1, §5.5).
 //!
 //! A field that would change the framing of a message, or that belongs to one hop (§7.6.1), is never
-//! taken from a configuration: that is the gateway's own business.
+//! taken from a configuration: that is the gateway's own business. Nor is one that some origins take for it:
+//! CGI makes one name of `-` and `_` (RFC 3875 §4.1.18).
 
 use crate::config::codes;
 use crate::config::diagnostic::Diagnostic;
@@ -45,7 +46,10 @@ pub(super) fn to_send(fields: Vec<(Text, Text)>, log: &Log) -> Vec<(Text, Text)>
     let mut fields = fields;
     fields.iter_mut().for_each(|(name, _)| name.value.make_ascii_lowercase());
     fields.retain(|(name, value)| {
-        check_name(name, log) && check_own(name, log) && check_value(value, log)
+        check_name(name, log)
+            && check_own(name, log)
+            && check_alike(name, log)
+            && check_value(value, log)
     });
     fields
 }
@@ -58,6 +62,23 @@ pub(super) fn check_own(name: &Text, log: &Log) -> bool {
         log.error(codes::BAD_FIELD, name.span, message);
     }
     !own
+}
+
+/// A name as CGI origins and their kin read it.
+pub(super) fn as_cgi(name: &str) -> String {
+    name.replace('_', "-")
+}
+
+/// Whether no origin takes a field for one of the gateway's own; reports it if one does.
+fn check_alike(name: &Text, log: &Log) -> bool {
+    let read = as_cgi(&name.value);
+    let alike = OWN_FIELDS.contains(&read.as_str());
+    if alike {
+        let message = format!("some origins take `{}` for `{read}`", name.value);
+        let diagnostic = Diagnostic::error(codes::BAD_FIELD, name.span, message);
+        log.push(diagnostic.help(format!("`{read}` is set by the gateway itself")));
+    }
+    !alike
 }
 
 /// Whether a text can stand in a head: no line breaks and no other control characters but a tab.

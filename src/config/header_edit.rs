@@ -52,7 +52,9 @@ pub(super) fn read_request(outer: &Reader<'_>, node: &Node) -> Option<HeaderEdit
         check_host(&reader, host);
     }
     let names = edits.set.iter().chain(&edits.add).map(|(name, _)| name).chain(&edits.remove);
-    for name in names.filter(|name| WRITTEN_OF_REQUESTS.contains(&name.value.as_str())) {
+    for name in
+        names.filter(|name| WRITTEN_OF_REQUESTS.contains(&fields::as_cgi(&name.value).as_str()))
+    {
         let message = format!("`{}` is written by the gateway itself", name.value);
         let diagnostic = Diagnostic::error(codes::BAD_EDIT, name.span, message);
         reader.log.push(diagnostic.help(

@@ -83,14 +83,15 @@ fn a_preflight_from_a_refused_network_or_to_a_closed_route_is_refused() {
         route("/near", "{ networks = \"127.0.0.0/8\" }"),
     );
     let gateway = gateway(&text).start();
-    for (path, reason) in
-        [("/far", "network_refused"), ("/either", "network_refused"), ("/closed", "closed")]
-    {
+    let denied = ["/far", "/either", "/closed"];
+    for path in denied {
         let refused = preflight(&gateway, path, &[APP, asks("GET")]).expect_problem(403);
         assert_eq!(refused.field("access-control-allow-methods"), None, "{path}");
-        let line = gateway.access_log(1).pop().expect("a line");
-        assert_eq!(line["reason"], reason, "{line}");
     }
+    let lines = gateway.access_log(denied.len());
+    let mut reasons: Vec<_> = lines.iter().filter_map(|line| line["reason"].as_str()).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["closed", "network_refused", "network_refused"]);
     preflight(&gateway, "/near", &[APP, asks("GET")]).expect(204);
 }
 
