@@ -62,8 +62,10 @@ fn the_bound_holds_over_all_cores_and_every_end_gives_its_seat_back() {
         client.response().expect(200);
     }
     eventually("all seats are free", || in_flight(&gateway, "route") == 0.0);
-    let line = &gateway.access_log(1)[0];
-    assert_eq!((&line["reason"], &line["limit"]), (&"no_seat".into(), &"all".into()), "{line}");
+    // The line of the client that left may be the first: its request is the oldest.
+    let lines = gateway.access_log(12);
+    let refused: Vec<_> = lines.iter().filter(|line| line["reason"] == "no_seat").collect();
+    assert!(refused.len() >= 8 && refused.iter().all(|line| line["limit"] == "all"), "{lines:?}");
 }
 
 #[test]
