@@ -98,7 +98,8 @@ fn token_note(headers: &[String]) -> &'static str {
     }
 }
 
-fn usage(why: &str) -> Said {
+/// What is said of a command line that cannot be meant.
+pub fn usage(why: &str) -> Said {
     let example = "write: ringway explain 'GET http://api.example.com/dashboard?x=1'";
     Said { out: String::new(), err: format!("error: {why}\n{example}\n"), code: USAGE }
 }

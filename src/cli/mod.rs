@@ -180,8 +180,13 @@ struct Test {
 #[derive(Args)]
 struct Explain {
     /// The request
-    #[arg(help = "The request, as one text: 'GET http://api.example.com/dashboard?x=1'")]
-    request: String,
+    #[arg(
+        value_name = "[FILE|DIR] REQUEST",
+        num_args = 1..=2,
+        required = true,
+        help = "The request, as one text: 'GET http://api.example.com/dashboard?x=1'; the configuration may stand in front of it, without -c"
+    )]
+    words: Vec<String>,
     #[command(flatten)]
     config: Where,
     /// A header field of the request; may be given several times
@@ -315,9 +320,15 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
             said(test::run(from.path().as_deref(), wishes))
         }
         Command::Explain(explain) => {
-            let Explain { request, config, headers, jwt, from } = explain;
+            let Explain { words, config, headers, jwt, from } = explain;
             let asked = explain::Asked { headers: &headers, claims: &jwt, from };
-            said(explain::run(config.config.as_deref(), &request, asked))
+            said(match (words.as_slice(), &config.config) {
+                ([request], config) => explain::run(config.as_deref(), request, asked),
+                ([file, request], None) => explain::run(Some(file.as_ref()), request, asked),
+                _ => explain::usage(
+                    "the configuration is given twice, or the request is several texts",
+                ),
+            })
         }
         Command::Schema(schema) => said(schema::run(schema.format == SchemaFormat::Markdown)),
         Command::Export(Export { what: ExportWhat::Openapi(export) }) => {

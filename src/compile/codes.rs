@@ -47,5 +47,9 @@ pub const PLAIN_KEYS: &str = "W0203";
 pub const CONSTANT_KEY: &str = "W0204";
 /// A route that nobody can use.
 pub const CLOSED: &str = "W0206";
+/// A credential that the access log keeps.
+pub const SECRET_LOGGED: &str = "W0208";
+/// A variable of nginx, which is a text here.
+pub const FOREIGN_VARIABLE: &str = "W0209";
 /// An endpoint at which this gateway listens itself.
 pub const CIRCLE: &str = "W0205";

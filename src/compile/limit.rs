@@ -13,7 +13,7 @@ use crate::base::shared::Cells;
 use crate::compile::codes;
 use crate::compile::policy::Making;
 use crate::compile::report::{Names, Report};
-use crate::compile::template::{Scope, claim_of};
+use crate::compile::template::{Scope, claim_of, warn_of_variables};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Text};
 use crate::exchange::template::{SOURCES, Template, TemplateErrorKind, TemplateKind};
@@ -50,6 +50,7 @@ impl<'a> LimitStock<'a> {
             return None;
         };
         warn_of_bare_key(&limit.key, making.report);
+        warn_of_variables(&limit.key, making.report);
         let cost = limit.cost.as_ref().is_none_or(|cost| is_sound(cost, making.report));
         if !is_sound(&limit.key, making.report) || !cost {
             return None;

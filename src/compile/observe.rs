@@ -10,6 +10,7 @@ use crossbeam::channel::Receiver;
 use crate::base::ids::RouteId;
 use crate::compile::codes;
 use crate::compile::report::Report;
+use crate::compile::template::warn_of_variables;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{Config, LogRules as Written, Secret, Text, codes as reading, suggest};
 use crate::gateway::Gateway;
@@ -56,6 +57,7 @@ pub fn spans(config: &Config, last: Option<&Gateway>) -> (Option<SpanQueue>, Opt
 pub fn rules(config: &Config, report: &Report) -> Option<LogRules> {
     let written = config.observe.log_rules.as_ref()?;
     let format = format(&written.format, report);
+    check_secrets(written, config, format.as_ref(), report);
     let routes = routes(written, config, report);
     let keep = |list: &[(Text, &'static str)]| {
         let named = list.iter().filter(|(name, _)| name.value != "*");
@@ -73,6 +75,43 @@ pub fn rules(config: &Config, report: &Report) -> Option<LogRules> {
         routes: routes?.into(),
         slower_than_micros: written.slower_than_micros,
     })
+}
+
+/// Fields that prove who somebody is.
+const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
+
+/// A credential gets into the log by no slip: a format that names one without a rule is refused, a rule that
+/// keeps one is warned of. So is a field that limits count by, since clients are told apart by what it holds.
+fn check_secrets(written: &Written, config: &Config, format: Option<&Format>, report: &Report) {
+    let help = "have its keyed hash written: `fields = { headers = { NAME = \"hash\" }, \
+                hash_key = \"${file:/run/secrets/log-key}\" }`";
+    let counted_by = |name: &str| {
+        let text = format!("{{header.{name}");
+        config.limits.iter().any(|limit| limit.key.value.to_ascii_lowercase().contains(&text))
+    };
+    for (name, keep) in &written.headers {
+        let is_credential = CREDENTIALS.contains(&name.value.as_str());
+        if *keep == "keep" && (is_credential || counted_by(&name.value)) {
+            let what = if is_credential { "a credential" } else { "what a limit knows clients by" };
+            let message = format!("`{}` is {what}, and it is written as it is", name.value);
+            report.push(Diagnostic::warning(codes::SECRET_LOGGED, name.span, message).help(help));
+        }
+    }
+    let Some(Format::Template(pieces)) = format else { return };
+    for piece in pieces {
+        let Piece::Header(field) = piece else { continue };
+        if written.headers.iter().any(|(known, _)| known.value == **field) {
+            continue;
+        }
+        let span = written.format.span;
+        if CREDENTIALS.contains(&&**field) {
+            let message = format!("`{{header.{field}}}` writes a credential into the log");
+            report.push(Diagnostic::error(reading::BAD_LOG, span, message).help(help));
+        } else if counted_by(field) {
+            let message = format!("`{{header.{field}}}` is what a limit knows clients by");
+            report.push(Diagnostic::warning(codes::SECRET_LOGGED, span, message).help(help));
+        }
+    }
 }
 
 fn keep_of(word: &str) -> Keep {
@@ -105,6 +144,7 @@ fn format(text: &Text, report: &Report) -> Option<Format> {
         "combined" => return Some(Format::Combined),
         _ => {}
     }
+    warn_of_variables(text, report);
     let mut pieces = Vec::new();
     let mut good = true;
     let mut rest = text.value.as_str();

@@ -136,8 +136,7 @@ impl<'a> Stock<'a> {
             Some(known) => known.policy.clone(),
             None => Jwt::new(rules),
         };
-        if matches!(source, Source::Url(url) | Source::Discovery(url) if url.starts_with("http://"))
-        {
+        if matches!(source, Source::Url(url) | Source::Discovery(url) if is_open(url)) {
             warn_plain(issuer, making.report);
         }
         self.keys.push(Keys {
@@ -278,6 +277,18 @@ fn permitted(issuer: &config::Jwt) -> Vec<Algorithm> {
     issuer.algorithms.iter().filter_map(|name| Algorithm::named(name.value)).collect()
 }
 
+/// Whether others can listen on the way to a URL: it is plain, and leads beyond this machine.
+fn is_open(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    let here = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    !here && !host.eq_ignore_ascii_case("localhost")
+}
+
 fn warn_plain(issuer: &config::Jwt, report: &Report) {
     let message = "these keys are fetched over a connection that anybody on the way can change";
     let diagnostic = Diagnostic::warning(codes::PLAIN_KEYS, issuer.keys.span, message);
@@ -378,6 +389,25 @@ fn read_jwks(path: &Path, keys: &Spanned<KeySource>, making: &Making<'_>) -> Opt
             let message = format!("cannot read `{}`: {why}", path.display());
             making.report.error(codes::ASSET_UNREADABLE, keys.span, message);
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_from_this_machine_cannot_be_changed_on_the_way() {
+        for near in
+            ["http://127.0.0.1:8000/a", "http://[::1]/a", "http://localhost/a", "https://idp.test/"]
+        {
+            assert!(!is_open(near), "{near}");
+        }
+        for far in
+            ["http://idp.test/a", "http://127.0.0.1.test/", "http://10.0.0.1/", "http://a@b/"]
+        {
+            assert!(is_open(far), "{far}");
         }
     }
 }

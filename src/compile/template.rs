@@ -8,7 +8,7 @@ use crate::compile::report::Report;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{Route, Segment, Span, Text, suggest};
 use crate::exchange::template::{
-    SOURCES, Template, TemplateError, TemplateErrorKind, TemplateKind,
+    Reference, SOURCES, Template, TemplateError, TemplateErrorKind, TemplateKind,
 };
 
 /// What a route offers to its templates.
@@ -57,6 +57,7 @@ impl<'a> Scope<'a> {
         kind: TemplateKind,
         report: &Report,
     ) -> Option<Template> {
+        warn_of_variables(text, report);
         match Template::parse(&text.value, kind, &self.names()) {
             Ok(template) => self.check(template, text, report),
             Err(error) => {
@@ -116,7 +117,9 @@ impl<'a> Scope<'a> {
             report.push(diagnostic.help("name a table of keys: `api_key = \"NAME\"`"));
             return None;
         }
-        if !self.route.policies.jwt.is_empty() || !template.needs_claim() {
+        // `{jwt.role?}` may be absent, and without a token it is.
+        let needs = template.required().any(|asked| matches!(asked, Reference::Claim(_)));
+        if !self.route.policies.jwt.is_empty() || !needs {
             return Some(template);
         }
         let span = claim_of(text, report);
@@ -204,6 +207,38 @@ fn is_typed(text: &str) -> bool {
     let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or("");
     let typed = inner.starts_with("part.") || inner.starts_with("jwt.") || inner == "each*";
     typed && !inner.contains(['{', '}', '"', '\\'])
+}
+
+/// Variables of nginx, and what is written here for them.
+const VARIABLES: [(&str, &str); 13] = [
+    ("args", "{query.NAME}"),
+    ("arg_", "{query.NAME}"),
+    ("binary_remote_addr", "{client.address}"),
+    ("host", "{host}"),
+    ("http_", "{header.NAME}"),
+    ("proxy_add_x_forwarded_for", "nothing: X-Forwarded-For is sent anyway"),
+    ("remote_addr", "{client.address}"),
+    ("request_method", "{method}"),
+    ("request_uri", "{path}"),
+    ("scheme", "{scheme}"),
+    ("server_name", "{host}"),
+    ("status", "{status}"),
+    ("uri", "{path}"),
+];
+
+/// `$remote_addr` is a text here, and nobody means it as one.
+pub fn warn_of_variables(text: &Text, report: &Report) {
+    for (at, _) in text.value.match_indices('$') {
+        let rest = &text.value[at + 1..];
+        let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+        let name = &rest[..rest.find(word).unwrap_or(rest.len())];
+        let is = |known: &str| name == known || (known.ends_with('_') && name.starts_with(known));
+        let Some((_, ours)) = VARIABLES.iter().find(|(known, _)| is(known)) else { continue };
+        let span = report.inside(text, at..at + 1 + name.len());
+        let message = format!("`${name}` is no variable here, but the text itself");
+        let warning = Diagnostic::warning(codes::FOREIGN_VARIABLE, span, message);
+        report.push(warning.help(format!("write {ours}")));
+    }
 }
 
 /// The place of the first claim in a template.

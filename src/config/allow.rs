@@ -12,6 +12,7 @@ use crate::config::language::{ALLOW_ALL, ALLOW_WORDS};
 use crate::config::listener::PRIVATE;
 use crate::config::reader::{Reader, choice_of, text_of, wrong_type};
 use crate::config::span::{Span, Spanned, Text};
+use crate::config::suggest;
 use crate::config::tree::{Entry, Kind, Log, Node};
 use crate::config::units::{self, Network};
 
@@ -79,7 +80,8 @@ pub(super) fn read(reader: &Reader<'_>) -> Option<Spanned<Allow>> {
             let rules = list.iter().map(|item| match &item.kind {
                 Kind::Table(entries) => rule(entries, item.span, log),
                 _ => {
-                    wrong_type(log, item, "a table", "each rule is a table");
+                    let advice = "each rule is a table: `allow = { networks = [\"10.0.0.0/8\"] }`, `allow = { scope = \"read\" }`";
+                    wrong_type(log, item, "a table", advice);
                     None
                 }
             });
@@ -91,6 +93,12 @@ pub(super) fn read(reader: &Reader<'_>) -> Option<Spanned<Allow>> {
             let message = "`none` can be read both ways here";
             let diagnostic = Diagnostic::error(codes::BAD_CHOICE, node.span, message);
             log.push(diagnostic.help("write \"anyone\" to open the route, or \"nobody\""));
+            return None;
+        }
+        Kind::Text(text) if text == "private" || units::network(text).is_ok() => {
+            let message = "a network alone is no rule";
+            let diagnostic = Diagnostic::error(codes::BAD_CHOICE, node.span, message);
+            log.push(diagnostic.help(format!("write `allow = {{ networks = \"{text}\" }}`")));
             return None;
         }
         Kind::Text(_) => match choice_of(node, ALLOW_WORDS, log)?.value {
@@ -123,12 +131,26 @@ fn rule(entries: &[Entry], place: Span, log: &Log) -> Option<AllowRule> {
             }
             continue;
         }
+        warn_of_claim(&entry.key, log);
         match claim(entry, log) {
             Some(claim) => rule.claims.push(claim),
             None => good = false,
         }
     }
     good.then_some(rule)
+}
+
+/// Any name may be a claim's, and these are nearly what is no claim.
+fn warn_of_claim(name: &Text, log: &Log) {
+    let meant = match name.value.as_str() {
+        "network" | "net" | "cidr" => Some("networks"),
+        "scopes" => Some("scope"),
+        other => suggest::slip(other, &["networks"]),
+    };
+    if meant.is_some() {
+        let message = format!("`{}` is taken as the name of a claim", name.value);
+        log.push(Diagnostic::warning(codes::SLIP, name.span, message).suggest(meant, ""));
+    }
 }
 
 fn networks(node: &Node, log: &Log) -> Option<Vec<Spanned<(Network, bool)>>> {

@@ -6,7 +6,7 @@ use crate::config::codes;
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::language::COMPRESS;
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, wrong_type};
 use crate::config::span::Text;
 use crate::config::tree::{Kind, Node};
 
@@ -34,7 +34,17 @@ pub(super) fn read(outer: &Reader<'_>) -> Option<Option<Compress>> {
     match &node.kind {
         Kind::Text(text) if text == "none" => Some(None),
         Kind::Boolean(on) => Some(on.then(defaults::compress)),
-        _ => Some(Some(read_table(outer, node)?)),
+        Kind::Table(_) => Some(Some(read_table(outer, node)?)),
+        kind => {
+            let advice = match kind {
+                Kind::Text(word) if CODINGS.contains(&word.as_str()) => {
+                    format!("write `compress = {{ codings = [\"{word}\"] }}`")
+                }
+                _ => "write `compress = true`".to_owned(),
+            };
+            wrong_type(outer.log, node, "`true`, \"none\" or a table", &advice);
+            None
+        }
     }
 }
 

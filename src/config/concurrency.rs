@@ -91,6 +91,22 @@ fn read_table(table: &Reader<'_>, span: Span) -> Option<Concurrency> {
     if let (false, Some(min)) = (adaptive, &min) {
         return needs(table, min.span, "`min`", "`adaptive = true`");
     }
+    if let Some(max) = max.as_ref().filter(|_| adaptive || key.is_some()) {
+        let above = |what: &str, number: u64, place: Span| {
+            let message = format!("`{what}` is above `max`: it would never be reached");
+            let diagnostic = Diagnostic::error(codes::OUT_OF_RANGE, place, message);
+            table.log.push(diagnostic.also(max.span, format!("{number} is more than this")));
+        };
+        if let Some((_, key_max)) = key.as_ref().filter(|(_, key_max)| *key_max > max.value) {
+            let place = table.node("key_max").map_or(span, |node| node.span);
+            above("key_max", *key_max, place);
+            return None;
+        }
+        if let Some(min) = min.as_ref().filter(|min| min.value > max.value) {
+            above("min", min.value, min.span);
+            return None;
+        }
+    }
     let plain = plain(span);
     let value = |number: Option<Spanned<u64>>, default| number.map_or(default, |n| n.value);
     let (max, min) = (value(max, plain.max), value(min, defaults::GRADIENT_MIN));

@@ -12,7 +12,7 @@ use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::fields;
 use crate::config::language::CORS;
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, wrong_type};
 use crate::config::span::Text;
 use crate::config::tree::{Kind, Log, Node};
 
@@ -48,6 +48,11 @@ pub enum Origin {
 
 /// Reads `cors = …`.
 pub(super) fn read(outer: &Reader<'_>, node: &Node) -> Option<Cors> {
+    if matches!(node.kind, Kind::Boolean(_)) {
+        let advice = "name those who may read answers: `cors = \"https://app.example.com\"`, or \"*\" for everybody";
+        wrong_type(outer.log, node, "a text, a list or a table", advice);
+        return None;
+    }
     if !matches!(node.kind, Kind::Table(_)) {
         let origins = outer.texts("cors");
         return Some(Cors {

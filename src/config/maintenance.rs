@@ -11,8 +11,8 @@ use crate::config::codes;
 use crate::config::defaults;
 use crate::config::fields;
 use crate::config::language::MAINTENANCE;
-use crate::config::reader::Reader;
-use crate::config::tree::Node;
+use crate::config::reader::{Reader, wrong_type};
+use crate::config::tree::{Kind, Node};
 use crate::config::units::{self, Network};
 
 /// What a closed route answers.
@@ -34,6 +34,11 @@ pub struct Maintenance {
 
 /// Reads `maintenance`.
 pub(super) fn read(outer: &Reader<'_>, node: &Node) -> Option<Maintenance> {
+    if !matches!(node.kind, Kind::Table(_)) {
+        let advice = "write `maintenance = {}` to close it now, or `maintenance = { file = \"/run/ringway/closed\" }`";
+        wrong_type(outer.log, node, "a table or \"none\"", advice);
+        return None;
+    }
     let reader = Reader::open(&MAINTENANCE, node, outer.log)?;
     let file = reader.text("file");
     if let Some(empty) = file.as_ref().filter(|file| file.value.is_empty()) {

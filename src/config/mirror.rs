@@ -11,7 +11,7 @@ use crate::config::codes;
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::language::MIRROR;
-use crate::config::reader::{Reader, text_of};
+use crate::config::reader::{Reader, text_of, wrong_type};
 use crate::config::span::Text;
 use crate::config::tree::{Kind, Node};
 
@@ -44,7 +44,7 @@ pub(super) fn read(outer: &Reader<'_>, node: &Node) -> Option<Mirror> {
     if reader.node("to").is_none() {
         reader.missing("to", "write `mirror = { to = \"UPSTREAM\", share = \"1%\" }`");
     }
-    let share = reader.text("share").map(|share| read_share(&reader, &share));
+    let share = share_text(&reader, "share").map(|share| read_share(&reader, &share));
     let body = reader.bytes("body_max", 0, MIRROR_BODY_BYTES_MAX);
     let timeout = reader.duration("timeout");
     let to = aggregate::read_call(&reader.text("to")?, false, reader.log)?;
@@ -54,6 +54,16 @@ pub(super) fn read(outer: &Reader<'_>, node: &Node) -> Option<Mirror> {
         body_bytes_max: body.map_or(defaults::MIRROR_BODY, |body| body.value),
         timeout: timeout.map_or(defaults::TOTAL_TIMEOUT, |timeout| timeout.value),
     })
+}
+
+/// The text of a percentage; a bare number is told what it may have meant.
+pub(super) fn share_text(reader: &Reader<'_>, key: &str) -> Option<Text> {
+    let node = reader.node(key)?;
+    if let Kind::Integer(_) | Kind::Float(_) = node.kind {
+        wrong_type(reader.log, node, "a percentage", "write \"10%\", not 0.1 or 10");
+        return None;
+    }
+    reader.text(key)
 }
 
 const MILLION: u32 = 1_000_000;

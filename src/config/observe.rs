@@ -12,11 +12,11 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::fields;
 use crate::config::jwt::Secret;
 use crate::config::language::{ACCESS_LOG, LOG_FIELDS, LOG_ONLY, OBSERVE};
-use crate::config::mirror::read_share;
+use crate::config::mirror::{read_share, share_text};
 use crate::config::otlp::{self, Otlp};
 use crate::config::reader::{Reader, choice_of, text_of, wrong_type};
 use crate::config::span::{Spanned, Text};
-use crate::config::suggest::nearest;
+use crate::config::suggest::{nearest, slip};
 use crate::config::tree::{Entry, Kind, Log, Node};
 
 /// What is written down.
@@ -113,6 +113,11 @@ fn read_access_log(node: &Node, log: &Log) -> (Option<Spanned<LogTarget>>, Optio
 
 fn read_target(node: &Node, log: &Log) -> Option<Spanned<LogTarget>> {
     let text = text_of(node, log, "a text")?;
+    let words = ["off", "stdout", "stderr", "syslog", "journald"];
+    if let Some(near) = slip(&text.value, &words) {
+        let message = format!("`{}` is taken as the name of a file", text.value);
+        log.push(Diagnostic::warning(codes::SLIP, text.span, message).suggest(Some(near), ""));
+    }
     Some(text.map(|text| match text.as_str() {
         "off" => LogTarget::Off,
         "stdout" => LogTarget::Stdout,
@@ -154,7 +159,7 @@ fn read_rules(reader: &Reader<'_>) -> Option<LogRules> {
         routes: Vec::new(),
         slower_than_micros: 0,
     };
-    if let Some(sample) = reader.text("sample") {
+    if let Some(sample) = share_text(reader, "sample") {
         rules.millionths = read_share(reader, &sample).unwrap_or(rules.millionths);
     }
     if let Some(fields) = reader.table("fields", &LOG_FIELDS) {
@@ -217,6 +222,15 @@ fn read_keeps(reader: &Reader<'_>, key: &str) -> Vec<(Text, &'static str)> {
 }
 
 fn read_only(reader: &Reader<'_>, rules: &mut LogRules) {
+    if let Some(node @ Node { kind: Kind::Integer(status), .. }) = reader.node("status") {
+        wrong_type(
+            reader.log,
+            node,
+            "a text or a list of texts",
+            &format!("write \"{status}\"; \"5xx\" and \"400-403\" are ranges"),
+        );
+        return;
+    }
     for text in reader.texts("status") {
         match statuses(&text.value) {
             Some(range) => rules.statuses.push(range),

@@ -11,7 +11,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::fields;
 use crate::config::jwt::Secret;
 use crate::config::language::OTLP;
-use crate::config::mirror::read_share;
+use crate::config::mirror::{read_share, share_text};
 use crate::config::reader::Reader;
 use crate::config::span::Text;
 use crate::config::tree::{Log, Node};
@@ -37,7 +37,7 @@ pub(super) fn read(node: &Node, log: &Log) -> Option<Otlp> {
     if reader.node("endpoint").is_none() {
         reader.missing("endpoint", "write `endpoint = \"http://127.0.0.1:4318/v1/traces\"`");
     }
-    let sample = reader.text("sample").map(|sample| read_share(&reader, &sample));
+    let sample = share_text(&reader, "sample").map(|sample| read_share(&reader, &sample));
     let headers = fields::to_send(reader.fields("headers"), log);
     if let Some(node) = reader.node("headers") {
         log.mask(node.span);

@@ -60,7 +60,9 @@ impl<'a> Reader<'a> {
             }
             Some(_) => self.not_supported(key.span, &format!("`{name}`")),
             None => {
-                let near = nearest(name, self.section.keys.iter().map(|key| key.name));
+                let foreign = foreign(self.section, name);
+                let near = nearest(name, self.section.keys.iter().map(|key| key.name))
+                    .filter(|_| foreign.is_none());
                 let secret = matches!(near, Some("secret" | "pem" | "password"));
                 let holds = |key: &str| self.section.key(key).is_some();
                 if secret || holds("secret") || holds("password") {
@@ -70,7 +72,10 @@ impl<'a> Reader<'a> {
                 let message = format!("unknown key `{name}` in {}", self.section.here);
                 let diagnostic = Diagnostic::error(codes::UNKNOWN_KEY, key.span, message)
                     .suggest(near, "not a key of this table");
-                let home = if near.is_none() { misplaced(self.section, name) } else { None };
+                let home = match near {
+                    None => foreign.map(foreign_advice).or_else(|| misplaced(self.section, name)),
+                    Some(_) => None,
+                };
                 self.log.push(
                     home.into_iter()
                         .fold(diagnostic, Diagnostic::help)
@@ -119,7 +124,8 @@ impl<'a> Reader<'a> {
     pub(super) fn is_misspelt(&self, keys: &[&str]) -> bool {
         let names = || self.section.keys.iter().map(|key| key.name);
         let unknown = self.entries.iter().filter(|e| self.section.key(&e.key.value).is_none());
-        unknown.filter_map(|e| nearest(&e.key.value, names())).any(|near| keys.contains(&near))
+        let meant = |name: &str| foreign(self.section, name).or_else(|| nearest(name, names()));
+        unknown.filter_map(|e| meant(&e.key.value)).any(|near| keys.contains(&near))
     }
 
     /// A text.
@@ -279,6 +285,35 @@ pub(super) fn not_supported(log: &Log, span: Span, what: &str, advice: &str) {
     log.push(if advice.is_empty() { diagnostic } else { diagnostic.help(advice) });
 }
 
+/// What other gateways call a key of this table.
+const FOREIGN: [(&str, &str); 14] = [
+    ("endpoint", "route"),
+    ("location", "route"),
+    ("servers", "endpoints"),
+    ("server", "endpoints"),
+    ("targets", "endpoints"),
+    ("gzip", "compress"),
+    ("brotli", "compress"),
+    ("add_header", "response_headers"),
+    ("proxy_set_header", "request_headers"),
+    ("proxy_pass", "forward"),
+    ("rate_limit", "limit"),
+    ("limit_req", "limit"),
+    ("path", "match"),
+    ("return", "redirect"),
+];
+
+/// The key of this table that is called otherwise elsewhere.
+fn foreign(section: &'static Section, name: &str) -> Option<&'static str> {
+    let known = |(theirs, ours): &&(&str, &str)| *theirs == name && section.supports(ours);
+    FOREIGN.iter().find(known).map(|(_, ours)| *ours)
+}
+
+fn foreign_advice(ours: &str) -> String {
+    let shown = if ours == "route" { "[[route]]" } else { ours };
+    format!("here it is `{shown}`")
+}
+
 /// Most tables that are named as a key's home: of a key of more tables, none was surely meant.
 const HOMES_MAX: usize = 3;
 
@@ -368,7 +403,12 @@ pub(super) fn duration_of(
 /// The text of a value with a unit; a bare number is told to have one.
 fn unit_text(node: &Node, expected: &str, usual: &str, log: &Log) -> Option<Text> {
     if let Kind::Integer(number) = node.kind {
-        let advice = format!("a number alone has no unit: \"{number}{usual}\"?");
+        let advice = match usual {
+            "KiB" => format!(
+                "a number alone has no unit: \"{number}B\", \"{number}KiB\", \"{number}MiB\"?"
+            ),
+            _ => format!("a number alone has no unit: \"{number}{usual}\"?"),
+        };
         wrong_type(log, node, expected, &advice);
         return None;
     }

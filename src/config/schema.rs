@@ -113,7 +113,7 @@ impl Section {
         homes
     }
 
-    fn supports(&self, name: &str) -> bool {
+    pub(super) fn supports(&self, name: &str) -> bool {
         self.key(name).is_some_and(Key::is_supported)
     }
 }

@@ -47,6 +47,9 @@ pub fn explain(
         told.client(x);
     }
     let (found, considered) = gateway.router.explain(x.request(), &listener.spelling);
+    if told.preflight(listener, x) {
+        return told.text;
+    }
     match found {
         Found::Route(id) => {
             let mut params = std::mem::take(&mut x.params);
@@ -58,6 +61,9 @@ pub fn explain(
             told.line(format_args!("route `{}` wins", route.name));
             told.losers(&considered);
             route.views().inspect(|merge| merge.note(x));
+            if let Some(maintenance) = &route.maintenance {
+                told.maintenance(maintenance, x);
+            }
             told.policies(route, x);
             told.bandwidth(route);
             told.needless_claims(route, x);

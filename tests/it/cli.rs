@@ -274,14 +274,7 @@ fn explain_tells_what_is_done_to_a_request_and_its_answer() {
         mirror = { to = \"next\", share = \"0.5%\" }\nmaintenance = { file = \"/nowhere\", allow = [\"10.0.0.0/8\"] }\n";
     std::fs::write(&path, text).unwrap();
     let said = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"))
-        .args([
-            "explain",
-            "-c",
-            path.to_str().unwrap(),
-            "GET http://localhost/a/7",
-            "--from",
-            "10.1.2.3",
-        ])
+        .args(["explain", path.to_str().unwrap(), "GET http://localhost/a/7", "--from", "10.1.2.3"])
         .args(["-H", "origin: https://app.example.com"])
         .output()
         .unwrap();

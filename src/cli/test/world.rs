@@ -88,6 +88,8 @@ impl World {
         let metrics = Arc::new(CoreMetrics::default());
         let core = Core::new(WorkerId(0), runtime.clone(), gateway.clone(), metrics, shard);
         let core = Rc::new(core);
+        // Copies for mirrors outlive the request that they are of.
+        core.settle();
         runtime.spawn(core.deadlines.clone().sweep(runtime.clone()));
         // A configuration without a listener does not compile; all listeners share the routes.
         let listener = gateway.listeners.first().ok_or("there is no listener")?;

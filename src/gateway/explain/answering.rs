@@ -2,21 +2,22 @@
 //!
 //! It fills the same templates and asks the same rules that serving does; it never sends anything.
 
+use crate::base::span::Span;
 use crate::exchange::Exchange;
 use crate::gateway::explain::{Told, filled, shown, size};
+use crate::gateway::listener::Listener;
 use crate::gateway::mirror::Mirror;
 use crate::gateway::route::Route;
+use crate::http::Method;
 use crate::policy::compress::Compress;
-use crate::policy::cors::{Cors, Headers, OriginPattern, Origins};
+use crate::policy::cors::{Cors, Headers, OriginPattern, Origins, Preflight};
 use crate::policy::header_edit::HeaderEdits;
 use crate::policy::maintenance::Maintenance;
+use crate::route::Found;
 
 impl Told<'_> {
     /// Everything that a route does besides deciding who may pass.
     pub(super) fn on_the_way(&mut self, route: &Route, x: &Exchange) {
-        if let Some(maintenance) = &route.maintenance {
-            self.maintenance(maintenance, x);
-        }
         let answering = route.answering.as_deref();
         if let Some(cors) = answering.and_then(|rules| rules.cors.as_ref()) {
             self.cors(cors, x);
@@ -39,10 +40,59 @@ impl Told<'_> {
         }
     }
 
-    fn maintenance(&mut self, maintenance: &Maintenance, x: &Exchange) {
+    /// A preflight that the gateway answers, as `serve/answering.rs` finds it: by the method that it asks for,
+    /// before any policy. Says whether the request is one.
+    pub(super) fn preflight(&mut self, listener: &Listener, x: &mut Exchange) -> bool {
+        if x.head.method != Method::Options {
+            return false;
+        }
+        let request = x.request();
+        let Some(asked) = Preflight::of(request) else { return false };
+        let method = Method::of(asked.method);
+        let shown = String::from_utf8_lossy(asked.method).into_owned();
+        let same = |span: Span| span.of(request.raw) == asked.method;
+        let Some(span) =
+            request.head.fields.iter().map(|field| field.value).find(|span| same(*span))
+        else {
+            return false;
+        };
+        let own = (x.head.method, x.head.method_text);
+        (x.head.method, x.head.method_text) = (method, span);
+        let (found, considered) = self.gateway.router.explain(x.request(), &listener.spelling);
+        (x.head.method, x.head.method_text) = own;
+        let Found::Route(id) = found else { return false };
+        let route = self.gateway.route(id);
+        let rules = route.answering.as_deref().and_then(|rules| rules.cors.as_ref());
+        let Some(cors) = rules else { return false };
+        let name = &route.name;
+        self.line(format_args!(
+            "a preflight for {shown}: route `{name}` takes that method, and its cors answers"
+        ));
+        self.losers(&considered);
+        let mut lines = Vec::new();
+        let request = x.request();
+        let verdict = match Preflight::of(request) {
+            Some(asked) => cors.preflight(request, asked, &mut lines),
+            None => Ok(()),
+        };
+        match verdict {
+            Ok(()) => self.line(format_args!("\nanswers itself with 204, before any policy")),
+            Err(why) => {
+                self.line(format_args!(
+                    "\nanswers itself with 403, before any policy: {}",
+                    why.word()
+                ));
+            }
+        }
+        self.sent_lines(&lines);
+        true
+    }
+
+    /// Said first, since it comes before everything else.
+    pub(super) fn maintenance(&mut self, maintenance: &Maintenance, x: &Exchange) {
         let status = maintenance.reply.status.0;
         let when = if maintenance.switch.is_some() { "while its file is there" } else { "now" };
-        self.line(format_args!("\nclosed for maintenance {when}: {status}"));
+        self.line(format_args!("\nclosed for maintenance {when}: {status}, before any policy; what follows is for when it is open"));
         if !maintenance.passing.is_empty() {
             let passes = maintenance.passing.iter().any(|net| net.contains(x.client.address));
             let who = match (self.from_somewhere, passes) {

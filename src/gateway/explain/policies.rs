@@ -5,9 +5,10 @@
 use crate::base::gradient::GradientRules;
 use crate::base::pacing::ByteRate;
 use crate::exchange::Exchange;
+use crate::gateway::Throttle;
 use crate::gateway::explain::{Told, filled, shown, size};
-use crate::gateway::route::Route;
-use crate::policy::allow::{Allow, Networks};
+use crate::gateway::route::{Route, Target};
+use crate::policy::allow::{Allow, Networks, Rule};
 use crate::policy::bearer::Bearer;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::fleet::Away;
@@ -16,10 +17,42 @@ use crate::policy::rate_limit::RateLimit;
 use crate::policy::{Policy, Verdict};
 use crate::upstream::Upstream;
 
+/// Whether attempts at an upstream are bounded at all.
+fn bounds(throttle: &Throttle) -> bool {
+    throttle.concurrency.is_some() || throttle.limits.iter().next().is_some()
+}
+
+/// A rule of `allow`, as it was written.
+fn rule_text(rule: &Rule) -> String {
+    let mut all: Vec<String> = Vec::new();
+    if rule.networks.is_some() {
+        all.push("from its networks".to_owned());
+    }
+    for claim in &rule.claims {
+        let name = if claim.path.is_empty() { "scope".to_owned() } else { claim.path.join(".") };
+        let values: Vec<String> = claim.values.iter().map(ToString::to_string).collect();
+        let how = if claim.all { "all of" } else { "one of" };
+        match values.as_slice() {
+            [one] => all.push(format!("{name} {one}")),
+            some => all.push(format!("{name} {how} {}", some.join(", "))),
+        }
+    }
+    if all.is_empty() { "whoever proved an identity".to_owned() } else { all.join(" and ") }
+}
+
 impl Told<'_> {
     pub(super) fn policies(&mut self, route: &Route, x: &Exchange) {
         if route.policies.is_empty() {
-            self.line(format_args!("\npolicies\n  none: anybody may come, as often as they like"));
+            let bounded = match &route.target {
+                Target::Forward(to) => self.gateway.throttle(to.upstream).is_some_and(bounds),
+                _ => false,
+            };
+            let often = if bounded {
+                "as often as the upstream's limits let them"
+            } else {
+                "as often as they like"
+            };
+            self.line(format_args!("\npolicies\n  none: anybody may come, {often}"));
             return;
         }
         self.line(format_args!("\npolicies, in the order of execution"));
@@ -152,11 +185,22 @@ impl Told<'_> {
             "  {number}. allow, {}",
             if rules == 1 { "one rule".to_owned() } else { format!("one of {rules} rules") }
         ));
-        if x.identity.is_some() && self.from_somewhere {
+        for rule in allow.rules() {
+            self.line(format_args!("     {}", rule_text(rule)));
+        }
+        let asks_where = allow.rules().iter().any(|rule| rule.networks.is_some());
+        if asks_where && !self.from_somewhere {
+            self.line(format_args!(
+                "     decided by the client's address, too: --from 192.0.2.7 gives one"
+            ));
+        } else if x.identity.is_some() || asks_where {
             let mut tried =
                 Exchange { identity: x.identity.clone(), client: x.client, ..Exchange::default() };
             let passes = allow.on_request(&mut tried) == Verdict::Continue;
-            let told = if passes { "it holds" } else { "it does not hold: 403" };
+            let told = match passes {
+                true => "it holds".to_owned(),
+                false => format!("it does not hold: 403, {}", tried.reason),
+            };
             self.line(format_args!("     {told}"));
         }
     }
