@@ -66,11 +66,11 @@ pub(super) fn check_own(name: &Text, log: &Log) -> bool {
 
 /// A name as CGI origins and their kin read it.
 pub(super) fn as_cgi(name: &str) -> String {
-    name.replace('_', "-")
+    name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 
 /// Whether no origin takes a field for one of the gateway's own; reports it if one does.
-fn check_alike(name: &Text, log: &Log) -> bool {
+pub(super) fn check_alike(name: &Text, log: &Log) -> bool {
     let read = as_cgi(&name.value);
     let alike = OWN_FIELDS.contains(&read.as_str());
     if alike {

@@ -69,6 +69,14 @@ pub(super) fn read_request(outer: &Reader<'_>, node: &Node) -> Option<HeaderEdit
 pub(super) fn read_response(outer: &Reader<'_>, node: &Node) -> Option<HeaderEdits> {
     let reader = Reader::open(&RESPONSE_EDITS, node, outer.log)?;
     let edits = read(&reader);
+    let names = edits.set.iter().chain(&edits.add).map(|(name, _)| name).chain(&edits.remove);
+    for name in names.filter(|name| fields::as_cgi(&name.value) == "content-encoding") {
+        let message = "`content-encoding` says how the body is to be read";
+        let diagnostic = Diagnostic::error(codes::BAD_EDIT, name.span, message);
+        reader
+            .log
+            .push(diagnostic.help("only who codes the body knows: the origin, or `compress`"));
+    }
     check(&reader, &edits);
     Some(edits)
 }
@@ -84,7 +92,9 @@ fn read(reader: &Reader<'_>) -> HeaderEdits {
     set.extend(host);
     let add = fields::to_send(read_added(reader), reader.log);
     let mut remove = fields::names(reader.texts("remove"), reader.log);
-    remove.retain(|name| fields::check_own(name, reader.log));
+    remove.retain(|name| {
+        fields::check_own(name, reader.log) && fields::check_alike(name, reader.log)
+    });
     HeaderEdits { set, add, remove, host: None }
 }
 

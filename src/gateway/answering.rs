@@ -5,6 +5,7 @@
 
 use crate::exchange::Exchange;
 use crate::exchange::fault::Fault;
+use crate::http::names::FieldName;
 use crate::policy::compress::Compress;
 use crate::policy::cors::Cors;
 use crate::policy::header_edit::HeaderEdits;
@@ -23,6 +24,18 @@ pub struct Answering {
 }
 
 impl Answering {
+    /// Whether an origin's field of this name is left out of the answer, however it is spelt.
+    pub fn drops(&self, name: &[u8]) -> bool {
+        self.dropped.iter().any(|known| FieldName::is_spelling(name, known.as_bytes()))
+    }
+
+    /// The same behind the body, where none of the rules for browsers may stand that are not ours.
+    pub fn drops_trailer(&self, name: &[u8]) -> bool {
+        const RULES: &[u8] = b"access-control-";
+        let rule = |name: &[u8]| FieldName::is_spelling(name, RULES);
+        self.drops(name) || self.cors.is_some() && name.get(..RULES.len()).is_some_and(rule)
+    }
+
     /// Appends the lines that an answer to this request gets.
     ///
     /// # Errors

@@ -234,7 +234,13 @@ fn weight<'a>(values: impl Iterator<Item = &'a [u8]>, names: &[&str]) -> Option<
         });
         weight.unwrap_or(Some(1000))
     });
-    weights.max()
+    // `x-gzip` is `gzip` (RFC 9110 §8.4.1.3): who refuses one of a coding's names refuses the coding.
+    let mut found = None;
+    for weight in weights {
+        found =
+            Some(if weight == 0 || found == Some(0) { 0 } else { weight.max(found.unwrap_or(0)) });
+    }
+    found
 }
 
 #[cfg(test)]
@@ -271,6 +277,9 @@ mod tests {
             ("*;q=0", None, false),
             ("identity;q=0", None, false),
             ("gzip;q=nonsense", None, false),
+            ("gzip;q=0,x-gzip", None, false),
+            ("x-gzip, gzip;q=0, br;q=0.1", Some(Coding::Brotli), false),
+            ("gzip;q=0.2, x-gzip;q=0.4, br;q=0.3", Some(Coding::Gzip), false),
             ("br ; q=0.3 , gzip;Q=0.4", Some(Coding::Gzip), false),
         ] {
             assert_eq!(chosen(accept), (coding, must), "{accept}");

@@ -69,7 +69,7 @@ pub struct RequestForward<'a> {
     pub upgrade: Option<&'a str>,
     /// Known fields to leave out.
     pub drop: &'a [FieldName],
-    /// Other fields to leave out, by name, compared without case.
+    /// Other fields to leave out, by name in lower case, in every spelling ([`FieldName::is_spelling`]).
     pub drop_named: &'a [Box<str>],
 }
 
@@ -104,7 +104,7 @@ pub struct ResponseForward<'a> {
     pub upgrade: Option<&'a str>,
     /// Known fields to leave out.
     pub drop: &'a [FieldName],
-    /// Other fields to leave out, by name, compared without case.
+    /// Other fields to leave out, by name in lower case, in every spelling ([`FieldName::is_spelling`]).
     pub drop_named: &'a [Box<str>],
 }
 
@@ -308,7 +308,7 @@ fn put_kept(
             || (names_matter
                 && (drop_named
                     .iter()
-                    .any(|dropped| dropped.as_bytes().eq_ignore_ascii_case(name()))
+                    .any(|dropped| FieldName::is_spelling(name(), dropped.as_bytes()))
                     || (field.id == FieldName::Other && nominated.has(name(), raw))));
         if left_out {
             sink.put(Span { start: run, end: field.name.start }.of(raw));

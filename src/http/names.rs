@@ -146,6 +146,15 @@ impl FieldName {
         looks_like(name, known)
     }
 
+    /// Whether `name` is `known`, which is in lower case, in any spelling that some reader takes for it: other case,
+    /// `_` or `.` for `-` (CGI, WSGI), or odd bytes that are dropped.
+    pub fn is_spelling(name: &[u8], known: &[u8]) -> bool {
+        let same = |(a, b): (&u8, &u8)| {
+            a.eq_ignore_ascii_case(b) || !a.is_ascii_alphanumeric() && !b.is_ascii_alphanumeric()
+        };
+        name.len() == known.len() && name.iter().zip(known).all(same) || looks_like(name, known)
+    }
+
     /// The name in lower case; empty for `Other` and `LookAlike`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -326,6 +335,20 @@ mod tests {
         }
         assert_eq!(FieldName::disguised(b"x_forwarded_for"), (F::LookAlike, F::XForwardedFor));
         assert_eq!(FieldName::disguised(b"x_thing").0, F::Other);
+    }
+
+    #[test]
+    fn one_name_has_many_spellings() {
+        let names: [&[u8]; 6] =
+            [b"x-user", b"X-USER", b"X_User", b"x.user", b"x_-user", b"x-user!"];
+        for name in names {
+            assert!(FieldName::is_spelling(name, b"x-user"), "{}", name.escape_ascii());
+        }
+        assert!(FieldName::is_spelling(b"X-User", b"x_user"));
+        let others: [&[u8]; 5] = [b"x-users", b"xuser", b"x-use", b"x-user-id", b""];
+        for name in others {
+            assert!(!FieldName::is_spelling(name, b"x-user"), "{}", name.escape_ascii());
+        }
     }
 
     #[test]

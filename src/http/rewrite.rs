@@ -5,13 +5,16 @@
 //! and it never touches the status line. Lines to be left out must not be those of the framing: who compiles
 //! the list sees to that.
 
+use std::borrow::Cow;
+
 use crate::base::buffer::Buf;
+use crate::http::names::FieldName;
 use crate::http::writer::{Sink, TooLarge};
 
 /// What becomes of a head.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Edit<'a> {
-    /// Names whose lines are left out, in lower case.
+    /// Names whose lines are left out, in lower case; in every spelling ([`FieldName::is_spelling`]).
     pub dropped: &'a [Box<str>],
     /// Further ones.
     pub dropped_too: &'a [&'a str],
@@ -37,8 +40,7 @@ pub fn head(raw: &[u8], edit: &Edit<'_>, out: &mut Buf) -> Result<(), TooLarge> 
             if edit.drops(name) {
                 sink.put(&raw[run..at]);
                 run = line_end;
-            } else if edit.weaken && name.eq_ignore_ascii_case(b"etag") && value.starts_with(b"\"")
-            {
+            } else if edit.weakens(name, value) {
                 let value_at = line_end - value.len();
                 sink.put(&raw[run..value_at]);
                 sink.put(b"W/");
@@ -47,14 +49,44 @@ pub fn head(raw: &[u8], edit: &Edit<'_>, out: &mut Buf) -> Result<(), TooLarge> 
             at = line_end;
         }
         sink.put(&raw[run.min(end)..end]);
-        edit.added.iter().for_each(|lines| sink.put(lines));
+        edit.added.iter().for_each(|lines| edit.put_added(sink, lines));
         sink.put(b"\r\n");
     })
 }
 
+/// Trailer lines without those whose name `drops` says: a field that is edited in the head must not come back behind
+/// the body, where a recipient may merge it into the head (RFC 9110 §6.5.2).
+pub fn trailers(lines: &[u8], drops: impl Fn(&[u8]) -> bool) -> Cow<'_, [u8]> {
+    let dropped = |line: &&[u8]| drops(parts(line).0);
+    if !lines.split_inclusive(|byte| *byte == b'\n').any(|line| dropped(&line)) {
+        return Cow::Borrowed(lines);
+    }
+    let kept = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| !dropped(line));
+    Cow::Owned(kept.flatten().copied().collect())
+}
+
 impl Edit<'_> {
+    fn weakens(&self, name: &[u8], value: &[u8]) -> bool {
+        self.weaken && name.eq_ignore_ascii_case(b"etag") && value.starts_with(b"\"")
+    }
+
+    /// Lines of the configuration, an entity tag among them as weak as one that came.
+    fn put_added(&self, sink: &mut Sink<'_>, lines: &[u8]) {
+        if !self.weaken {
+            return sink.put(lines);
+        }
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let (name, value) = parts(line);
+            let (lead, weak) = match self.weakens(name, value) {
+                true => (line.len() - value.len(), &b"W/"[..]),
+                false => (0, &b""[..]),
+            };
+            [&line[..lead], weak, &line[lead..]].iter().for_each(|piece| sink.put(piece));
+        }
+    }
+
     fn drops(&self, name: &[u8]) -> bool {
-        let same = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+        let same = |known: &str| FieldName::is_spelling(name, known.as_bytes());
         self.dropped.iter().any(|known| same(known))
             || self.dropped_too.iter().any(|known| same(known))
     }

@@ -51,6 +51,7 @@ pub struct Answer<'a> {
     coded: bool,
     fixed: bool,
     sets_cookie: bool,
+    etag: &'a [u8],
 }
 
 /// What is done.
@@ -62,6 +63,8 @@ pub struct Decision {
     pub weaken: bool,
     /// Whether other requests would get other bytes.
     pub vary: bool,
+    /// Whether a Content-Length would be that of the plain answer, where GET has or may have another one (RFC 9110 §8.6).
+    pub unmeasured: bool,
 }
 
 impl<'a> Answer<'a> {
@@ -81,22 +84,37 @@ impl<'a> Answer<'a> {
                 }
                 13 if is("cache-control") => answer.fixed |= forbids(value),
                 10 if is("set-cookie") => answer.sets_cookie = true,
-                // They speak of the bytes as they are (RFC 9530, RFC 9421).
-                14 if is("content-digest") => answer.fixed = true,
-                11 if is("repr-digest") || is("content-md5") => answer.fixed = true,
-                6 if is("digest") => answer.fixed = true,
-                9 if is("signature") => answer.fixed = true,
-                _ => {}
+                4 if is("etag") => answer.etag = value.trim_ascii(),
+                // What stands behind the body cannot be made weak or left out any more.
+                7 if is("trailer") => answer.fixed |= announces_bytes(value),
+                _ => answer.fixed |= SPEAK_OF_BYTES.iter().any(|known| is(known)),
             }
         }
         answer
     }
 }
 
+/// Fields that speak of the bytes as they are (RFC 9530, RFC 9421).
+const SPEAK_OF_BYTES: [&str; 5] =
+    ["content-digest", "repr-digest", "content-md5", "digest", "signature"];
+
+/// Whether Trailer names a field that speaks of the bytes, an entity tag included.
+fn announces_bytes(value: &[u8]) -> bool {
+    let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    names.any(|name| {
+        let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
+        is(&"etag") || SPEAK_OF_BYTES.iter().any(is)
+    })
+}
+
 /// Whether Cache-Control holds `no-transform` (RFC 9111 §5.2.2.6).
 fn forbids(value: &[u8]) -> bool {
     let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    words.any(|word| word.eq_ignore_ascii_case(b"no-transform"))
+    words.any(|word| {
+        // An argument that it does not have is no reason to do what it forbids (RFC 9111 §5.2).
+        let name = word.split(|byte| *byte == b'=').next().unwrap_or(&[]).trim_ascii_end();
+        name.eq_ignore_ascii_case(b"no-transform")
+    })
 }
 
 impl Compress {
@@ -107,26 +125,29 @@ impl Compress {
             let values = values.filter(|field| field.id == FieldName::AcceptEncoding);
             choose(values.map(|field| field.value.of(request.raw)), &self.codings)
         };
-        if answer.status == 304 {
-            // It updates what the client has stored, and that may have been a compressed answer.
-            let weaken = asked(request).coding.is_some();
-            return Decision { coding: None, weaken, vary: true };
-        }
         let Choice { coding, must } = asked(request);
-        let wanted = self.is_worth_it(answer) || must;
+        let unchanged = answer.status == 304;
+        // A 304 need not say of which type the answer is that it stands for.
+        let untold = unchanged && answer.content_type.is_empty();
+        let wanted = self.is_long(answer) && (untold || self.fits(answer.content_type)) || must;
         if !wanted || !Self::may_be(request, answer) {
             return Decision::default();
         }
         if self.may_hold_secret(request, answer) {
             // Another request for the same may get it compressed.
-            return Decision { coding: None, weaken: false, vary: true };
+            return Decision { vary: true, ..Decision::default() };
         }
-        Decision { coding, weaken: coding.is_some(), vary: true }
+        if unchanged {
+            // It updates what the client has stored: the compressed answer, unless the client knows the plain
+            // one's tag and nothing here says that it would not get that one again.
+            let weaken = coding.is_some() && !(untold && holds(request, answer.etag));
+            return Decision { coding: None, weaken, vary: true, unmeasured: coding.is_some() };
+        }
+        Decision { coding, weaken: coding.is_some(), vary: true, unmeasured: false }
     }
 
-    fn is_worth_it(&self, answer: &Answer<'_>) -> bool {
+    fn is_long(&self, answer: &Answer<'_>) -> bool {
         answer.length.is_none_or(|length| length >= self.bytes_min)
-            && self.fits(answer.content_type)
     }
 
     fn may_be(request: Request<'_>, answer: &Answer<'_>) -> bool {
@@ -146,6 +167,13 @@ impl Compress {
         let essence = content_type.split(|byte| *byte == b';').next().unwrap_or(&[]).trim_ascii();
         !essence.is_empty() && self.types.iter().any(|known| known.fits(essence))
     }
+}
+
+/// Whether the client has said to have the answer with just this tag.
+fn holds(request: Request<'_>, etag: &[u8]) -> bool {
+    let mut known =
+        request.all(FieldName::IfNoneMatch).flat_map(|value| value.split(|b| *b == b','));
+    !etag.is_empty() && known.any(|known| known.trim_ascii() == etag)
 }
 
 impl MediaType {
@@ -198,6 +226,9 @@ mod tests {
         };
         assert!(of("Cache-Control", "public, No-Transform").fixed);
         assert!(!of("Cache-Control", "public, no-transforms").fixed);
+        assert!(of("Cache-Control", "no-transform=1, public").fixed);
+        assert!(of("Trailer", "x-sum, Content-Digest").fixed && of("Trailer", "ETag").fixed);
+        assert!(!of("Trailer", "x-sum").fixed && !of("ETag", "\"1\"").fixed);
         assert!(of("content-digest", "sha-256=:x:").fixed && of("Signature", "x").fixed);
         assert!(of("Content-Encoding", "gzip").coded && !of("Content-Encoding", "identity").coded);
         assert!(of("set-cookie", "a=b").sets_cookie);

@@ -9,6 +9,7 @@ use crate::base::limits::EDITED_LINES_BYTES_MAX;
 use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::template::{RenderError, Template};
+use crate::http::names::FieldName;
 
 /// The edits of one direction.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,11 @@ pub struct Line {
 }
 
 impl HeaderEdits {
+    /// Whether a received field of this name is left out, however it is spelt.
+    pub fn drops(&self, name: &[u8]) -> bool {
+        self.dropped.iter().any(|known| FieldName::is_spelling(name, known.as_bytes()))
+    }
+
     /// Appends the lines to `out`.
     ///
     /// # Errors

@@ -24,6 +24,9 @@ use crate::serve::outgoing::Outgoing;
 /// Fields that are not true of a compressed answer.
 const CODED_AWAY: &[&str] = &["accept-ranges", "content-encoding"];
 
+/// The field that a 304 does not have where GET has another length.
+const MEASURED: &[&str] = &["content-length"];
+
 /// What became of an OPTIONS request.
 pub enum Asked<'a> {
     /// It is no preflight that the gateway answers.
@@ -142,7 +145,11 @@ pub fn finish_head<R: Runtime>(
     let edit = rewrite::Edit {
         dropped: &answering.dropped,
         // Ranges of other bytes than those sent, or a word that says that nothing was done.
-        dropped_too: if decision.coding.is_some() { CODED_AWAY } else { &[] },
+        dropped_too: match decision {
+            _ if decision.coding.is_some() => CODED_AWAY,
+            _ if decision.unmeasured => MEASURED,
+            _ => &[],
+        },
         added: [&x.answer_lines, coded],
         weaken: decision.weaken,
     };

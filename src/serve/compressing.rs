@@ -113,6 +113,8 @@ pub fn choose<R: Runtime>(
     };
     let fields = head.fields.iter();
     let fields = fields.map(|field| (field.name.of(response.raw), field.value.of(response.raw)));
+    // What goes out decides, not what came: the route's edits are part of the answer.
+    let fields = fields.filter(|(name, _)| !rules.drops(name)).chain(lines_of(&x.answer_lines));
     let answer = Answer::of(head.status, length, fields);
     begin(core, rules, x, &answer, length, outgoing).unwrap_or(head.body)
 }
@@ -132,13 +134,18 @@ pub fn choose_local<R: Runtime>(
         BodyLength::Exact(bytes) => Some(bytes),
         _ => None,
     };
-    let lines = lines.split(|byte| *byte == b'\n').filter_map(|line| {
+    let kind = (!kind.is_empty()).then_some((&b"content-type"[..], kind.as_bytes()));
+    let fields = kind.into_iter().chain(lines_of(lines)).filter(|(name, _)| !rules.drops(name));
+    let answer = Answer::of(status, length, fields.chain(lines_of(&x.answer_lines)));
+    begin(core, rules, x, &answer, length, outgoing).unwrap_or(body)
+}
+
+/// The fields that complete lines hold.
+fn lines_of(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| {
         let colon = memchr::memchr(b':', line)?;
         Some((&line[..colon], line[colon + 1..].trim_ascii()))
-    });
-    let kind = (!kind.is_empty()).then_some((&b"content-type"[..], kind.as_bytes()));
-    let answer = Answer::of(status, length, kind.into_iter().chain(lines));
-    begin(core, rules, x, &answer, length, outgoing).unwrap_or(body)
+    })
 }
 
 fn begin<R: Runtime>(
@@ -162,7 +169,7 @@ fn begin<R: Runtime>(
             }
             None => {
                 core.metrics.compress_skipped.add(1);
-                decision = Decision { coding: None, weaken: false, vary: true };
+                decision = Decision { coding: None, weaken: false, vary: true, unmeasured: false };
             }
         }
     }

@@ -130,7 +130,7 @@ async fn upload<R: Runtime>(
     }
     if length == BodyLength::Chunked {
         let mut end = core.buffer()?;
-        let ended = chunked::finish(&mut end, incoming.trailers());
+        let ended = chunked::finish(&mut end, &passage.trailers(incoming));
         debug_assert!(ended, "trailers are bounded below a buffer");
         writing.all(end, &mut pace).await.map_err(fault_of_write)?;
     }

@@ -3,6 +3,7 @@
 //! This is the one loop that goes back, and it never does once a byte of the response has left for the
 //! client.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::head::Response;
 use crate::http::names::FieldName;
-use crate::http::{Status, date, upgrade};
+use crate::http::{Status, date, rewrite, upgrade};
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
@@ -78,6 +79,14 @@ impl<R: Runtime> Passage<'_, R> {
         x.route.filter(|_| may).and_then(|route| self.installed.hedging(route, 0))
     }
 
+    /// The trailers of the request as they are sent on.
+    pub fn trailers<'b>(&self, incoming: &'b BodyReader<'_, R>) -> Cow<'b, [u8]> {
+        match &self.route.request_edits {
+            Some(edits) => rewrite::trailers(incoming.trailers(), |name| edits.drops(name)),
+            None => Cow::Borrowed(incoming.trailers()),
+        }
+    }
+
     /// Further attempts after the first.
     pub fn retries(&self) -> u32 {
         self.route.retries.unwrap_or(self.upstream().rules.retries)
@@ -107,7 +116,8 @@ pub async fn run<R: Runtime>(
     let whole = incoming.is_done();
     let ended = whole && body.more.is_empty();
     if let Some(piece) = body.first.as_mut().filter(|_| x.head.body == BodyLength::Chunked) {
-        let fits = chunked::frame(piece) && (!ended || chunked::finish(piece, incoming.trailers()));
+        let fits = chunked::frame(piece)
+            && (!ended || chunked::finish(piece, &passage.trailers(incoming)));
         if !fits {
             return Err(Fault {
                 kind: FaultKind::HeadTooLarge,
@@ -119,7 +129,7 @@ pub async fn run<R: Runtime>(
     if body.first.is_none() && x.head.body == BodyLength::Chunked && ended {
         // An empty body whose end came with the head: the origin still waits for that end.
         let mut end = core.buffer()?;
-        let fits = chunked::finish(&mut end, incoming.trailers());
+        let fits = chunked::finish(&mut end, &passage.trailers(incoming));
         debug_assert!(fits, "trailers are bounded below a buffer");
         body.first = Some(end);
     }
@@ -430,7 +440,13 @@ async fn pump<R: Runtime>(
         outgoing.piece(piece).await?;
     }
     note(fill, None, body);
-    outgoing.end(body.trailers()).await
+    match outgoing.answering {
+        Some(rules) => {
+            let drops = |name: &[u8]| rules.drops_trailer(name);
+            outgoing.end(&rewrite::trailers(body.trailers(), drops)).await
+        }
+        None => outgoing.end(body.trailers()).await,
+    }
 }
 
 /// The same for a response that is held to a bandwidth: it rests before it reads, so that it holds no buffer

@@ -336,3 +336,77 @@ fn an_error_in_place_of_an_answer_that_was_to_be_compressed_is_plain() {
     let response = response.expect_problem(502);
     assert_eq!(response.field("content-encoding"), None);
 }
+
+/// As `compressing`, with more lines for the route.
+fn edited(origin: &Origin, more: &str) -> Gateway {
+    compressing(origin, &format!("true\n{more}"))
+}
+
+#[test]
+fn what_the_route_adds_and_removes_decides_too() {
+    let gzip = ("Accept-Encoding", "gzip");
+    let plain = saying(PLAIN, text());
+    let coding = |gateway: &Gateway| {
+        let response = gateway.get_with("/", &[gzip]).expect(200);
+        assert_eq!(decoded(&response), text().as_bytes());
+        response.field("content-encoding").is_some()
+    };
+    assert!(!coding(&edited(&plain, "response_headers = { set = { set-cookie = \"a=b\" } }")));
+    assert!(!coding(&edited(
+        &plain,
+        "response_headers = { set = { cache-control = \"no-transform\" } }"
+    )));
+    assert!(!coding(&edited(
+        &plain,
+        "response_headers = { set = { content-type = \"image/png\" } }"
+    )));
+    let setting: &'static [(&str, &str)] =
+        &[("Content-Type", "text/plain"), ("Set-Cookie", "id=1")];
+    let cookie = saying(setting, text());
+    assert!(coding(&edited(&cookie, "response_headers = { remove = [\"set-cookie\"] }")));
+    let tagged = edited(&plain, "response_headers = { set = { etag = '\"mine\"' } }");
+    assert_eq!(tagged.get_with("/", &[gzip]).expect(200).all("etag"), ["W/\"mine\""]);
+    assert_eq!(tagged.get("/").expect(200).all("etag"), ["\"mine\""]);
+}
+
+#[test]
+fn an_answer_whose_trailers_speak_of_its_bytes_stays_as_it_is() {
+    for (name, coded) in [("X-Sum", true), ("x-sum, Content-Digest", false), ("ETag", false)] {
+        let mut bytes = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\nTrailer: {name}\r\n\r\n"
+        );
+        bytes += &format!("{:x}\r\n{}\r\n0\r\nX-Sum: 1\r\n\r\n", text().len(), text());
+        let origin = Origin::answering(&bytes);
+        let gateway = compressing(&origin, "true");
+        let fields = [("Accept-Encoding", "gzip"), ("TE", "trailers")];
+        let response = gateway.get_with("/", &fields).expect(200);
+        assert_eq!(response.field("content-encoding").is_some(), coded, "{name}");
+        assert_eq!(decoded(&response), text().as_bytes());
+        assert_eq!(response.trailers, [("X-Sum".to_string(), "1".to_string())]);
+    }
+}
+
+#[test]
+fn not_modified_speaks_of_the_answer_that_get_would_have() {
+    let not_modified = |more: &str| {
+        format!("HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nContent-Length: 5000\r\n{more}\r\n")
+    };
+    let gzip = ("Accept-Encoding", "gzip");
+    let weak = ("If-None-Match", "W/\"1\"");
+    let strong = ("If-None-Match", "\"0\", \"1\"");
+    for (more, fields, etag, length) in [
+        ("", &[gzip, weak][..], "W/\"1\"", None),
+        ("", &[gzip, strong], "\"1\"", None),
+        ("", &[weak], "\"1\"", Some("5000")),
+        ("", &[gzip, weak, ("Cookie", "a=b")], "\"1\"", Some("5000")),
+        ("Content-Type: image/png\r\n", &[gzip, weak], "\"1\"", Some("5000")),
+        ("Content-Type: text/plain\r\n", &[gzip, strong], "W/\"1\"", None),
+        ("Cache-Control: no-transform\r\n", &[gzip, weak], "\"1\"", Some("5000")),
+    ] {
+        let origin = Origin::answering(not_modified(more));
+        let gateway = compressing(&origin, "true");
+        let response = gateway.get_with("/", fields).expect(304);
+        assert_eq!(response.field("etag"), Some(etag), "{more} {fields:?}");
+        assert_eq!(response.field("content-length"), length, "{more} {fields:?}");
+    }
+}

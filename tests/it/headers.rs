@@ -143,3 +143,61 @@ fn a_value_may_come_from_the_request_itself() {
     assert_eq!(request.field("x-was"), Some("http://example.com:81/a%20b/c"));
     assert_eq!(request.field("x-how"), Some("GET"));
 }
+
+#[test]
+fn no_other_spelling_passes_beside_what_a_route_sets_or_removes() {
+    let origin = Origin::saying("{}");
+    let edits = "request_headers = { set = { x-user = \"{query.u}\" }, remove = [\"cookie\", \"x-debug\"] }\n";
+    let gateway = forwarding(&origin, edits);
+    let fields = [
+        ("X_User", "evil"),
+        ("X.User", "evil"),
+        ("x-User", "evil"),
+        ("X-_User", "evil"),
+        ("X_Debug", "1"),
+        ("Cookie_", "a=b"),
+        ("X-Users", "fine"),
+        ("XUser", "fine"),
+    ];
+    gateway.get_with("/?u=ada", &fields).expect(200);
+    let request = origin.request();
+    let mine = |name: &str| name.to_ascii_lowercase().replace(['_', '.'], "-").contains("user");
+    let users: Vec<_> = request.fields.iter().filter(|(name, _)| mine(name)).collect();
+    let values: Vec<&str> = users.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(values, ["fine", "fine", "ada"], "{users:?}");
+    for gone in ["X_Debug", "x-debug", "Cookie_", "cookie"] {
+        assert_eq!(request.field(gone), None, "{gone}");
+    }
+    let plain = "HTTP/1.1 200 OK\r\nX_Powered_By: php\r\nX-Fine: 1\r\nContent-Length: 0\r\n\r\n";
+    let origin = Origin::answering(plain);
+    let gateway = forwarding(&origin, "response_headers = { remove = [\"x-powered-by\"] }\n");
+    let response = gateway.get("/").expect(200);
+    assert_eq!((response.field("x_powered_by"), response.field("x-fine")), (None, Some("1")));
+}
+
+#[test]
+fn what_a_route_edits_does_not_come_back_behind_the_body() {
+    let origin = Origin::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Powered-By: php\r\n\
+         X_Powered_By: php\r\nAccess-Control-Allow-Origin: *\r\nAccess_Control-Request-New: 1\r\nX-Fine: 1\r\n\r\n",
+    );
+    let edits = "request_headers = { set = { x-user = \"ada\" }, remove = [\"x-debug\"] }\n\
+                 response_headers = { remove = [\"x-powered-by\"] }\ncors = \"https://a.example\"\n";
+    let gateway = forwarding(&origin, edits);
+    let sum = ("X-Sum".to_string(), "1".to_string());
+    let fine = ("X-Fine".to_string(), "1".to_string());
+    let end = "0\r\nX-User: evil\r\nX_User: evil\r\nX-Sum: 1\r\nx-debug: 1\r\n\r\n";
+    let head = "POST / HTTP/1.1\r\nHost: test\r\nTE: trailers\r\nConnection: te\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // An empty body, a short one, one that is still on its way, and one that is longer than what is kept.
+    let long = format!("30000\r\n{}\r\n{end}", "a".repeat(0x30000));
+    for body in [end.to_owned(), format!("2\r\nhi\r\n{end}"), long] {
+        let mut client = gateway.connect();
+        client.send(format!("{head}{body}"));
+        let response = client.response().expect(200);
+        assert_eq!(response.text(), "ok");
+        assert_eq!(response.trailers, std::slice::from_ref(&fine));
+        let request = origin.requests().pop().expect("a request");
+        assert_eq!(request.trailers, std::slice::from_ref(&sum));
+        assert_eq!(request.all("x-user"), ["ada"]);
+    }
+}
