@@ -182,9 +182,28 @@ fn check_response(response: &Response, own: usize, method: &str, client: &[&str]
         match name.strip_prefix('!') {
             Some(absent) => assert_eq!(got(absent), None, "{absent}: {at}"),
             None if value.is_empty() => assert!(got(name).is_some(), "{name}: {at}"),
-            None => assert_eq!(got(name), Some(value), "{name}: {at}"),
+            None => assert!(
+                got(name).is_some_and(|got| is_told(value, got)),
+                "{name}: {:?} for {value:?}: {at}",
+                got(name)
+            ),
         }
     }
+}
+
+/// Whether a field says what it must, by a machine that may have stood still for some seconds: an age may be
+/// greater, and a `ttl` smaller, by as much.
+fn is_told(expected: &str, got: &str) -> bool {
+    const SECONDS: u64 = 5;
+    let number = |text: &str| text.trim_start_matches("ttl=").parse::<i64>().ok();
+    expected.split("; ").count() == got.split("; ").count()
+        && expected.split("; ").zip(got.split("; ")).all(|(expected, got)| {
+            expected == got
+                || expected.starts_with("ttl=") == got.starts_with("ttl=")
+                    && number(expected)
+                        .zip(number(got))
+                        .is_some_and(|(expected, got)| expected.abs_diff(got) <= SECONDS)
+        })
 }
 
 #[test]
@@ -387,10 +406,9 @@ fn a_stale_answer_is_used_while_one_request_beside_renews_it() {
     let gateway = start(&origin, "\"origin\"");
     assert_eq!(gateway.get("/a").expect(200).text(), "1");
     let answer = gateway.get("/a").expect(200);
-    assert_eq!(
-        (answer.text().as_str(), answer.field("cache-status")),
-        ("1", Some("ringway; hit; ttl=-40"))
-    );
+    assert_eq!(answer.text(), "1");
+    let status = answer.field("cache-status").expect("told");
+    assert!(is_told("ringway; hit; ttl=-40", status), "{status}");
     eventually("the renewed one", || gateway.get("/a").expect(200).text() == "2");
     origin.wait_for(2);
     assert_eq!(gateway.get("/a").expect(200).text(), "2");
