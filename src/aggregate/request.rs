@@ -99,7 +99,7 @@ pub fn write<S: Sink>(
 /// Whether a part's request can be written with these values.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn try_to_write(
     plan: &Plan,
     part: &Part,
