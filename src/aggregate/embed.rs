@@ -2,8 +2,8 @@
 //!
 //! Source and answers were checked before; nothing of either is decoded. A member is put right behind the one that
 //! held the element, and every byte beside it stays: key order, spelling and white space are the origin's. An
-//! object that has a member of this name already loses it, as with `rename`: what an origin adds can never pass for
-//! an answer. The result is bounded: an answer may be wanted by many elements.
+//! object that has a member of this name already loses it, as with `rename`, with an answer or without one: what an
+//! origin adds can never pass for an answer. The result is bounded: an answer may be wanted by many elements.
 
 use std::collections::HashMap;
 
@@ -81,7 +81,7 @@ impl Embed {
     /// next to an element that has none there.
     ///
     /// # Errors
-    /// It would be too large.
+    /// It would be too large, or is nested too deep. Without answers and a stand-in it is neither.
     pub fn put(
         &self,
         source: &[u8],
@@ -105,17 +105,23 @@ impl Embed {
         for object in self.objects.walk(&document) {
             let member =
                 document.members(object).filter(|(key, _)| document.spells(key, &self.element));
-            let Some((_, element)) = member.last() else { continue };
-            let text = scalar(document.value(element).of(source));
+            let element = member.last().map(|(_, element)| element);
+            let text = element.and_then(|at| scalar(document.value(at).of(source)));
             let found = text.and_then(|text| known.get(&text).copied().or(stand_in));
-            let Some(answer) = found else { continue };
-            copied = self.put_one(&document, object, element, answer, copied, out);
+            copied = match (element, found) {
+                (Some(element), Some(answer)) => {
+                    self.put_one(&document, object, element, answer, copied, out)
+                }
+                _ => self.drive_out(&document, object, copied, out),
+            };
             if out.len() + source.len() - copied > MERGE_BYTES_MAX {
                 return Err(PartFault::TooLarge);
             }
         }
         out.extend_from_slice(&source[copied..]);
         tokens.trim();
+        // An answer is as many levels deeper as the place that it stands in.
+        json::check(out)?;
         Ok(())
     }
 
@@ -143,21 +149,54 @@ impl Embed {
             out.extend_from_slice(answer);
             return end;
         }
-        // One that loses a member is written anew.
+        self.write_anew(document, object, Some((element, answer)), copied, out)
+    }
+
+    /// The same for an object that has no answer: what its origin put in the place of one does not stay.
+    fn drive_out(
+        &self,
+        document: &Document<'_>,
+        object: usize,
+        copied: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let source = document.text();
+        // No element is none, also where the answer would stand in its place.
+        let no_element =
+            |value: usize| self.name == self.element && document.value(value).of(source) == b"null";
+        let mut members = document.members(object);
+        if !members.any(|(key, value)| document.spells(key, &self.name) && !no_element(value)) {
+            return copied;
+        }
+        self.write_anew(document, object, None, copied, out)
+    }
+
+    /// Copies an object without members of this name, but with the answer behind its element.
+    fn write_anew(
+        &self,
+        document: &Document<'_>,
+        object: usize,
+        answer: Option<(usize, &[u8])>,
+        copied: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let source = document.text();
         let (brace, _) = span_of(document, object);
         out.extend_from_slice(&source[copied..=brace]);
         let (mut copied, mut lead) = (brace + 1, &b""[..]);
         for (key, value) in document.members(object) {
             let (_, value_end) = span_of(document, value);
             copied = value_end;
-            if driven_out(key) {
+            if document.spells(key, &self.name) {
                 continue;
             }
             let (key_start, _) = span_of(document, value - 2);
             out.extend_from_slice(lead);
             out.extend_from_slice(&source[key_start..value_end]);
             lead = b",";
-            if value == element {
+            if let Some((element, answer)) = answer
+                && value == element
+            {
                 out.extend_from_slice(&self.key_text);
                 out.extend_from_slice(answer);
             }
@@ -215,13 +254,18 @@ mod tests {
                 r#"[{"user":0 ,"user":2,"x" :3,"u":7,"\u0075ser":4}]"#,
                 r#"[{"x" :3,"u":7,"user":1}]"#,
             ),
-            (r#"[{"user":0}]"#, r#"[{"user":0}]"#),
+            (r#"[{"user":0}, {"u":null,"user":1 ,"x":2}]"#, r#"[{}, {"u":null,"x":2}]"#),
+            (r#"[{"u":{"user":3},"user":0},{"user":0,"u":8}]"#, r#"[{"u":{"user":3}},{"u":8}]"#),
         ] {
             assert_eq!(put("[*].u", "user", source, r#"{"7":1}"#), expected);
         }
         assert_eq!(
             put("[*].u", "u", r#"[{"u" : 7,"x":0}]"#, r#"{"7":{"id":7}}"#),
             r#"[{"u" : {"id":7},"x":0}]"#
+        );
+        assert_eq!(
+            put("[*].u", "u", r#"[{"u":{"id":7},"x":0},{"u":8},{"u":null}]"#, r#"{"7":1}"#),
+            r#"[{"x":0},{},{"u":null}]"#
         );
     }
 
@@ -250,6 +294,21 @@ mod tests {
             embed.put(source.as_bytes(), Some(answers.as_bytes()), None, &mut tokens, &mut out);
         assert_eq!(put, Err(PartFault::TooLarge));
         assert!(out.len() < MERGE_BYTES_MAX + MERGE_BYTES_MAX / 25);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_leaves_nothing_forged_behind() {
+        let embed = Embed::of(&Path::parse("[*].u").expect("a path"), "x").expect("members");
+        let levels = crate::base::limits::JSON_DEPTH_MAX - 1;
+        let answers = format!("{{\"1\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        let source = b"[{\"u\":1,\"x\":\"forged\"}]";
+        let (mut tokens, mut out) = (Tokens::default(), Vec::new());
+        let deep = embed.put(source, Some(answers.as_bytes()), None, &mut tokens, &mut out);
+        assert_eq!(deep, Err(PartFault::TooDeep), "one level more than the place leaves");
+        embed.put(source, None, Some(b"null"), &mut tokens, &mut out).expect("the stand-in");
+        assert_eq!(out, b"[{\"u\":1,\"x\":null}]");
+        embed.put(source, None, None, &mut tokens, &mut out).expect("nothing");
+        assert_eq!(out, b"[{\"u\":1}]");
     }
 
     #[test]

@@ -35,6 +35,22 @@ pub fn check_embedded(parts: &[config::Part], made: &[Option<Part>], report: &Re
             let first = name_of(*first).map_or(name.span, |name| name.span);
             report.push(diagnostic.also(first, "first put in here"));
         }
+        // Elements are taken from what the origin sent: an answer that is put there is never among them.
+        let reads = |other: &usize| {
+            let theirs = made[*other].as_ref().and_then(|part| part.each.as_ref());
+            let path = theirs
+                .filter(|theirs| theirs.of.part == each.of.part)
+                .and_then(|theirs| theirs.of.path.as_ref());
+            other != index && path.is_some_and(|path| place.is_touched_by(path))
+        };
+        if let (Some(reader), Some(name)) = ((0..made.len()).find(reads), name_of(*index)) {
+            let message =
+                format!("`{}` would stand where another part has its elements", place.shown());
+            let diagnostic = Diagnostic::error(codes::BAD_EACH, name.span, message);
+            let elements = parts[reader].each.as_ref().map_or(name.span, |each| each.of.span);
+            let diagnostic = diagnostic.also(elements, "these are the elements");
+            report.push(diagnostic.help("give it a name of its own"));
+        }
     }
 }
 

@@ -38,8 +38,8 @@ pub struct Ends {
     over: Cell<bool>,
     /// Parts in which the answers of others stand, by index; empty without any.
     composed: Box<[OnceCell<Vec<u8>>]>,
-    /// Parts that failed when their answers were put into others.
-    unfit: Cell<PartSet>,
+    /// Why answers could not be put into another part, by the part that they came from; empty as above.
+    unfit: Box<[Cell<Option<PartFault>>]>,
 }
 
 impl Ends {
@@ -53,7 +53,7 @@ impl Ends {
             order: RefCell::new(Vec::with_capacity(parts)),
             over: Cell::new(false),
             composed: std::iter::repeat_with(OnceCell::new).take(composed).collect(),
-            unfit: Cell::default(),
+            unfit: std::iter::repeat_with(Cell::default).take(composed).collect(),
         }
     }
 
@@ -99,13 +99,15 @@ impl Ends {
             };
             let stand_in = plan.parts[guest].otherwise.is_some();
             let stand_in = stand_in.then(|| view.stand_in(plan, guest));
-            match place.put(&text, answers, stand_in, tokens, &mut next) {
-                Ok(()) => std::mem::swap(&mut text, &mut next),
-                Err(_) => self.unfit.update(|mut unfit| {
-                    unfit.insert(guest);
-                    unfit
-                }),
+            let mut put =
+                |answers, stand_in| place.put(&text, answers, stand_in, tokens, &mut next);
+            if let Err(fault) = put(answers, stand_in) {
+                self.unfit[guest].set(Some(fault));
+                // What stands in for one answer stands in for all, unless that is too much, too.
+                let put = put(None, stand_in).or_else(|_| put(None, None));
+                debug_assert!(put.is_ok(), "taking members away makes nothing larger");
             }
+            std::mem::swap(&mut text, &mut next);
         }
         let is_own =
             matches!(outcome(self.get(holder)), PartOutcome::Value(_) | PartOutcome::Stale(..));
@@ -118,11 +120,15 @@ impl Ends {
         text
     }
 
+    fn unfit(&self, index: usize) -> Option<PartFault> {
+        self.unfit.get(index).and_then(Cell::get)
+    }
+
     /// How a part ended, for the pure rooms.
     pub fn outcome(&self, index: usize) -> PartOutcome<'_> {
-        match self.unfit.get().contains(index) {
-            true => PartOutcome::Failed(PartFault::TooLarge),
-            false => outcome(self.get(index)),
+        match self.unfit(index) {
+            Some(fault) => PartOutcome::Failed(fault),
+            None => outcome(self.get(index)),
         }
     }
 
@@ -196,7 +202,7 @@ impl Ends {
     /// Whether no required part can change the status any more.
     fn are_decided(&self, merging: Merging<'_>) -> bool {
         let Merging { plan, view, .. } = merging;
-        let is_fit = |index| !self.unfit.get().contains(index);
+        let is_fit = |index| self.unfit(index).is_none();
         let well =
             |index| is_fit(index) && self.get(index).is_some_and(|end: &End| end.result.is_ok());
         let mut required = view.asked().iter().filter(|index| view.is_required(plan, *index));
