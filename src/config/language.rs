@@ -5,20 +5,24 @@
 //! ([`Key::later`]): such a key is refused by name and never ignored in silence. Numbers among the
 //! defaults stand in `defaults.rs` with their reasons; a test compares the words here with them.
 
-use crate::base::limits::SEAT_QUEUE_MAX;
 use crate::config::defaults::{
-    CONCURRENCY_CEILING, CONNECTIONS_CEILING, FIELDS_CEILING, KEYS_CEILING, LIMIT_BURST_CEILING,
-    REDIRECT_STATUSES, RETRIES_MAX, STORE_DATABASES, WEIGHT_MAX, WORKERS_MAX,
+    CONCURRENCY_CEILING, CONNECTIONS_CEILING, FIELDS_CEILING, REDIRECT_STATUSES, RETRIES_MAX,
+    WORKERS_MAX,
 };
+use crate::config::language::identity::ALLOW_RULE;
 use crate::config::schema::{Key, Section, Shape};
 
 mod cache;
+mod identity;
 mod merge;
 mod observe;
 mod policies;
 mod test;
+mod throttles;
+mod upstream;
 
 pub use crate::config::language::cache::{CACHE, CACHE_KEY, ROUTE_CACHE};
+pub use crate::config::language::identity::{ALGORITHMS, ALLOW_ALL, ALLOW_WORDS, API_KEY, JWT};
 pub use crate::config::language::merge::{
     EACH, HEDGE, ON_PARTIAL, PART_CACHE, PASS, VIEW, VIEW_WHEN,
 };
@@ -30,6 +34,8 @@ pub use crate::config::language::policies::{
 pub use crate::config::language::test::{
     FAILURES, TEST, TEST_ANSWER, TEST_EXPECT, TEST_REQUEST, TEST_SENT, TEST_STEP,
 };
+pub use crate::config::language::throttles::{BANDWIDTH, CONCURRENCY, LIMIT, REDIS};
+pub use crate::config::language::upstream::{ENDPOINT, POOL, UPSTREAM, UPSTREAM_TIMEOUT};
 
 /// The whole file.
 pub static ROOT: Section = Section {
@@ -196,260 +202,6 @@ pub static LISTEN_TIMEOUT: Section = Section {
     ],
 };
 
-/// `[upstream.NAME]`
-pub static UPSTREAM: Section = Section {
-    title: "[upstream.NAME]",
-    here: "this upstream",
-    doc: "A group of endpoints that answer alike.",
-    keys: &[
-        Key::new(
-            "endpoints",
-            Shape::List(&Shape::Either(&[Shape::Text, Shape::Table(&ENDPOINT)])),
-            "`\"ip:port\"`, `\"unix:/path\"`, or `{ address, weight }`.",
-        )
-        .required(),
-        Key::new(
-            "balance",
-            Shape::Choice(&["round_robin", "least_request"]),
-            "How an endpoint is chosen: in turn by weight, or the less busy of two drawn at random.",
-        )
-        .or("`\"round_robin\"`"),
-        Key::new("timeout", Shape::Table(&UPSTREAM_TIMEOUT), "How long an endpoint may take."),
-        Key::new("pool", Shape::Table(&POOL), "Idle connections that are kept."),
-        Key::new(
-            "retry",
-            Shape::Either(&[Shape::Integer(0, RETRIES_MAX), Shape::Choice(&["none"])]),
-            "Further attempts after a failed connect, or after a reused connection that closed without a byte, for requests that may be repeated (RFC 9110 §9.2.2).",
-        )
-        .or("`1`"),
-        Key::new(
-            "proxy_protocol",
-            Shape::Choice(&["off", "v1", "v2"]),
-            "Begins each connection with a PROXY header that names the client. Such a connection serves that client alone.",
-        )
-        .or("`\"off\"`"),
-        Key::new(
-            "limit",
-            Shape::Texts,
-            "Rate limits towards this upstream, by name: each attempt counts, over one the answer is 503 with `Retry-After`. Their keys are constants.",
-        ),
-        Key::later("tls"),
-        Key::later("health"),
-        Key::later("outlier"),
-        Key::later("breaker"),
-        Key::new(
-            "concurrency",
-            Shape::Either(&[
-                Shape::Integer(1, CONCURRENCY_CEILING),
-                Shape::Table(&CONCURRENCY),
-                Shape::Choice(&["none"]),
-            ]),
-            "How many attempts at once, on all cores together; over it the answer is 503 with `Retry-After`. The table has no `key` here.",
-        ),
-        Key::later("http2"),
-        Key::later("hash"),
-    ],
-};
-
-/// An endpoint with its weight.
-pub static ENDPOINT: Section = Section {
-    title: "endpoint",
-    here: "this endpoint",
-    doc: "One address of an upstream.",
-    keys: &[
-        Key::new("address", Shape::Text, "`\"ip:port\"` or `\"unix:/path\"`.").required(),
-        Key::new(
-            "weight",
-            Shape::Integer(1, WEIGHT_MAX),
-            "Its share of the requests, relative to the other endpoints.",
-        )
-        .or("`1`"),
-    ],
-};
-
-/// `timeout` of an upstream.
-pub static UPSTREAM_TIMEOUT: Section = Section {
-    title: "upstream.timeout",
-    here: "these timeouts",
-    doc: "How long an endpoint may take; the route's own timeout holds as well. Over one the answer is 504.",
-    keys: &[
-        Key::new("connect", Shape::Duration, "To open a connection.").or("`\"1s\"`"),
-        Key::new(
-            "first_byte",
-            Shape::Duration,
-            "From the end of the request to the first byte of the answer.",
-        )
-        .or("`\"15s\"`"),
-        Key::new("idle", Shape::Duration, "Each wait for progress of a body, either way.")
-            .or("`\"30s\"`"),
-    ],
-};
-
-/// `pool` of an upstream.
-pub static POOL: Section = Section {
-    title: "upstream.pool",
-    here: "this pool",
-    doc: "Idle connections to an upstream's endpoints.",
-    keys: &[
-        Key::new(
-            "idle_max",
-            Shape::Integer(0, CONNECTIONS_CEILING),
-            "Idle connections that each core keeps to one endpoint; `0` closes each after its request.",
-        )
-        .or("`64`"),
-        Key::new("idle_timeout", Shape::Duration, "How long an unused connection is kept.")
-            .or("`\"60s\"`"),
-    ],
-};
-
-/// `[jwt.NAME]`
-pub static JWT: Section = Section {
-    title: "[jwt.NAME]",
-    here: "this issuer",
-    doc: "An issuer of tokens, and what a token must say. Exactly one of `jwks`, `secret`, `pem` gives the keys; without one the `issuer`, a URL, tells where they are (OpenID Connect Discovery).",
-    keys: &[
-        Key::new(
-            "jwks",
-            Shape::Text,
-            "Its key set: a file, relative to this one, or an `http://` or `https://` URL.",
-        ),
-        Key::new(
-            "secret",
-            Shape::Text,
-            "A shared secret for HS256, HS384, HS512; best as `\"${file:…}\"` or `\"${VAR}\"`.",
-        ),
-        Key::new("pem", Shape::Text, "A public key in PEM; `\"${file:…}\"` reads it from a file."),
-        Key::new("issuer", Shape::Texts, "The `iss` that a token must have: one of these."),
-        Key::new("audience", Shape::Texts, "The `aud` that a token must have: one of these."),
-        Key::new(
-            "algorithms",
-            Shape::List(&Shape::Choice(ALGORITHMS)),
-            "The signatures that are taken. The key decides in any case: a token never chooses.",
-        )
-        .or("what the key can do"),
-        Key::new(
-            "leeway",
-            Shape::DurationOrZero,
-            "How far clocks may differ for `exp` and `nbf`; at most `5m`.",
-        )
-        .or("`\"30s\"`"),
-        Key::new(
-            "required",
-            Shape::Texts,
-            "Claims that must be there, besides `exp`, which always must.",
-        ),
-        Key::new("refresh", Shape::Duration, "How often a key set from a URL is fetched again.")
-            .or("`\"5m\"`"),
-        Key::new("header", Shape::Text, "A field that may hold the token besides `Authorization: Bearer`."),
-        Key::new("cookie", Shape::Text, "A cookie that may hold the token."),
-        Key::new("query", Shape::Text, "A query parameter that may hold the token. Such a URL is a password: it stands in histories and other people's logs."),
-        Key::later("strip"),
-        Key::new("profile", Shape::Choice(&["rfc7519", "rfc9068"]), "What a token is: any JWT, or an access token after RFC 9068 with its type and all of its claims.")
-            .or("`\"rfc7519\"`"),
-        Key::new("revoked", Shape::Text, "A file of tokens and subjects that are refused, one `jti:ID`, `sub:ID` or `sub:ID SECONDS` a line; read again when it changes."),
-        Key::later("tls"),
-    ],
-};
-
-/// Signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1). `none` is not one.
-pub const ALGORITHMS: &[&str] = &[
-    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
-    "ES384", "ES512", "EdDSA",
-];
-
-/// `[api_key.NAME]`
-pub static API_KEY: Section = Section {
-    title: "[api_key.NAME]",
-    here: "these keys",
-    doc: "API keys, known by keyed hashes. `ringway hash-key` makes a key and its line. See docs/policies/api-key.md.",
-    keys: &[
-        Key::new("keys", Shape::Text, "The file, relative to this one: `HASH OWNER [scope=a,b] [until=2027-01-31]` a line; read again when it changes.")
-            .required(),
-        Key::new("secret", Shape::Text, "What keys are hashed with, at least 32 bytes; best as `\"${file:…}\"` or `\"${VAR}\"`.")
-            .required(),
-        Key::new("header", Shape::Text, "The field that holds a key.").or("`\"x-api-key\"`"),
-        Key::new("query", Shape::Text, "A query parameter that may hold it. Such a URL is a password: it stands in histories and other people's logs."),
-    ],
-};
-
-/// `[limit.NAME]`
-pub static LIMIT: Section = Section {
-    title: "[limit.NAME]",
-    here: "this limit",
-    doc: "A rate limit, exact for the whole machine. Over it the answer is 429 with `Retry-After`.",
-    keys: &[
-        Key::new("rate", Shape::Rate, "Requests of one key in the long run.").required(),
-        Key::new(
-            "burst",
-            Shape::Integer(1, LIMIT_BURST_CEILING),
-            "Requests that one key may make at once after a pause.",
-        )
-        .or("one second's worth, at least `1`"),
-        Key::new(
-            "key",
-            Shape::Text,
-            "What is counted apart: `\"{client.address}\"`, `\"{client.network}\"` (the /64 of an IPv6 client), `\"{jwt.sub}\"`, `\"{header.x-tenant}\"`, `\"{path.id}\"`, `\"{view}\"` of a merge, or a text without braces for one count of all.",
-        )
-        .required(),
-        Key::new(
-            "keys_max",
-            Shape::Integer(1, KEYS_CEILING),
-            "Keys that are remembered. When more come at once, some share a count: never more passes than the rule allows.",
-        )
-        .or("`1048576`"),
-        Key::new(
-            "ipv6_prefix",
-            Shape::Integer(32, 128),
-            "How many bits of an IPv6 client's `{client.address}` are counted as one; IPv4 addresses are whole.",
-        )
-        .or("`64`"),
-        Key::new(
-            "cost",
-            Shape::Text,
-            "What a request spends: a template of a whole number, `\"{header.x-cost}\"`. Let nobody but your own services set it.",
-        )
-        .or("1 a request"),
-        Key::new(
-            "cost_default",
-            Shape::Integer(1, LIMIT_BURST_CEILING),
-            "What a request spends that does not say it, or no number.",
-        )
-        .or("`1`"),
-        Key::new(
-            "cost_max",
-            Shape::Integer(1, LIMIT_BURST_CEILING),
-            "The most that one request spends, whatever it says; at most the burst.",
-        )
-        .or("the burst"),
-        Key::new(
-            "dry_run",
-            Shape::Boolean,
-            "Counts and logs what it would refuse, and refuses nothing.",
-        )
-        .or("`false`"),
-        Key::new(
-            "store",
-            Shape::Choice(&["redis"]),
-            "Counts for the whole fleet, in the store of `[redis]`.",
-        )
-        .or("this machine"),
-        Key::new(
-            "mode",
-            Shape::Choice(&["leased", "exact"]),
-            "With a store: `leased` decides at once and tells the store afterwards, `exact` asks it for each request.",
-        )
-        .or("`\"leased\"`"),
-        Key::new(
-            "away",
-            Shape::Choice(&["local", "allow", "deny"]),
-            "While the store is away: this machine counts by itself, everybody passes, or nobody does (503).",
-        )
-        .or("`\"local\"`"),
-        Key::later("quota"),
-        Key::later("status"),
-    ],
-};
-
 /// `[default]`
 pub static DEFAULT: Section = Section {
     title: "[default]",
@@ -524,99 +276,6 @@ pub static DEFAULT: Section = Section {
         Key::new("maintenance", MAINTENANCE_SHAPE, "Closed for a while: a fixed answer for everybody."),
         Key::new("mirror", MIRROR_SHAPE, "A second upstream that gets copies of the requests of a `forward`; its answers are dropped."),
         Key::later("quota"),
-    ],
-};
-
-/// Words that `allow` may be.
-pub const ALLOW_WORDS: &[&str] = &["anyone", "authenticated", "nobody"];
-
-/// A rule of `allow`: `networks`, `scope` and ways to claims, as the user names them.
-const ALLOW_RULE: Shape = Shape::Named(&Shape::Either(&[
-    Shape::Texts,
-    Shape::Boolean,
-    Shape::Integer(i64::MIN, i64::MAX),
-    Shape::Table(&ALLOW_ALL),
-]));
-
-/// What a claim must hold all of.
-pub static ALLOW_ALL: Section = Section {
-    title: "route.allow.CLAIM",
-    here: "this claim",
-    doc: "Values that a claim must hold all of; a plain list asks for any one.",
-    keys: &[Key::new("all", Shape::Texts, "The values.").required()],
-};
-
-/// `bandwidth` of a route.
-pub static BANDWIDTH: Section = Section {
-    title: "bandwidth",
-    here: "this bandwidth",
-    doc: "How fast answers go, in bytes written to clients. See docs/policies/bandwidth.md.",
-    keys: &[
-        Key::new("each", Shape::Text, "Each answer, at least `\"1KiB/s\"`."),
-        Key::new("all", Shape::Text, "All answers of the route together, on all cores."),
-    ],
-};
-
-/// `[redis]`
-pub static REDIS: Section = Section {
-    title: "[redis]",
-    here: "this store",
-    doc: "Redis or Valkey, for limits with `store = \"redis\"`. See docs/policies/fleet-limits.md.",
-    keys: &[
-        Key::new("address", Shape::Text, "`\"ip:port\"` or `\"unix:/path\"`.").required(),
-        Key::new("user", Shape::Text, "An ACL user.").or("the store's default user"),
-        Key::new("password", Shape::Text, "Best as `\"${file:…}\"`."),
-        Key::new("database", Shape::Integer(0, STORE_DATABASES), "The number of a database.")
-            .or("`0`"),
-        Key::new(
-            "timeout",
-            Shape::Duration,
-            "How long an answer may take, `1ms` to `500ms`; a slower store is away.",
-        )
-        .or("`\"50ms\"`"),
-        Key::later("tls"),
-    ],
-};
-
-/// `concurrency` of a route or an upstream.
-pub static CONCURRENCY: Section = Section {
-    title: "concurrency",
-    here: "this concurrency",
-    doc: "How many at once, exact for the whole machine. See docs/policies/concurrency.md.",
-    keys: &[
-        Key::new("max", Shape::Integer(1, CONCURRENCY_CEILING), "All together; of an adaptive limit the most."),
-        Key::new("key", Shape::Text, "What is counted apart besides, as in `[limit.NAME]`."),
-        Key::new("key_max", Shape::Integer(1, CONCURRENCY_CEILING), "How many of one key."),
-        Key::new(
-            "queue",
-            Shape::Integer(0, SEAT_QUEUE_MAX as i64),
-            "How many may wait for a seat, on all cores together; who exceeds `key_max` never waits.",
-        )
-        .or("`0`"),
-        Key::new(
-            "wait",
-            Shape::Duration,
-            "How long each may wait in a burst. A queue that stands for longer is an overload.",
-        )
-        .or("`\"100ms\"`"),
-        Key::new(
-            "target",
-            Shape::Duration,
-            "How long each may wait in an overload, where the newest is served first.",
-        )
-        .or("`\"5ms\"`"),
-        Key::new(
-            "adaptive",
-            Shape::Boolean,
-            "Finds out how many the origin can take from how long it takes, between `min` and `max`.",
-        )
-        .or("`false`"),
-        Key::new(
-            "min",
-            Shape::Integer(1, CONCURRENCY_CEILING),
-            "The least adaptive limit; every 30 seconds it holds for a moment, to measure the origin without a queue.",
-        )
-        .or("`4`"),
     ],
 };
 

@@ -6,10 +6,9 @@
 //! element is `%2C`.
 
 use crate::exchange::template::encode::Dots;
+use crate::exchange::template::fill::Found;
 use crate::exchange::template::parse::TemplateErrorKind;
-use crate::exchange::template::{
-    Found, Inputs, PartValues, Placeholder, Position, RenderError, Sink,
-};
+use crate::exchange::template::{Inputs, PartValues, Placeholder, Position, RenderError, Sink};
 
 /// How elements are written.
 #[derive(Clone, Debug)]

@@ -1,12 +1,13 @@
 //! What templates render, and what they never let through.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use serde_json::json;
 
 use super::*;
 use crate::base::span::Span;
+use crate::exchange::Exchange;
 use crate::http::head::RequestHead;
 use crate::http::headers::Field;
 use crate::http::names::FieldName;

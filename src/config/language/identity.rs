@@ -1,0 +1,94 @@
+//! Who is asking and who may pass: `[jwt.NAME]`, `[api_key.NAME]`, and `allow`.
+//!
+//! Like the rest of the language a key never stands anywhere else.
+
+use crate::config::schema::{Key, Section, Shape};
+
+/// `[jwt.NAME]`
+pub static JWT: Section = Section {
+    title: "[jwt.NAME]",
+    here: "this issuer",
+    doc: "An issuer of tokens, and what a token must say. Exactly one of `jwks`, `secret`, `pem` gives the keys; without one the `issuer`, a URL, tells where they are (OpenID Connect Discovery).",
+    keys: &[
+        Key::new(
+            "jwks",
+            Shape::Text,
+            "Its key set: a file, relative to this one, or an `http://` or `https://` URL.",
+        ),
+        Key::new(
+            "secret",
+            Shape::Text,
+            "A shared secret for HS256, HS384, HS512; best as `\"${file:…}\"` or `\"${VAR}\"`.",
+        ),
+        Key::new("pem", Shape::Text, "A public key in PEM; `\"${file:…}\"` reads it from a file."),
+        Key::new("issuer", Shape::Texts, "The `iss` that a token must have: one of these."),
+        Key::new("audience", Shape::Texts, "The `aud` that a token must have: one of these."),
+        Key::new(
+            "algorithms",
+            Shape::List(&Shape::Choice(ALGORITHMS)),
+            "The signatures that are taken. The key decides in any case: a token never chooses.",
+        )
+        .or("what the key can do"),
+        Key::new(
+            "leeway",
+            Shape::DurationOrZero,
+            "How far clocks may differ for `exp` and `nbf`; at most `5m`.",
+        )
+        .or("`\"30s\"`"),
+        Key::new(
+            "required",
+            Shape::Texts,
+            "Claims that must be there, besides `exp`, which always must.",
+        ),
+        Key::new("refresh", Shape::Duration, "How often a key set from a URL is fetched again.")
+            .or("`\"5m\"`"),
+        Key::new("header", Shape::Text, "A field that may hold the token besides `Authorization: Bearer`."),
+        Key::new("cookie", Shape::Text, "A cookie that may hold the token."),
+        Key::new("query", Shape::Text, "A query parameter that may hold the token. Such a URL is a password: it stands in histories and other people's logs."),
+        Key::later("strip"),
+        Key::new("profile", Shape::Choice(&["rfc7519", "rfc9068"]), "What a token is: any JWT, or an access token after RFC 9068 with its type and all of its claims.")
+            .or("`\"rfc7519\"`"),
+        Key::new("revoked", Shape::Text, "A file of tokens and subjects that are refused, one `jti:ID`, `sub:ID` or `sub:ID SECONDS` a line; read again when it changes."),
+        Key::later("tls"),
+    ],
+};
+
+/// Signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1). `none` is not one.
+pub const ALGORITHMS: &[&str] = &[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
+    "ES384", "ES512", "EdDSA",
+];
+
+/// `[api_key.NAME]`
+pub static API_KEY: Section = Section {
+    title: "[api_key.NAME]",
+    here: "these keys",
+    doc: "API keys, known by keyed hashes. `ringway hash-key` makes a key and its line. See docs/policies/api-key.md.",
+    keys: &[
+        Key::new("keys", Shape::Text, "The file, relative to this one: `HASH OWNER [scope=a,b] [until=2027-01-31]` a line; read again when it changes.")
+            .required(),
+        Key::new("secret", Shape::Text, "What keys are hashed with, at least 32 bytes; best as `\"${file:…}\"` or `\"${VAR}\"`.")
+            .required(),
+        Key::new("header", Shape::Text, "The field that holds a key.").or("`\"x-api-key\"`"),
+        Key::new("query", Shape::Text, "A query parameter that may hold it. Such a URL is a password: it stands in histories and other people's logs."),
+    ],
+};
+
+/// Words that `allow` may be.
+pub const ALLOW_WORDS: &[&str] = &["anyone", "authenticated", "nobody"];
+
+/// A rule of `allow`: `networks`, `scope` and ways to claims, as the user names them.
+pub(super) const ALLOW_RULE: Shape = Shape::Named(&Shape::Either(&[
+    Shape::Texts,
+    Shape::Boolean,
+    Shape::Integer(i64::MIN, i64::MAX),
+    Shape::Table(&ALLOW_ALL),
+]));
+
+/// What a claim must hold all of.
+pub static ALLOW_ALL: Section = Section {
+    title: "route.allow.CLAIM",
+    here: "this claim",
+    doc: "Values that a claim must hold all of; a plain list asks for any one.",
+    keys: &[Key::new("all", Shape::Texts, "The values.").required()],
+};
