@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use crate::base::limits::{CACHE_TAGS_MAX, CACHE_VARY_FIELDS_MAX};
+use crate::base::limits::{BULK_BUFFER_BYTES, CACHE_TAGS_MAX, CACHE_VARY_FIELDS_MAX};
 use crate::base::span::Span;
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
@@ -228,7 +228,9 @@ impl<'a, R: Runtime> Fill<'a, R> {
         let mut out = self.core.buffer().map_err(|_| WhyNot::Size)?;
         let head = freshen::stored_head(&mut out, response, self.core.runtime.wall().as_secs());
         let head = head.filter(|_| tags.len() <= CACHE_TAGS_MAX).ok_or(WhyNot::Size)?;
-        let (status, body) = (response.head.status, Vec::with_capacity(body));
+        // What an origin announces is not yet here: room is made for so much as one read may bring.
+        let (status, body) =
+            (response.head.status, Vec::with_capacity(body.min(BULK_BUFFER_BYTES)));
         *self.saving.borrow_mut() = Some(Saving { status, head, freshness, vary, tags, body });
         Ok(())
     }
