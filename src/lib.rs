@@ -6,6 +6,8 @@
 pub mod base;
 pub mod http;
 
+pub mod tls;
+
 pub mod exchange;
 
 pub mod aggregate;

@@ -147,6 +147,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         weight: 1,
     };
     let upstream = Upstream {
+        tls: None,
         id: UpstreamId(0),
         name: Name::new("origin"),
         endpoints: [endpoint].into(),
@@ -207,6 +208,9 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         store: None,
         carry: Carry { machine: Some(machine), ..Carry::default() },
         listeners: [Listener {
+            tls: None,
+            handshake_timeout: Duration::ZERO,
+            to_https: false,
             proxy_protocol: ProxyProtocol::Off,
             client_address: [AddressSource::XForwardedFor].into(),
             tells_destination: false,

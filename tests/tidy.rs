@@ -14,23 +14,25 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &str)] = &[
     ("base", ""),
     ("http", "base"),
+    ("tls", "base"),
     ("exchange", "base http"),
     ("route", "base http exchange"),
     ("policy", "base http exchange"),
-    ("upstream", "base http exchange"),
+    ("upstream", "base http exchange tls"),
     ("aggregate", "base http exchange"),
     ("observe", "base http exchange"),
-    ("gateway", "base http exchange route policy upstream aggregate observe"),
+    ("gateway", "base http exchange route policy upstream aggregate observe tls"),
     ("config", "base"),
-    ("compile", "base http exchange config gateway route policy upstream aggregate observe"),
+    ("compile", "base http exchange config gateway route policy upstream aggregate observe tls"),
     ("runtime", "base"),
     ("net", "base runtime"),
-    ("serve", "base http exchange route policy upstream aggregate observe gateway runtime net"),
+    ("serve", "base http exchange route policy upstream aggregate observe gateway runtime net tls"),
     ("worker", "base policy upstream observe gateway runtime net serve"),
     // admin shows what control hands it and calls nothing of control, so it stands below.
     (
         "control",
-        "base http config compile gateway upstream policy observe runtime net worker admin",
+        "base http config compile gateway upstream policy observe runtime net worker admin \
+         tls",
     ),
     ("admin", "base http config gateway observe runtime net"),
     (

@@ -70,6 +70,30 @@ const _: () = assert!(HEAD_BYTES_MAX < BUFFER_BYTES, "a head must fit a buffer")
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX, "a target must fit a head");
 const _: () = assert!(HEADS_WAITING_BYTES_MAX >= 512 * BUFFER_BYTES, "many heads must have room");
 
+// ---- TLS -----------------------------------------------------------------------------------------
+
+/// What a peer may have sent of a handshake message that is not whole yet. Unit: bytes. rustls takes messages of
+/// 64 KiB, and one more record may lie behind.
+pub const TLS_UNFINISHED_BYTES_MAX: usize = 96 * 1024;
+/// Handshakes with clients that one core has under way at once; who comes then is closed. A handshake holds about
+/// 20 KiB and takes up to a millisecond of the core with an RSA key: what waits behind so many has waited a second.
+pub const TLS_HANDSHAKES_MAX: usize = 1024;
+/// From the first byte of a client's handshake to its end. Default of `listen.timeout.handshake`. nginx has 60 s,
+/// Envoy 15 s, HAProxy that of the first request; a mobile client far away needs two.
+pub const TLS_HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+/// Sessions of clients of TLS 1.2 that take no tickets, kept for all cores of a listener together. One weighs
+/// about 200 bytes.
+pub const TLS_SESSIONS_KEPT_MAX: usize = 4096;
+/// Origins of one upstream whose sessions a core keeps to take up again.
+pub const TLS_ORIGIN_SESSIONS_MAX: usize = 256;
+/// Certificates of one listener: a hash of names finds one, but all are held in memory.
+pub const TLS_CERTIFICATES_MAX: usize = 4096;
+/// A file with certificates or a key. Unit: bytes. The system's store of roots has about 220 KiB.
+pub const TLS_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+const _: () =
+    assert!(TLS_UNFINISHED_BYTES_MAX + 32 * 1024 <= BULK_BUFFER_BYTES, "it fits a bulk buffer");
+
 // ---- routing -------------------------------------------------------------------------------------
 
 /// Segments of a request path that are looked at. RFC 3986 sets no bound; deeper paths are refused (400).

@@ -22,6 +22,16 @@ impl<'a> Assets<'a> {
         Self { around, read: RefCell::default() }
     }
 
+    /// The wall clock. Unit: seconds since 1970; 0 where nobody asks.
+    pub fn wall_secs(&self) -> u64 {
+        self.around.wall_secs()
+    }
+
+    /// The certificates of the system's roots, in DER.
+    pub fn system_roots(&self) -> Vec<Vec<u8>> {
+        self.around.system_roots()
+    }
+
     /// The text of a file of at most `bytes_max`, or in words why there is none.
     ///
     /// # Errors

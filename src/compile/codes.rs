@@ -35,6 +35,12 @@ pub const CONTRADICTION: &str = "E0216";
 pub const BAD_ISSUER: &str = "E0217";
 /// A file of revoked tokens, keys or users that cannot be read line by line.
 pub const BAD_LIST: &str = "E0218";
+/// A certificate, key or OCSP answer that cannot be used.
+pub const BAD_CERTIFICATE: &str = "E0230";
+/// TLS that cannot be spoken as it is asked for.
+pub const BAD_TLS: &str = "E0231";
+/// A certificate that has ended, ends soon, or does not hold yet.
+pub const CERTIFICATE_TIME: &str = "W0230";
 /// A table that nothing names.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.

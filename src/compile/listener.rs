@@ -8,21 +8,29 @@ use std::net::IpAddr;
 
 use crate::base::address::Address;
 use crate::compile::codes;
+use crate::compile::policy::Making;
 use crate::compile::report::Report;
+use crate::compile::tls;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::listener::PathPolicy;
 use crate::config::{self, Config, Span, Spelling};
 use crate::exchange::client::AddressSource;
+use crate::gateway::carry::Carry;
 use crate::gateway::listener::{Listener, ProxyProtocol};
 use crate::http::h1::parse::HeadLimits;
 use crate::route::spelling::{Delimiter, DotSegments, EmptySegments, PathSpelling};
 
 /// All listeners, in the order of the file.
-pub fn compile(config: &Config, report: &Report) -> Box<[Listener]> {
+pub fn compile(config: &Config, making: &Making<'_>, carry: &mut Carry) -> Box<[Listener]> {
+    let report = making.report;
     check_addresses(config, report);
     check_circles(config, report);
     let tells_destination = config.upstreams.iter().any(|one| one.proxy_protocol.is_some());
-    config.listeners.iter().map(|listener| one(listener, tells_destination)).collect()
+    let mut one = |listener: &config::Listener| {
+        let tls = listener.tls.as_ref().and_then(|tls| tls::listener(tls, making, carry));
+        Listener { tls, ..one(listener, tells_destination) }
+    };
+    config.listeners.iter().map(|listener| one(listener)).collect()
 }
 
 fn one(listener: &config::Listener, tells_destination: bool) -> Listener {
@@ -37,6 +45,9 @@ fn one(listener: &config::Listener, tells_destination: bool) -> Listener {
         },
         client_address: listener.client_address.iter().map(|one| source(&one.value)).collect(),
         tells_destination,
+        tls: None,
+        handshake_timeout: listener.timeout.handshake,
+        to_https: listener.to_https,
         spelling: spelling(listener.path),
         head_limits: HeadLimits {
             head_bytes_max: limits.head_bytes_max as u32,

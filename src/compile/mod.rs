@@ -26,6 +26,7 @@ mod shaping;
 mod store;
 mod template;
 mod test;
+mod tls;
 mod upstream;
 mod view;
 
@@ -84,13 +85,14 @@ pub fn compile(
     let report = Report::after(found);
     let assets = Assets::of(around);
     let making = Making { last, assets: &assets, report: &report };
-    let stock = stock(config, &making, &mut Rng::new(seed));
+    let mut stock = stock(config, &making, &mut Rng::new(seed));
     let tables = tables(config);
     check_policies(config, &tables, &report);
-    let listeners = listener::compile(config, &report);
+    let listeners = listener::compile(config, &making, &mut stock.carry);
     let routes = route::compile(config, &tables, &stock, &report);
     let fleet_store = store::compile(config, last, &report);
     let throttles = throttles(config, &tables, &stock, &report);
+    let upstreams = upstream::compile(&config.upstreams, &making);
     let router = route::router(config, &report);
     test::check(config, &tables, &report);
     let log = observe::rules(config, &report);

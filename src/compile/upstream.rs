@@ -9,17 +9,19 @@ use crate::base::address::Address;
 use crate::base::ids::{EndpointId, UpstreamId};
 use crate::base::limits::POOL_AGE_MAX;
 use crate::base::name::Name;
+use crate::compile::policy::Making;
+use crate::compile::tls;
 use crate::config;
-use crate::gateway::Gateway;
 use crate::upstream::{Balance, Endpoint, ProxyHeader, Rules, Upstream};
 
 /// All upstreams, in the order of the file.
-pub fn compile(list: &[config::Upstream], last: Option<&Gateway>) -> Box<[Arc<Upstream>]> {
+pub fn compile(list: &[config::Upstream], making: &Making<'_>) -> Box<[Arc<Upstream>]> {
     list.iter()
         .enumerate()
         .map(|(index, upstream)| {
-            let made = one(upstream, UpstreamId(index as u32));
-            let mut known = last.into_iter().flat_map(|last| last.upstreams.iter());
+            let tls = upstream.tls.as_ref().and_then(|tls| tls::upstream(tls, making));
+            let made = Upstream { tls, ..one(upstream, UpstreamId(index as u32)) };
+            let mut known = making.last.into_iter().flat_map(|last| last.upstreams.iter());
             known.find(|known| ***known == made).cloned().unwrap_or_else(|| Arc::new(made))
         })
         .collect()
@@ -36,6 +38,7 @@ fn one(upstream: &config::Upstream, id: UpstreamId) -> Upstream {
         id,
         name: Name::new(&upstream.name.value),
         endpoints: upstream.endpoints.iter().enumerate().map(endpoint).collect(),
+        tls: None,
         balance: match upstream.balance {
             config::Balance::RoundRobin => Balance::RoundRobin,
             config::Balance::LeastRequest => Balance::LeastRequest,

@@ -40,6 +40,8 @@ pub const CONNECTIONS_CEILING: i64 = 1_048_576;
 /// To the end of a request head. Unit: seconds. Envoy advises 10 s for an edge proxy; nginx has 60 s, which is
 /// what slow-head attacks live on.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// To the end of a TLS handshake. Unit: seconds. See `base::limits`.
+pub const HANDSHAKE_TIMEOUT: Duration = limits::TLS_HANDSHAKE_TIMEOUT;
 /// Each wait for progress of a client's body. Unit: seconds. nginx and HAProxy deployments use 30–60 s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two requests. Unit: seconds. nginx's `keepalive_timeout`.

@@ -17,6 +17,14 @@ use crate::config::tree::{Entry, Kind, Log, Node, from_toml};
 
 /// What a configuration may ask of the world around it.
 pub trait Surroundings {
+    /// The wall clock, to say which certificates have ended. Unit: seconds since 1970; 0 where nobody asks.
+    fn wall_secs(&self) -> u64 {
+        0
+    }
+    /// The certificates of the system's roots, in DER; none where there are none.
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
     /// The value of an environment variable.
     fn variable(&self, name: &str) -> Option<String>;
     /// The text of a file, at most `bytes_max` of it long; longer ones are an error.

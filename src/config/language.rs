@@ -19,6 +19,7 @@ mod observe;
 mod policies;
 mod test;
 mod throttles;
+mod tls;
 mod upstream;
 
 pub use crate::config::language::cache::{CACHE, CACHE_KEY, ROUTE_CACHE};
@@ -35,6 +36,9 @@ pub use crate::config::language::test::{
     FAILURES, TEST, TEST_ANSWER, TEST_EXPECT, TEST_REQUEST, TEST_SENT, TEST_STEP,
 };
 pub use crate::config::language::throttles::{BANDWIDTH, CONCURRENCY, LIMIT, REDIS};
+pub use crate::config::language::tls::{
+    CERTIFICATE, CLIENT_CERTIFICATES, LISTEN_TLS, UPSTREAM_TLS,
+};
 pub use crate::config::language::upstream::{ENDPOINT, POOL, UPSTREAM, UPSTREAM_TIMEOUT};
 
 /// The whole file.
@@ -110,7 +114,12 @@ pub static LISTEN: Section = Section {
         Key::new("path", Shape::Table(&PATH), "What happens to paths with more than one spelling."),
         Key::new("limits", Shape::Table(&LIMITS), "Bounds on what one client may send."),
         Key::new("timeout", Shape::Table(&LISTEN_TIMEOUT), "How long a client may take."),
-        Key::later("tls"),
+        Key::new("tls", Shape::Table(&LISTEN_TLS), "Certificates: the listener speaks TLS."),
+        Key::new(
+            "redirect",
+            Shape::Choice(&["https"]),
+            "Answers every request with 308 and the same address over `https`, whatever the routes say. For a listener without `tls`.",
+        ),
         Key::later("http2"),
         Key::later("http3"),
     ],
@@ -194,6 +203,12 @@ pub static LISTEN_TIMEOUT: Section = Section {
             "head",
             Shape::Duration,
             "From the first byte of a request to the end of its head.",
+        )
+        .or("`\"10s\"`"),
+        Key::new(
+            "handshake",
+            Shape::Duration,
+            "From the first byte of a TLS handshake to its end; the connection is closed then.",
         )
         .or("`\"10s\"`"),
         Key::new("body", Shape::Duration, "Each wait for progress of a body, either way.")

@@ -14,6 +14,7 @@ use crate::config::language::{LIMITS, LISTEN, LISTEN_TIMEOUT, PATH};
 use crate::config::reader::{Reader, quoted, wrong_type};
 use crate::config::span::{Span, Spanned, Text};
 use crate::config::suggest;
+use crate::config::tls::{self, ListenTls};
 use crate::config::tree::{Kind, Log, Node};
 use crate::config::units::{self, Address, Network};
 
@@ -34,6 +35,10 @@ pub struct Listener {
     pub limits: ListenLimits,
     /// How long a client may take.
     pub timeout: ListenTimeout,
+    /// Certificates, if it speaks TLS.
+    pub tls: Option<ListenTls>,
+    /// Whether every request is sent on to `https`. Default: no.
+    pub to_https: bool,
     /// The table.
     pub span: Span,
 }
@@ -136,6 +141,8 @@ impl Default for ListenLimits {
 pub struct ListenTimeout {
     /// From a request's first byte to the end of its head. Default: 10 s.
     pub head: Duration,
+    /// From the first byte of a TLS handshake to its end. Default: 10 s.
+    pub handshake: Duration,
     /// Each wait for progress of a body. Default: 30 s.
     pub body: Duration,
     /// Between two requests. Default: 75 s.
@@ -146,6 +153,7 @@ impl Default for ListenTimeout {
     fn default() -> Self {
         Self {
             head: defaults::HEAD_TIMEOUT,
+            handshake: defaults::HANDSHAKE_TIMEOUT,
             body: defaults::BODY_TIMEOUT,
             idle: defaults::IDLE_TIMEOUT,
         }
@@ -160,6 +168,15 @@ pub(super) fn read(node: &Node, log: &Log) -> Option<Listener> {
     let client_address = read_client_address(&reader, proxy_protocol);
     let path = reader.table("path", &PATH).map(|table| read_path(&table)).unwrap_or_default();
     let limits = reader.table("limits", &LIMITS).map(|table| read_limits(&table));
+    let tls = tls::read_listen(&reader);
+    let to_https = reader.choice("redirect").is_some();
+    if let (Some(node), Some(_)) = (reader.node("redirect"), reader.node("tls")) {
+        let message =
+            "a listener with `tls` speaks https already: its redirections would never end";
+        let diagnostic = Diagnostic::error(codes::BAD_CHOICE, node.span, message);
+        let advice = "put `redirect` into a listener of its own, at port 80 as a rule";
+        reader.log.push(diagnostic.help(advice));
+    }
     let timeout = reader.table("timeout", &LISTEN_TIMEOUT).map(|table| read_timeout(&table));
     if reader.node("address").is_none() {
         reader.missing("address", "write `address = \"0.0.0.0:8080\"`");
@@ -172,6 +189,8 @@ pub(super) fn read(node: &Node, log: &Log) -> Option<Listener> {
         path,
         limits: limits.unwrap_or_default(),
         timeout: timeout.unwrap_or_default(),
+        tls,
+        to_https,
         span: node.span,
     })
 }
@@ -398,6 +417,7 @@ fn read_timeout(reader: &Reader<'_>) -> ListenTimeout {
     let or = |key: &str, default: Duration| reader.duration(key).map_or(default, |d| d.value);
     ListenTimeout {
         head: or("head", default.head),
+        handshake: or("handshake", default.handshake),
         body: or("body", default.body),
         idle: or("idle", default.idle),
     }

@@ -56,6 +56,7 @@ pub mod suggest;
 pub mod test;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 mod tree;
 pub mod units;
 mod upgrade;

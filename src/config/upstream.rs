@@ -14,6 +14,7 @@ use crate::config::listener::read_address;
 use crate::config::policy::read_limits;
 use crate::config::reader::{Reader, not_supported, wrong_type};
 use crate::config::span::{Spanned, Text};
+use crate::config::tls::{self, UpstreamTls};
 use crate::config::tree::{Entry, Kind, Log, Node};
 use crate::config::units::Address;
 
@@ -38,6 +39,8 @@ pub struct Upstream {
     pub limits: Vec<Text>,
     /// How many attempts at once. Default: as many as come.
     pub concurrency: Option<Concurrency>,
+    /// TLS towards it. Default: none.
+    pub tls: Option<UpstreamTls>,
 }
 
 /// A version of the PROXY protocol.
@@ -125,6 +128,7 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Upstream> {
         },
         limits: read_limits(&reader).unwrap_or_default(),
         concurrency: read_concurrency(&reader),
+        tls: tls::read_upstream(&reader),
         retries: read_retries(&reader).map_or(defaults::RETRIES, |retries| retries.value),
     })
 }
@@ -195,7 +199,11 @@ fn endpoint_address(node: &Node, log: &Log) -> Option<Spanned<Address>> {
         if text.starts_with(scheme) {
             let message = "an endpoint is an address, not a URL";
             let diagnostic = Diagnostic::error(codes::BAD_ADDRESS, node.span, message);
-            log.push(diagnostic.help("write `ip:port`: `10.0.0.11:8080`"));
+            log.push(diagnostic.help(if scheme == "https://" {
+                "write `ip:port`, and `tls = true` beside `endpoints`"
+            } else {
+                "write `ip:port`: `10.0.0.11:8080`"
+            }));
             return None;
         }
     }

@@ -11,12 +11,21 @@ use crate::compile::{self, Compiled};
 use crate::config::diagnostic::Severity;
 use crate::config::{self, Config, Diagnostics, Surroundings};
 use crate::observe::plan::LabelBook;
-use crate::runtime::entropy;
+use crate::runtime::{clock, entropy};
 
 /// The machine's own files and environment.
 pub struct Machine;
 
 impl Surroundings for Machine {
+    fn wall_secs(&self) -> u64 {
+        clock::wall().as_secs()
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        let found = rustls_native_certs::load_native_certs();
+        found.certs.into_iter().map(|root| root.to_vec()).collect()
+    }
+
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }

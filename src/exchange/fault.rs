@@ -121,6 +121,12 @@ kinds! {
     ConnectionRefused "connection_refused" 502;
     /// The connection was closed before the response was whole (RFC 9209 §2.3.9).
     ConnectionTerminated "connection_terminated" 502;
+    /// The origin does not speak TLS as we do (RFC 9209 §2.3.14).
+    TlsProtocolError "tls_protocol_error" 502;
+    /// The origin's certificate does not prove that it is who it should be (RFC 9209 §2.3.15).
+    TlsCertificateError "tls_certificate_error" 502;
+    /// The origin refused our part of a TLS handshake (RFC 9209 §2.3.16).
+    TlsAlertReceived "tls_alert_received" 502;
     /// The origin's response is malformed or ambiguous (RFC 9209 §2.3.27).
     HttpProtocolError "http_protocol_error" 502;
     /// The origin closed in the middle of its response (RFC 9209 §2.3.19).

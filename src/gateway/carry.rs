@@ -17,6 +17,7 @@ use crate::base::shared::Cells;
 use crate::policy::file_cell::List;
 use crate::policy::jwt::Jwt;
 use crate::policy::store::Machine;
+use crate::tls::server::Tickets;
 use crate::upstream::Upstream;
 
 /// What one version leaves to the next.
@@ -30,6 +31,8 @@ pub struct Carry {
     pub issuers: HashMap<Name, CarriedIssuer>,
     /// Lists by file.
     pub lists: HashMap<PathBuf, CarriedList>,
+    /// Keys of session tickets, by what the listeners that use them ask of clients.
+    pub tickets: HashMap<KeyDigest, Tickets>,
     /// The store of responses.
     pub machine: Option<Arc<Machine>>,
     /// Which responses in it belong to which route.
@@ -95,7 +98,7 @@ pub struct CarriedList {
 }
 
 /// SHA-256 of everything that decides about an issuer's keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyDigest(pub [u8; 32]);
 
 impl KeyDigest {

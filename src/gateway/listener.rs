@@ -13,6 +13,7 @@ use crate::exchange::client::{self, AddressSource, Said};
 use crate::http::h1::parse::HeadLimits;
 use crate::http::names::{FieldName, FieldSet};
 use crate::route::spelling::PathSpelling;
+use crate::tls::server::ServerTls;
 
 /// A listener, compiled.
 #[derive(Clone, Debug)]
@@ -27,6 +28,12 @@ pub struct Listener {
     pub client_address: Box<[AddressSource]>,
     /// Whether an upstream is told where its clients' connections arrived.
     pub tells_destination: bool,
+    /// Certificates and rules, if it speaks TLS.
+    pub tls: Option<ServerTls>,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// Whether every request is sent on to `https`.
+    pub to_https: bool,
     /// Which spellings of a path are refused.
     pub spelling: PathSpelling,
     /// Bounds on request heads.

@@ -6,3 +6,5 @@ pub mod fuzz;
 pub mod listener;
 pub mod proxy_protocol;
 pub mod resp;
+pub mod stream;
+pub mod tls;

@@ -64,6 +64,7 @@ pub struct CoreMetrics {
     /// Client connections closed at once because a bound was reached.
     pub connections_refused: Counter,
     headers_refused: [Counter; HeaderRefusal::ALL.len()],
+    handshakes: [Counter; Handshake::ALL.len()],
     /// Idle client connections closed to make room for others.
     pub connections_given_up: Counter,
     /// Client connections open now.
@@ -126,6 +127,7 @@ impl Default for CoreMetrics {
             connections_accepted: Counter::new(),
             connections_refused: Counter::new(),
             headers_refused: [const { Counter::new() }; HeaderRefusal::ALL.len()],
+            handshakes: [const { Counter::new() }; Handshake::ALL.len()],
             connections_given_up: Counter::new(),
             connections_open: Gauge::default(),
             pool_idle: Gauge::default(),
@@ -278,6 +280,16 @@ impl CoreMetrics {
         self.headers_refused[how as usize].read()
     }
 
+    /// A client's TLS handshake ended so.
+    pub fn handshake(&self, how: Handshake) {
+        self.handshakes[how as usize].add(1);
+    }
+
+    /// How many ended so.
+    pub(crate) fn handshakes(&self, how: Handshake) -> u64 {
+        self.handshakes[how as usize].read()
+    }
+
     /// How often requests ended with this fault.
     pub(crate) fn faults(&self, kind: FaultKind, side: Side) -> u64 {
         self.faults[fault_index(kind, side)].read()
@@ -320,6 +332,51 @@ impl HeaderRefusal {
             Self::Missing => value::MISSING,
             Self::Malformed => value::MALFORMED,
             Self::Timeout => value::TIMEOUT,
+        }
+    }
+}
+
+/// How a client's TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// Well, from the beginning.
+    Full,
+    /// Well, by taking up an earlier session.
+    Resumed,
+    /// The two sides do not agree, or the client could not prove who it is.
+    Refused,
+    /// It took too long.
+    Timeout,
+    /// The client closed.
+    Gone,
+    /// There were too many at once.
+    Shed,
+    /// What came was no TLS.
+    PlainHttp,
+}
+
+impl Handshake {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Handshake; 7] = [
+        Self::Full,
+        Self::Resumed,
+        Self::Refused,
+        Self::Timeout,
+        Self::Gone,
+        Self::Shed,
+        Self::PlainHttp,
+    ];
+
+    /// The word in the label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => value::FULL,
+            Self::Resumed => value::RESUMED,
+            Self::Refused => value::REFUSED,
+            Self::Timeout => value::TIMEOUT,
+            Self::Gone => value::GONE,
+            Self::Shed => value::SHED,
+            Self::PlainHttp => value::PLAIN_HTTP,
         }
     }
 }

@@ -76,6 +76,8 @@ metrics! {
         "Client connections closed at once because a bound was reached.";
     PROXY_HEADERS_REFUSED Counter "ringway_proxy_headers_refused_total"
         "Client connections closed because of their PROXY header, by reason.";
+    TLS_HANDSHAKES Counter "ringway_tls_handshakes_total"
+        "TLS handshakes with clients that ended, by result.";
     CONNECTIONS_GIVEN_UP Counter "ringway_connections_given_up_total"
         "Idle client connections closed to make room for others.";
     CONNECTIONS_OPEN Gauge "ringway_connections_open"
@@ -280,6 +282,14 @@ pub mod value {
     pub const MISSING: &str = "missing";
     /// A PROXY header that is not good.
     pub const MALFORMED: &str = "malformed";
+    /// A handshake from the beginning.
+    pub const FULL: &str = "full";
+    /// A handshake that took up an earlier session.
+    pub const RESUMED: &str = "resumed";
+    /// The client closed in the handshake.
+    pub const GONE: &str = "gone";
+    /// HTTP without TLS where only TLS is spoken.
+    pub const PLAIN_HTTP: &str = "plain_http";
     /// A PROXY header that took too long.
     pub const TIMEOUT: &str = "timeout";
     /// A copy that was answered.

@@ -14,7 +14,7 @@ use crate::exchange::fault::FaultKind;
 use crate::exchange::marks::LimitSaid;
 use crate::exchange::part::{CacheUse, REASONS};
 use crate::observe::limits::{self, SeatsNow};
-use crate::observe::metrics::HeaderRefusal;
+use crate::observe::metrics::{Handshake, HeaderRefusal};
 use crate::observe::names::{Metric, label, metric, value};
 use crate::observe::plan::{Label, PART_SEPARATOR};
 use crate::observe::series::{DURATION_BUCKETS, HistogramSum, OVERHEAD_BUCKETS};
@@ -130,6 +130,8 @@ impl Page {
         let refused = |how: HeaderRefusal| (how.name(), snapshot.headers_refused[how as usize]);
         let refused = HeaderRefusal::ALL.map(refused);
         self.by_word(metric::PROXY_HEADERS_REFUSED, label::REASON, refused);
+        let handshakes = |how: Handshake| (how.name(), snapshot.handshakes[how as usize]);
+        self.by_word(metric::TLS_HANDSHAKES, label::RESULT, Handshake::ALL.map(handshakes));
         self.one(metric::CONNECTIONS_GIVEN_UP, snapshot.connections_given_up);
         let [before, behind] = snapshot.compress_bytes;
         let bytes = [(value::IN, before), (value::OUT, behind)];

@@ -12,7 +12,9 @@ use crate::exchange::attempt::Hedge;
 use crate::exchange::cached::Cached;
 use crate::exchange::fault::{FaultKind, Side};
 use crate::observe::limits::{SeatsNow, SeatsShown};
-use crate::observe::metrics::{ControlMetrics, CoreMetrics, FlushMetrics, HeaderRefusal};
+use crate::observe::metrics::{
+    ControlMetrics, CoreMetrics, FlushMetrics, Handshake, HeaderRefusal,
+};
 use crate::observe::plan::{Label, LabelBook};
 use crate::observe::series::{HistogramSum, SeriesKey, SeriesTable};
 
@@ -112,6 +114,7 @@ pub struct Snapshot {
     pub(crate) tunnel_bytes_out: u64,
     pub(crate) connections_refused: u64,
     pub(crate) headers_refused: [u64; HeaderRefusal::ALL.len()],
+    pub(crate) handshakes: [u64; Handshake::ALL.len()],
     pub(crate) connections_given_up: u64,
     pub(crate) pool_idle: u64,
     pub(crate) buffers_in_use: u64,
@@ -205,6 +208,9 @@ impl Snapshot {
         self.connections_refused += core.connections_refused.read();
         for how in HeaderRefusal::ALL {
             self.headers_refused[how as usize] += core.headers_refused(how);
+        }
+        for how in Handshake::ALL {
+            self.handshakes[how as usize] += core.handshakes(how);
         }
         self.connections_given_up += core.connections_given_up.read();
         self.pool_idle += core.pool_idle.read();

@@ -86,6 +86,12 @@ pub trait Stream: 'static {
         }
     }
 
+    /// Writes at once what fits, and says how much that was. For a few last words, such as an alert of TLS:
+    /// never while a write is in flight.
+    fn try_write(&self, _bytes: &[u8]) -> usize {
+        0
+    }
+
     /// Bytes written that the peer has not acknowledged, or not read; 0 where that cannot be known. When
     /// it falls, a peer that takes no more for the moment is alive and reading.
     fn unacknowledged(&self) -> usize {

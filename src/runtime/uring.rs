@@ -219,6 +219,17 @@ impl Stream for Socket {
         Mapped { future: self.turns.share(write), then: done }
     }
 
+    #[expect(
+        unsafe_code,
+        reason = "send(2) that does not wait, from a slice that outlives the call"
+    )]
+    fn try_write(&self, bytes: &[u8]) -> usize {
+        let (from, flags) = (bytes.as_ptr().cast(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        // SAFETY: the descriptor is open as long as `self`, and `bytes` is valid for reads of its length.
+        let sent = unsafe { libc::send(self.fd, from, bytes.len(), flags) };
+        usize::try_from(sent).unwrap_or(0)
+    }
+
     #[expect(unsafe_code, reason = "ioctl(2) on a descriptor we own")]
     fn unacknowledged(&self) -> usize {
         let mut queued: libc::c_int = 0;

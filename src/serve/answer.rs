@@ -302,6 +302,9 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
         FaultKind::HttpRequestError if reason == h1::TLS_HANDSHAKE => {
             "This is TLS; this address speaks HTTP without it."
         }
+        FaultKind::HttpRequestError if reason == h1::PLAIN_HTTP => {
+            "This is HTTP without TLS; this address speaks https only."
+        }
         FaultKind::HttpRequestError if reason == h1::PROXY_HEADER => {
             "This is a PROXY header; none is expected at this address."
         }
@@ -327,6 +330,9 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
         FaultKind::NotImplemented => "The request uses a coding or method that is not supported.",
         FaultKind::ConnectionRefused
         | FaultKind::ConnectionTerminated
+        | FaultKind::TlsProtocolError
+        | FaultKind::TlsCertificateError
+        | FaultKind::TlsAlertReceived
         | FaultKind::HttpProtocolError
         | FaultKind::HttpResponseIncomplete
         | FaultKind::HttpResponseHeaderSectionSize => "The service did not answer properly.",

@@ -25,11 +25,12 @@ use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, HeadLimits, Parsed};
 use crate::http::head::ResponseHead;
 use crate::net::proxy_protocol::Endpoints;
+use crate::net::stream::Wire;
 use crate::policy::concurrency;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::shard::{Connection, Origins};
-use crate::serve::{Core, Installed, proxy_header, seating, shortage};
+use crate::serve::{Core, Installed, proxy_header, seating, secure, shortage};
 use crate::upstream::Upstream;
 
 /// A connection on loan for one exchange. Dropping it closes the connection.
@@ -54,7 +55,7 @@ impl<R: Runtime> Lease<R> {
     }
 
     /// The socket.
-    pub fn stream(&self) -> &R::Stream {
+    pub fn stream(&self) -> &Wire<R::Stream> {
         let connection = self.connection.as_ref();
         &connection.expect("taken out by `give_back` only, which consumes the lease").stream
     }
@@ -198,6 +199,11 @@ pub async fn connect<R: Runtime>(
         let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
         proxy_header::send(core, &stream, version, &asked.client, slot, until).await?;
     }
+    if origins.tls.is_some() {
+        let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
+        let at = &upstream.endpoints[endpoint.index()];
+        Box::pin(secure::origin(core, origins, at, &stream, slot, until)).await?;
+    }
     let now = core.runtime.now();
     record.connected = Some(now);
     let client = client.map(|client| Box::new(*client));
@@ -271,7 +277,7 @@ async fn dial<R: Runtime>(
     asked: &Asked,
     slot: &Slot,
     lease: &Lease<R>,
-) -> Result<R::Stream, Fault> {
+) -> Result<Wire<R::Stream>, Fault> {
     let endpoint = &upstream.endpoints[lease.endpoint.index()];
     let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
     let mut dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
@@ -291,7 +297,7 @@ async fn dial<R: Runtime>(
             if lease.origins.state.borrow_mut().connect_succeeded(lease.endpoint) {
                 core.turns.back(upstream, endpoint);
             }
-            return Ok(stream);
+            return Ok(Wire::plain(stream));
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
             FaultKind::ConnectionRefused

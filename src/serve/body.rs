@@ -13,6 +13,7 @@ use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked::{self, Decoder};
+use crate::net::stream::Wire;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
@@ -23,7 +24,7 @@ use crate::serve::pace::Pace;
 /// The reader of one body.
 pub struct BodyReader<'a, R: Runtime> {
     core: &'a Core<R>,
-    stream: &'a R::Stream,
+    stream: &'a Wire<R::Stream>,
     slot: &'a Slot,
     decoder: &'a mut Decoder,
     left: Left,
@@ -67,7 +68,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
     /// A reader of a body of `length`, of which `arrived` came with the head.
     pub fn new(
         core: &'a Core<R>,
-        stream: &'a R::Stream,
+        stream: &'a Wire<R::Stream>,
         slot: &'a Slot,
         decoder: &'a mut Decoder,
         length: BodyLength,

@@ -17,16 +17,18 @@ use crate::base::ids::ListenerId;
 use crate::base::shared::Admission;
 use crate::base::time::Instant;
 use crate::gateway::listener::Listener;
+use crate::net::stream::Wire;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
-use crate::serve::arriving::Rest;
+use crate::serve::arriving::{Arrived, Rest};
 use crate::serve::proxy_header::{self, Preface};
+use crate::serve::secure::{self, Secured};
 use crate::serve::{Core, Installed, h1};
 
 /// A client's connection.
 pub struct Downstream<R: Runtime> {
     /// The socket.
-    pub stream: R::Stream,
+    pub stream: Wire<R::Stream>,
     /// The other end; 127.0.0.1 for a Unix socket.
     pub peer: IpAddr,
     /// Its port.
@@ -35,6 +37,8 @@ pub struct Downstream<R: Runtime> {
     pub preface: Preface,
     /// Whether all that came of its next request is the empty line that may stand in front of it.
     pub empty_line: Cell<bool>,
+    /// Whether it should be TLS and is not: it gets one answer.
+    pub unsecured: Cell<bool>,
     address: Arc<Address>,
     found: Cell<Option<(u64, ListenerId)>>,
     seat: Cell<u32>,
@@ -54,12 +58,14 @@ pub enum Waited {
 impl<R: Runtime> Downstream<R> {
     /// A connection accepted at `address`.
     pub fn new(stream: R::Stream, address: Arc<Address>) -> Self {
+        let stream = Wire::plain(stream);
         let peer = stream.peer();
         let port = peer.map_or(0, |peer| peer.port());
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
         let (preface, empty_line) = (Preface::default(), Cell::new(false));
+        let unsecured = Cell::new(false);
         let (found, seat) = (Cell::new(None), Cell::new(u32::MAX));
-        Self { stream, peer, port, preface, empty_line, address, found, seat }
+        Self { stream, peer, port, preface, empty_line, unsecured, address, found, seat }
     }
 
     /// Where it was accepted.
@@ -138,6 +144,18 @@ pub async fn serve<R: Runtime>(open: Open<R>) {
         return;
     }
     let slot = core.deadlines.slot();
+    let mut arrived = None;
+    if secure::is_due(core, connection) {
+        // Boxed: only connections that are being secured pay for it.
+        match Box::pin(secure::client(core, connection, &slot)).await {
+            Secured::Yes => {}
+            Secured::Plain(bytes) => {
+                connection.unsecured.set(true);
+                arrived = Some(Box::new(Arrived::of(core, bytes)));
+            }
+            Secured::Close => return,
+        }
+    }
     loop {
         let idle = {
             let installed = core.installed();
@@ -145,10 +163,9 @@ pub async fn serve<R: Runtime>(open: Open<R>) {
             listener.map_or(IDLE_WITHOUT_LISTENER, |listener| listener.idle_timeout)
         };
         let until = core.runtime.now() + idle;
-        if connection.idle(core, &slot, until).await != Waited::Readable {
+        if arrived.is_none() && connection.idle(core, &slot, until).await != Waited::Readable {
             return;
         }
-        let mut arrived = None;
         loop {
             // Boxed, both of them: what is large must not be a part of the task.
             let bytes = arrived.take().map(|arrived: Box<_>| *arrived);

@@ -99,6 +99,12 @@ async fn walk<'a, R: Runtime>(
     if x.head.method == Method::Options && Box::pin(options(way, x, incoming, outgoing)).await {
         return Ok(None);
     }
+    if listener.to_https {
+        settle(incoming, outgoing);
+        let reply = to_https(x)?;
+        answer::reply(core, x, &reply, outgoing).await;
+        return Ok(None);
+    }
     let route = find_route(core, installed, listener, x)?;
     outgoing.answering = route.answering.as_deref();
     if let Some(closed) = route.maintenance.as_deref().filter(|rules| rules.holds(x)) {
@@ -379,6 +385,29 @@ async fn queue<R: Runtime>(
         }
         Err(said) => Err(limit.refuse(x, said)),
     }
+}
+
+/// The same address over `https`; the port of a listener without TLS is not that of one with it.
+fn to_https(x: &Exchange) -> Result<Reply, Fault> {
+    let raw = x.request().raw;
+    let (host, target) = (x.head.host.of(raw), x.head.target);
+    if host.is_empty() || !matches!(target.form, TargetForm::Origin | TargetForm::Absolute) {
+        return Err(refusal(FaultKind::RouteMissing));
+    }
+    let path = if target.path.of(raw).is_empty() { b"/" } else { target.path.of(raw) };
+    let mut fields = [b"location: https://", host, path].concat();
+    if let Some(query) = x.request().query() {
+        fields.push(b'?');
+        fields.extend_from_slice(query);
+    }
+    fields.extend_from_slice(b"\r\n");
+    Ok(Reply {
+        status: Status(308),
+        fields: ReplyText::Owned(fields),
+        body: ReplyText::Static(""),
+        content_type: "",
+        close: false,
+    })
 }
 
 fn redirection(to: &Redirect, x: &Exchange) -> Result<Reply, Fault> {

@@ -25,6 +25,7 @@ use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::connection::{Downstream, Waited};
 use crate::serve::exchange::{self, Way};
 use crate::serve::outgoing::Outgoing;
+use crate::serve::secure::HANDSHAKE;
 use crate::serve::tunnel::{self, Ends};
 use crate::serve::watch::Watch;
 use crate::serve::work::Work;
@@ -32,6 +33,8 @@ use crate::serve::{Core, Installed, answer, proxy_header, record};
 
 /// Why a head is refused: it is the beginning of TLS.
 pub const TLS_HANDSHAKE: &str = "tls_handshake";
+/// Why a head is refused: it came without TLS to a listener that speaks nothing else.
+pub const PLAIN_HTTP: &str = "plain_http";
 /// Why a head is refused: it is a PROXY header, and none is due.
 pub const PROXY_HEADER: &str = "proxy_header";
 
@@ -218,6 +221,9 @@ async fn read_head<R: Runtime>(
         }
         seen = 0;
     }
+    if connection.unsecured.get() {
+        return Err(refused(refusal(FaultKind::HttpRequestError), PLAIN_HTTP, Some(bytes)));
+    }
     match parse::request(bytes.data(), seen, &listener.head_limits, &mut x.head) {
         Ok(Parsed::Done) => {
             x.timeline.head = Some(core.runtime.now());
@@ -237,8 +243,6 @@ async fn read_head<R: Runtime>(
 
 /// Another protocol that a refused head belongs to: the mistakes of a first installation.
 fn other_protocol(raw: &[u8]) -> Option<&'static str> {
-    // A TLS record of type handshake (RFC 8446 §5.1); no request begins with this byte.
-    const HANDSHAKE: u8 = 22;
     match raw {
         [HANDSHAKE, ..] => Some(TLS_HANDSHAKE),
         _ if raw.starts_with(b"PRI * HTTP/2") => Some("http2"),

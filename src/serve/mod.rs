@@ -44,6 +44,7 @@ pub mod record;
 pub mod renew;
 pub mod request_head;
 pub mod seating;
+pub mod secure;
 pub mod shard;
 pub mod shortage;
 pub mod store;
@@ -100,6 +101,8 @@ pub struct Core<R: Runtime> {
     pub connections: Cell<usize>,
     /// What the parts of heads weigh that wait for their rest. Unit: bytes.
     pub heads_waiting_bytes: Cell<usize>,
+    /// Handshakes with clients that are under way.
+    pub handshakes: Cell<usize>,
     /// A PROXY header that was refused since the last tick.
     pub refused_header: Cell<Option<Refused>>,
     /// Who they are, and which of them are idle.
@@ -195,6 +198,7 @@ impl<R: Runtime> Core<R> {
             metrics,
             connections: Cell::new(0),
             heads_waiting_bytes: Cell::new(0),
+            handshakes: Cell::new(0),
             refused_header: Cell::new(None),
             clients: Clients::default(),
             shortage: Shortage::default(),

@@ -20,6 +20,7 @@ use crate::http::h1::chunked;
 use crate::http::head::RequestHead;
 use crate::http::{Method, Status, Version};
 use crate::policy::compress::Decision;
+use crate::net::stream::Wire;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
@@ -30,7 +31,7 @@ use crate::serve::writing::Writing;
 /// The writer of one response.
 pub struct Outgoing<'a, R: Runtime> {
     core: &'a Core<R>,
-    stream: &'a R::Stream,
+    stream: &'a Wire<R::Stream>,
     slot: &'a Slot,
     /// The version of the client's request.
     pub version: Version,
@@ -70,7 +71,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// A writer for the answer to one request.
     pub fn new(
         core: &'a Core<R>,
-        stream: &'a R::Stream,
+        stream: &'a Wire<R::Stream>,
         slot: &'a Slot,
         listener: &Listener,
     ) -> Self {

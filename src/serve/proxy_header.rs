@@ -18,6 +18,7 @@ use crate::exchange::client::Client;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::listener::{Listener, ProxyProtocol};
 use crate::net::proxy_protocol::{self, Endpoints, Header, Outcome};
+use crate::net::stream::Wire;
 use crate::observe::metrics::HeaderRefusal;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
@@ -165,6 +166,7 @@ pub fn client<R: Runtime>(connection: &Downstream<R>, listener: &Listener) -> Cl
             ..Client::default()
         },
     };
+    client.tls |= connection.stream.is_secure();
     client.address = client.peer;
     client.address_port = client.port;
     if listener.tells_destination && client.destination.is_none() {
@@ -189,7 +191,7 @@ pub fn ends(client: &Client) -> Endpoints {
 /// The origin closed or took nothing in time; nothing of a request was sent.
 pub async fn send<R: Runtime>(
     core: &Core<R>,
-    stream: &R::Stream,
+    stream: &Wire<R::Stream>,
     version: ProxyHeader,
     ends: &Endpoints,
     slot: &Slot,

@@ -11,6 +11,7 @@ use crate::base::random::Rng;
 use crate::base::time::Instant;
 use crate::gateway::Gateway;
 use crate::net::proxy_protocol::Endpoints;
+use crate::net::stream::Wire;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::CoreMetrics;
 use crate::policy::slots::Slots;
@@ -18,6 +19,7 @@ use crate::route::spelling::PathScratch;
 use crate::runtime::Runtime;
 use crate::serve::Installed;
 use crate::serve::hedges::Hedges;
+use crate::tls::client::ClientTls;
 use crate::upstream::pool::Pools;
 use crate::upstream::{Upstream, UpstreamState};
 
@@ -51,6 +53,8 @@ impl Shard {
 /// What a core knows of one upstream: balancing state and idle connections.
 pub struct Origins<R: Runtime> {
     upstream: Arc<Upstream>,
+    /// Whom to believe there, if it speaks TLS, and this core's sessions.
+    pub tls: Option<ClientTls>,
     /// Who is busy, who failed lately.
     pub state: RefCell<UpstreamState>,
     /// Idle connections by endpoint.
@@ -60,7 +64,7 @@ pub struct Origins<R: Runtime> {
 /// A connection to an origin; moved about in a box, for a socket is as large as twenty pointers.
 pub struct Connection<R: Runtime> {
     /// The socket.
-    pub stream: R::Stream,
+    pub stream: Wire<R::Stream>,
     /// When it was made.
     pub made_at: Instant,
     /// The only client it may serve, if it began with a PROXY header.
@@ -81,6 +85,7 @@ pub fn install<R: Runtime>(
         carried(upstream).unwrap_or_else(|| {
             Rc::new(Origins {
                 upstream: upstream.clone(),
+                tls: upstream.tls.as_ref().map(ClientTls::of_core),
                 state: RefCell::new(UpstreamState::new(upstream, rng)),
                 pools: RefCell::new(Pools::new(upstream)),
             })

@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::base::buffer::Buf;
 use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::net::stream::Wire;
 use crate::observe::metrics::{CoreMetrics, Counter};
 use crate::runtime::deadline::{Elapsed, Slot};
 use crate::runtime::{Runtime, Stream};
@@ -41,9 +42,9 @@ pub struct Ends<'a, R: Runtime> {
     /// The core.
     pub core: &'a Core<R>,
     /// The client's connection.
-    pub client: &'a R::Stream,
+    pub client: &'a Wire<R::Stream>,
     /// The origin's connection.
-    pub origin: &'a R::Stream,
+    pub origin: &'a Wire<R::Stream>,
     /// Deadlines of the direction from the client to the origin.
     pub up: &'a Slot,
     /// Deadlines of the direction from the origin to the client.
@@ -153,8 +154,8 @@ fn leave_alone(alone: &Cell<bool>, slot: &Slot, now: Instant) {
 /// One direction.
 struct Direction<'a, R: Runtime> {
     ends: &'a Ends<'a, R>,
-    from: &'a R::Stream,
-    to: &'a R::Stream,
+    from: &'a Wire<R::Stream>,
+    to: &'a Wire<R::Stream>,
     slot: &'a Slot,
     /// When a byte moved last, in either direction.
     moved: &'a Cell<Instant>,

@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 
 use crate::base::limits::{CLIENT_LOOK_EVERY, CLIENT_WATCHED_AFTER};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::net::stream::Wire;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
@@ -24,7 +25,7 @@ use crate::serve::join::{First, first};
 /// The watch over one client, with a deadline of its own.
 pub struct Watch<'a, R: Runtime> {
     core: &'a Core<R>,
-    client: &'a R::Stream,
+    client: &'a Wire<R::Stream>,
     slot: &'a Slot,
     /// Whether something else reads from the client and sees its end by itself.
     pub read_elsewhere: Cell<bool>,
@@ -32,7 +33,7 @@ pub struct Watch<'a, R: Runtime> {
 
 impl<'a, R: Runtime> Watch<'a, R> {
     /// A watch over `client`.
-    pub fn new(core: &'a Core<R>, client: &'a R::Stream, slot: &'a Slot) -> Self {
+    pub fn new(core: &'a Core<R>, client: &'a Wire<R::Stream>, slot: &'a Slot) -> Self {
         Self { core, client, slot, read_elsewhere: Cell::new(false) }
     }
 

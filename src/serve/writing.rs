@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::base::buffer::Buf;
 use crate::base::limits::WRITE_LOOK_EVERY;
 use crate::base::time::Instant;
+use crate::net::stream::Wire;
 use crate::runtime::deadline::{Elapsed, Slot};
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
@@ -29,7 +30,7 @@ pub struct Writing<'a, R: Runtime> {
     /// The core.
     pub core: &'a Core<R>,
     /// The connection.
-    pub stream: &'a R::Stream,
+    pub stream: &'a Wire<R::Stream>,
     /// The strand's deadlines.
     pub slot: &'a Slot,
     /// Longest time without a byte taken.

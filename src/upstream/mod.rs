@@ -21,6 +21,7 @@ use crate::base::limits::{
 use crate::base::name::Name;
 use crate::base::random::Rng;
 use crate::base::time::Instant;
+use crate::tls::client::ClientTls;
 use crate::upstream::balance::{EndpointState, Turns};
 use crate::upstream::retry::RetryBudget;
 
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub endpoints: Box<[Endpoint]>,
     /// Who is next.
     pub balance: Balance,
+    /// Whom to believe there, if it speaks TLS.
+    pub tls: Option<ClientTls>,
     /// Times and bounds.
     pub rules: Rules,
 }

@@ -16,6 +16,7 @@ fn upstream(weights: &[u16], balance: Balance) -> Upstream {
         weight: *weight,
     };
     Upstream {
+        tls: None,
         id: UpstreamId(0),
         name: Name::new("order"),
         endpoints: weights.iter().enumerate().map(endpoint).collect(),

@@ -58,6 +58,8 @@ mod smuggling;
 mod spelling;
 mod stream;
 mod timeouts;
+mod tls;
+mod tls_upstream;
 mod tunnel;
 mod upgrade;
 mod upload_faults;

@@ -3,7 +3,7 @@
 //! Like the rest of the language a key never stands anywhere else.
 
 use crate::config::defaults::{CONCURRENCY_CEILING, CONNECTIONS_CEILING, RETRIES_MAX, WEIGHT_MAX};
-use crate::config::language::CONCURRENCY;
+use crate::config::language::{CONCURRENCY, UPSTREAM_TLS};
 use crate::config::schema::{Key, Section, Shape};
 
 /// `[upstream.NAME]`
@@ -43,7 +43,11 @@ pub static UPSTREAM: Section = Section {
             Shape::Texts,
             "Rate limits towards this upstream, by name: each attempt counts, over one the answer is 503 with `Retry-After`. Their keys are constants.",
         ),
-        Key::later("tls"),
+        Key::new(
+            "tls",
+            Shape::Either(&[Shape::Boolean, Shape::Table(&UPSTREAM_TLS)]),
+            "Connections are TLS: `true`, or a table that says whom to believe.",
+        ),
         Key::later("health"),
         Key::later("outlier"),
         Key::later("breaker"),

@@ -5,6 +5,7 @@
 //! always for an event (a line, an answer, a connection, an exit) under one generous deadline, never for a
 //! length of time, so that a slow machine makes a test slow and not red.
 
+pub mod certs;
 pub mod edge;
 pub mod faults;
 pub mod gateway;

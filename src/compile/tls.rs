@@ -1,0 +1,275 @@
+//! Certificates, keys and roots: from the files that the configuration names to rules for sessions.
+//!
+//! A key that is not its certificate's, a chain in the wrong order, a certificate whose time is over: each is
+//! told with the place that names the file, before any client meets it. What stands in a key's file never
+//! stands in a diagnostic.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+
+use crate::base::limits::TLS_FILE_BYTES_MAX;
+use crate::compile::codes;
+use crate::compile::policy::Making;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::tls::{Certificate, ListenTls, UpstreamTls};
+use crate::config::{Span, Spanned};
+use crate::gateway::carry::{Carry, KeyDigest};
+use crate::tls::VersionMin;
+use crate::tls::certificate::{self, Facts};
+use crate::tls::client::{ClientTls, OriginRules};
+use crate::tls::server::{ClientRules, ServerRules, ServerTls, Tickets, certified};
+
+/// The protocols that are spoken behind TLS; the preferred first (RFC 7301).
+const ALPN: &[&str] = &["http/1.1"];
+
+/// A certificate this close to its end is warned about. Unit: seconds. Three weeks: issuers for 90 days advise to
+/// renew a month before.
+const ENDS_SOON: u64 = 21 * 86_400;
+
+/// TLS of a listener; `None` after an error was reported.
+pub fn listener(tls: &ListenTls, making: &Making<'_>, carry: &mut Carry) -> Option<ServerTls> {
+    let mut list = Vec::new();
+    let mut facts = Vec::new();
+    for one in &tls.certificates {
+        let Some((shown, fact)) = chain_with_key(one, making) else { continue };
+        list.push((fact.names.clone(), Arc::new(shown)));
+        facts.push(fact);
+    }
+    let mut scope = Context::new(&SHA256);
+    let clients = match &tls.client {
+        None => None,
+        Some(client) => {
+            let roots = certificates(&client.roots, making)?;
+            scope.update(&[u8::from(client.required)]);
+            roots.iter().for_each(|root| scope.update(root));
+            Some(ClientRules { roots, required: client.required })
+        }
+    };
+    if list.len() < tls.certificates.len() || list.is_empty() {
+        return None;
+    }
+    let mut key = [0; 32];
+    key.copy_from_slice(scope.finish().as_ref());
+    let tickets = tickets(KeyDigest(key), making, carry, tls.span)?;
+    let suites: Vec<String> = tls.suites.iter().map(|suite| suite.value.to_owned()).collect();
+    let rules = ServerRules {
+        certificates: &list,
+        refuses_unknown: tls.refuses_unknown,
+        version_min: version_min(tls.only_13),
+        suites: &suites,
+        clients,
+    };
+    let made = ServerTls::new(rules, facts.into(), &tickets, ALPN);
+    made.map_err(|why| making.report.error(codes::BAD_TLS, tls.span, why)).ok()
+}
+
+/// The keys of tickets for listeners that ask for the same client certificates: the last version's, if there are.
+fn tickets(
+    scope: KeyDigest,
+    making: &Making<'_>,
+    carry: &mut Carry,
+    span: Span,
+) -> Option<Tickets> {
+    let last = || making.last.and_then(|last| last.carry.tickets.get(&scope)).cloned();
+    let known = carry.tickets.get(&scope).cloned().or_else(last);
+    let tickets = match known.map_or_else(Tickets::new, Ok) {
+        Ok(tickets) => tickets,
+        Err(error) => {
+            making.report.error(codes::BAD_TLS, span, error.to_string());
+            return None;
+        }
+    };
+    carry.tickets.insert(scope, tickets.clone());
+    Some(tickets)
+}
+
+/// TLS towards an upstream; `None` after an error was reported.
+pub fn upstream(tls: &UpstreamTls, making: &Making<'_>) -> Option<ClientTls> {
+    let mut all = Context::new(&SHA256);
+    let roots = match &tls.roots {
+        Some(path) => certificates(path, making)?,
+        None => {
+            let roots = making.assets.system_roots();
+            roots.into_iter().map(CertificateDer::from).collect()
+        }
+    };
+    roots.iter().for_each(|root| all.update(root));
+    let name = match &tls.name {
+        None => None,
+        Some(text) => match ServerName::try_from(text.value.clone()) {
+            Ok(name) => Some(name),
+            Err(_) => {
+                let message = "this is neither a name nor an address that a certificate could have";
+                making.report.error(codes::BAD_TLS, text.span, message);
+                return None;
+            }
+        },
+    };
+    all.update(format!("{name:?} {} {:?}", tls.only_13, tls.pins).as_bytes());
+    let proof = match &tls.certificate {
+        None => None,
+        Some(one) => {
+            chain_with_key(one, making)?;
+            let chain = certificates(&one.cert, making)?;
+            let key = key(&one.key, making)?;
+            chain.iter().for_each(|one| all.update(one));
+            all.update(key.secret_der());
+            Some((chain, key))
+        }
+    };
+    let mut digest = [0; 32];
+    digest.copy_from_slice(all.finish().as_ref());
+    let version_min = version_min(tls.only_13);
+    let rules = OriginRules { roots, name, pins: tls.pins.clone(), proof, version_min, digest };
+    let made = ClientTls::new(rules, ALPN);
+    made.map_err(|why| making.report.error(codes::BAD_TLS, tls.span, why)).ok()
+}
+
+fn version_min(only_13: bool) -> VersionMin {
+    if only_13 { VersionMin::Tls13 } else { VersionMin::Tls12 }
+}
+
+/// A certificate with its key, and what it says.
+fn chain_with_key(one: &Certificate, making: &Making<'_>) -> Option<(CertifiedKey, Facts)> {
+    let chain = certificates(&one.cert, making);
+    let key = key(&one.key, making);
+    let ocsp = match &one.ocsp {
+        None => None,
+        Some(path) => Some(ocsp(path, making)?),
+    };
+    let (chain, key) = (chain?, key?);
+    let report = making.report;
+    let Some(facts) = chain.first().and_then(|first| certificate::read(first)) else {
+        report.error(codes::BAD_CERTIFICATE, one.cert.span, "its first certificate cannot be read");
+        return None;
+    };
+    check_order(&chain, one.cert.span, making);
+    check_time(&facts, one.cert.span, making);
+    match certified(chain, key, ocsp) {
+        Ok(shown) => Some((shown, facts)),
+        Err(why) => {
+            let diagnostic = Diagnostic::error(codes::BAD_CERTIFICATE, one.key.span, why);
+            report.push(diagnostic.also(one.cert.span, "the certificate"));
+            None
+        }
+    }
+}
+
+/// Each certificate is signed by the next one (RFC 5246 §7.4.2; many clients insist although RFC 8446 does not).
+fn check_order(chain: &[CertificateDer<'_>], span: Span, making: &Making<'_>) {
+    let facts: Vec<Facts> = chain.iter().filter_map(|one| certificate::read(one)).collect();
+    for (at, pair) in facts.windows(2).enumerate() {
+        if pair[0].issuer != pair[1].subject {
+            let message =
+                format!("certificate {} of the chain is not signed by the one behind it", at + 1);
+            let diagnostic = Diagnostic::error(codes::BAD_CERTIFICATE, span, message);
+            making.report.push(diagnostic.help(
+                "the server's own certificate comes first, then the one that signed it, and so on",
+            ));
+            return;
+        }
+    }
+}
+
+fn check_time(facts: &Facts, span: Span, making: &Making<'_>) {
+    let now = making.assets.wall_secs();
+    let days = |secs: u64| secs / 86_400;
+    let what = match now {
+        0 => return,
+        now if facts.not_after <= now => {
+            format!("this certificate ended {} days ago", days(now - facts.not_after))
+        }
+        now if facts.not_before > now => {
+            format!("this certificate holds only in {} days", days(facts.not_before - now) + 1)
+        }
+        now if facts.not_after - now < ENDS_SOON => {
+            format!("this certificate ends in {} days", days(facts.not_after - now))
+        }
+        _ => return,
+    };
+    making.report.push(Diagnostic::warning(codes::CERTIFICATE_TIME, span, what));
+}
+
+fn text(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<String> {
+    match making.assets.text(&path.value, TLS_FILE_BYTES_MAX) {
+        Ok(text) => Some(text),
+        Err(why) => {
+            let message = format!("{} cannot be read: {why}", path.value.display());
+            making.report.error(codes::ASSET_UNREADABLE, path.span, message);
+            None
+        }
+    }
+}
+
+/// All certificates of a file, at least one.
+fn certificates(
+    path: &Spanned<PathBuf>,
+    making: &Making<'_>,
+) -> Option<Vec<CertificateDer<'static>>> {
+    let text = text(path, making)?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let list = read.unwrap_or_default();
+    if list.is_empty() || list.iter().any(|one| certificate::read(one).is_none()) {
+        let message = "there is no certificate in PEM in this file";
+        let diagnostic = Diagnostic::error(codes::BAD_CERTIFICATE, path.span, message);
+        making.report.push(diagnostic.help("it begins with `-----BEGIN CERTIFICATE-----`"));
+        return None;
+    }
+    Some(list)
+}
+
+fn key(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<PrivateKeyDer<'static>> {
+    let text = text(path, making)?;
+    if let Ok(key) = PrivateKeyDer::from_pem_slice(text.as_bytes()) {
+        return Some(key);
+    }
+    let encrypted = text.contains("ENCRYPTED");
+    let message = if encrypted {
+        "the private key in this file is encrypted, and nobody is there to ask for its password"
+    } else {
+        "there is no private key in PEM in this file"
+    };
+    let diagnostic = Diagnostic::error(codes::BAD_CERTIFICATE, path.span, message);
+    making.report.push(diagnostic.help(if encrypted {
+        "decrypt it, and let only the gateway's user read it: `openssl pkey -in api.key -out plain.key`"
+    } else {
+        "it begins with `-----BEGIN PRIVATE KEY-----`"
+    }));
+    None
+}
+
+/// An OCSP answer: PEM, or base64 alone.
+fn ocsp(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<Vec<u8>> {
+    let text = text(path, making)?;
+    let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    let answer = STANDARD.decode(body.trim()).ok().filter(|answer| answer.first() == Some(&0x30));
+    if answer.is_none() {
+        let message = "there is no OCSP answer in base64 in this file";
+        let diagnostic = Diagnostic::error(codes::BAD_CERTIFICATE, path.span, message);
+        making.report.push(diagnostic.help(
+            "`base64 answer.der` makes one of what `openssl ocsp -respout answer.der` writes",
+        ));
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::crypto::aws_lc_rs;
+
+    use crate::config::tls::SUITES;
+
+    #[test]
+    fn every_suite_of_the_language_is_one_of_the_cryptography() {
+        let provider = aws_lc_rs::default_provider();
+        let known = provider.cipher_suites.iter().map(|suite| format!("{:?}", suite.suite()));
+        assert_eq!(known.collect::<Vec<_>>(), SUITES);
+    }
+}

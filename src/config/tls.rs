@@ -1,0 +1,191 @@
+//! `tls` of a listener and of an upstream: files, versions, names, pins.
+//!
+//! Files are named here and never read; what is in them is `compile`'s to judge.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::base::limits::TLS_CERTIFICATES_MAX;
+use crate::config::codes;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::language::{CERTIFICATE, CLIENT_CERTIFICATES, LISTEN, LISTEN_TLS, UPSTREAM_TLS};
+use crate::config::reader::{Reader, choice_of};
+use crate::config::span::{Span, Spanned, Text};
+use crate::config::tree::{Kind, Log, Node};
+
+/// The cipher suites of the language; those of TLS 1.3 first.
+pub const SUITES: &[&str] = &[
+    "TLS13_AES_256_GCM_SHA384",
+    "TLS13_AES_128_GCM_SHA256",
+    "TLS13_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+];
+
+/// TLS of a listener.
+#[derive(Clone, Debug)]
+pub struct ListenTls {
+    /// At least one, unless an error was reported.
+    pub certificates: Vec<Certificate>,
+    /// Whether clients that ask for another name are refused. Default: no.
+    pub refuses_unknown: bool,
+    /// Whether TLS 1.2 is not spoken. Default: it is.
+    pub only_13: bool,
+    /// Suites by name; empty for all.
+    pub suites: Vec<Spanned<&'static str>>,
+    /// Client certificates.
+    pub client: Option<ClientCertificates>,
+    /// The table.
+    pub span: Span,
+}
+
+/// A certificate with its key. Paths are joined to the folder of the file that names them.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The chain.
+    pub cert: Spanned<PathBuf>,
+    /// The private key.
+    pub key: Spanned<PathBuf>,
+    /// The OCSP answer.
+    pub ocsp: Option<Spanned<PathBuf>>,
+}
+
+/// Client certificates.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// Whose signatures are believed.
+    pub roots: Spanned<PathBuf>,
+    /// Whether there must be one. Default: yes.
+    pub required: bool,
+}
+
+/// TLS towards an upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// The name to prove.
+    pub name: Option<Text>,
+    /// A file of roots; `None`: the system's.
+    pub roots: Option<Spanned<PathBuf>>,
+    /// What we prove.
+    pub certificate: Option<Certificate>,
+    /// SHA-256 of keys.
+    pub pins: Vec<[u8; 32]>,
+    /// Whether TLS 1.2 is not spoken. Default: it is.
+    pub only_13: bool,
+    /// The table, or the word that stands for it.
+    pub span: Span,
+}
+
+/// `tls` of a listener.
+pub(super) fn read_listen(reader: &Reader<'_>) -> Option<ListenTls> {
+    debug_assert!(reader.section.title == LISTEN.title, "a key of listeners");
+    let node = reader.node("tls")?;
+    let table = reader.table("tls", &LISTEN_TLS)?;
+    let log = table.log;
+    let list = table.list("certificates", "a list of `{ cert, key }`");
+    let written = table.node("certificates").is_some();
+    if !written || (list.is_empty() && !log.has_errors()) {
+        let advice = "write `certificates = [{ cert = \"api.pem\", key = \"api.key\" }]`";
+        if written {
+            let message = "a listener that speaks TLS needs a certificate";
+            let diagnostic = Diagnostic::error(codes::MISSING_KEY, node.span, message);
+            log.push(diagnostic.help(advice));
+        } else {
+            table.missing("certificates", advice);
+        }
+    }
+    if list.len() > TLS_CERTIFICATES_MAX {
+        let message = format!("at most {TLS_CERTIFICATES_MAX} certificates can be named");
+        log.error(codes::OUT_OF_RANGE, node.span, message);
+    }
+    let suites = table.list("suites", "a list of cipher suites");
+    Some(ListenTls {
+        certificates: list.iter().filter_map(|node| certificate(node, log)).collect(),
+        refuses_unknown: is(&table, "unknown_name", "refuse"),
+        only_13: is(&table, "min_version", "1.3"),
+        suites: suites.iter().filter_map(|node| choice_of(node, SUITES, log)).collect(),
+        client: table.table("client", &CLIENT_CERTIFICATES).and_then(|table| {
+            let roots = path(&table, "roots", "write `roots = \"clients-ca.pem\"`")?;
+            Some(ClientCertificates { roots, required: !is(&table, "mode", "optional") })
+        }),
+        span: node.span,
+    })
+}
+
+/// `tls` of an upstream: `true`, or a table.
+pub(super) fn read_upstream(reader: &Reader<'_>) -> Option<UpstreamTls> {
+    let node = reader.node("tls")?;
+    let plain = |span| UpstreamTls {
+        name: None,
+        roots: None,
+        certificate: None,
+        pins: Vec::new(),
+        only_13: false,
+        span,
+    };
+    if let Kind::Boolean(on) = node.kind {
+        return on.then(|| plain(node.span));
+    }
+    let table = reader.table("tls", &UPSTREAM_TLS)?;
+    let roots = table.text("roots").filter(|text| text.value != "system");
+    let pins = table.texts("pin").into_iter().filter_map(|text| pin(&text, table.log));
+    Some(UpstreamTls {
+        name: table.text("name"),
+        roots: roots.map(|text| text.map(|text| joined(&text, node, table.log))),
+        certificate: table.node("certificate").and_then(|node| certificate(node, table.log)),
+        pins: pins.collect(),
+        only_13: is(&table, "min_version", "1.3"),
+        ..plain(node.span)
+    })
+}
+
+fn is(reader: &Reader<'_>, key: &str, word: &str) -> bool {
+    reader.choice(key).is_some_and(|written| written.value == word)
+}
+
+fn certificate(node: &Node, log: &Log) -> Option<Certificate> {
+    let table = Reader::open(&CERTIFICATE, node, log)?;
+    let cert = path(&table, "cert", "write `{ cert = \"api.pem\", key = \"api.key\" }`");
+    let key = path(&table, "key", "write `{ cert = \"api.pem\", key = \"api.key\" }`");
+    let ocsp = table.node("ocsp").and_then(|_| path(&table, "ocsp", ""));
+    Some(Certificate { cert: cert?, key: key?, ocsp })
+}
+
+/// The path of a file that must be named.
+fn path(reader: &Reader<'_>, key: &str, advice: &str) -> Option<Spanned<PathBuf>> {
+    let Some(node) = reader.node(key) else {
+        reader.missing(key, advice);
+        return None;
+    };
+    let text = reader.text(key)?;
+    if text.value.contains("-----BEGIN ") {
+        reader.log.mask(node.span);
+        let message = format!("`{key}` is the path of a file, not what is in it");
+        reader.log.error(codes::BAD_CHOICE, node.span, message);
+        return None;
+    }
+    Some(text.map(|text| joined(&text, node, reader.log)))
+}
+
+fn joined(text: &str, node: &Node, log: &Log) -> PathBuf {
+    let sources = log.sources();
+    let file = sources.file(node.span.file).map_or("", |file| file.name.as_str());
+    Path::new(file).parent().unwrap_or(Path::new("")).join(text)
+}
+
+fn pin(text: &Text, log: &Log) -> Option<[u8; 32]> {
+    let digits = text.value.strip_prefix("sha256/").unwrap_or(&text.value);
+    let sum = STANDARD.decode(digits).ok().and_then(|sum| <[u8; 32]>::try_from(sum).ok());
+    if sum.is_none() {
+        let message = "this is not the SHA-256 of a key in base64";
+        let diagnostic = Diagnostic::error(codes::BAD_CHOICE, text.span, message);
+        log.push(diagnostic.help("`openssl x509 -in origin.pem -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64` prints it"));
+    }
+    sum
+}

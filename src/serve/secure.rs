@@ -1,0 +1,178 @@
+//! Handshakes: with a client before its first request, with an origin before its first exchange.
+//!
+//! A handshake never runs longer than its listener says, and never more than `TLS_HANDSHAKES_MAX` at once on a
+//! core: who comes then is closed at once, which costs less than being slow to everybody. A connection that
+//! sends nothing has no handshake and counts as idle. Who speaks HTTP without TLS gets an answer that says so, as
+//! with nginx. What was agreed on is decided by the version of the gateway that is in force when the handshake
+//! begins; a reload ends none.
+
+use std::cell::Cell;
+
+use rustls::Error;
+
+use crate::base::buffer::Buf;
+use crate::base::limits::TLS_HANDSHAKES_MAX;
+use crate::base::time::Instant;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::net::stream::{Unsecured, Wire};
+use crate::net::tls::{Pools, Session};
+use crate::observe::metrics::Handshake;
+use crate::runtime::deadline::Slot;
+use crate::runtime::{Runtime, Stream};
+use crate::serve::Core;
+use crate::serve::connection::{Downstream, Waited};
+use crate::serve::h1::After;
+use crate::serve::proxy_header;
+use crate::serve::shard::Origins;
+use crate::upstream::Endpoint;
+
+/// The first byte of a handshake: a record of that type (RFC 8446 §5.1). No request begins with it.
+pub const HANDSHAKE: u8 = 22;
+
+/// What became of a connection that is to be secured.
+pub enum Secured {
+    /// It speaks TLS.
+    Yes,
+    /// Its client speaks something else, and these bytes came.
+    Plain(Buf),
+    /// It is closed.
+    Close,
+}
+
+/// Whether a client's connection is to be secured before anything else.
+pub fn is_due<R: Runtime>(core: &Core<R>, connection: &Downstream<R>) -> bool {
+    let installed = core.installed();
+    connection.listener(&installed).is_some_and(|listener| listener.tls.is_some())
+}
+
+/// Makes the handshake with a client, behind its PROXY header if one is due.
+pub async fn client<R: Runtime>(
+    core: &Core<R>,
+    connection: &Downstream<R>,
+    slot: &Slot,
+) -> Secured {
+    let Some(first) = first_bytes(core, connection, slot).await else { return Secured::Close };
+    if first.data().first() != Some(&HANDSHAKE) {
+        core.metrics.handshake(Handshake::PlainHttp);
+        return Secured::Plain(first);
+    }
+    let Some(_under_way) = UnderWay::new(&core.handshakes) else {
+        core.metrics.handshake(Handshake::Shed);
+        connection.stream.reset_on_close();
+        return Secured::Close;
+    };
+    let begun = {
+        let installed = core.installed();
+        let listener = connection.listener(&installed);
+        let tls = listener.and_then(|listener| Some((listener, listener.tls.as_ref()?)));
+        tls.and_then(|(listener, tls)| Some((tls.begin()?, listener.handshake_timeout)))
+    };
+    let Some((session, timeout)) = begun else { return Secured::Close };
+    let session = Session::server(session, pools(core));
+    session.feed(first);
+    let until = core.runtime.now() + timeout;
+    let outcome = match slot.within(until, connection.stream.secure(session)).await {
+        Ok(Ok(())) => {
+            let resumed = connection.stream.session().is_some_and(Session::was_resumed);
+            core.metrics.handshake(if resumed { Handshake::Resumed } else { Handshake::Full });
+            return Secured::Yes;
+        }
+        Ok(Err(Unsecured::Gone)) => Handshake::Gone,
+        Ok(Err(Unsecured::Short)) => Handshake::Shed,
+        Ok(Err(Unsecured::Refused(_))) => Handshake::Refused,
+        Err(_) => Handshake::Timeout,
+    };
+    core.metrics.handshake(outcome);
+    Secured::Close
+}
+
+/// The first bytes that a client sends, behind its PROXY header; `None` when it is to be closed.
+async fn first_bytes<R: Runtime>(
+    core: &Core<R>,
+    connection: &Downstream<R>,
+    slot: &Slot,
+) -> Option<Buf> {
+    let until = {
+        let installed = core.installed();
+        core.runtime.now() + connection.listener(&installed)?.idle_timeout
+    };
+    if connection.idle(core, slot, until).await != Waited::Readable {
+        return None;
+    }
+    match proxy_header::read(core, connection, slot).await {
+        Ok(Some(behind)) => return Some(behind),
+        Ok(None) => {}
+        Err(After::Idle) if connection.idle(core, slot, until).await == Waited::Readable => {}
+        Err(_) => return None,
+    }
+    let buf = core.buffer().ok()?;
+    let room = buf.spare();
+    match slot.within(until, connection.stream.read(buf, room)).await {
+        Ok((Ok(1..), buf)) => Some(buf),
+        _ => None,
+    }
+}
+
+/// Makes the handshake with an origin, if it speaks TLS.
+///
+/// # Errors
+/// It does not, is not who it should be, or took too long; nothing of a request was sent.
+pub async fn origin<R: Runtime>(
+    core: &Core<R>,
+    origins: &Origins<R>,
+    endpoint: &Endpoint,
+    stream: &Wire<R::Stream>,
+    slot: &Slot,
+    until: Instant,
+) -> Result<(), Fault> {
+    let Some(tls) = &origins.tls else { return Ok(()) };
+    let fault = |kind| Fault { kind, side: Side::Upstream, again: Again::Always };
+    let address = endpoint.address.tcp().map(|address| address.ip());
+    let Some(session) = tls.begin(address) else {
+        return Err(fault(FaultKind::TlsProtocolError));
+    };
+    let session = Session::client(session, pools(core));
+    match slot.within(until, stream.secure(session)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Unsecured::Gone)) => Err(fault(FaultKind::ConnectionTerminated)),
+        Ok(Err(Unsecured::Short)) => {
+            let kind = FaultKind::ConnectionLimitReached;
+            Err(Fault { kind, side: Side::Gateway, again: Again::Never })
+        }
+        Ok(Err(Unsecured::Refused(error))) => Err(fault(kind_of(&error))),
+        Err(_) => Err(fault(FaultKind::ConnectionTimeout)),
+    }
+}
+
+fn kind_of(error: &Error) -> FaultKind {
+    match error {
+        Error::InvalidCertificate(_) | Error::NoCertificatesPresented => {
+            FaultKind::TlsCertificateError
+        }
+        Error::AlertReceived(_) => FaultKind::TlsAlertReceived,
+        _ => FaultKind::TlsProtocolError,
+    }
+}
+
+fn pools<R: Runtime>(core: &Core<R>) -> Pools {
+    Pools { buffers: core.buffers.clone(), bulk: core.bulk.clone() }
+}
+
+/// A handshake with a client, counted as long as it lasts.
+struct UnderWay<'a>(&'a Cell<usize>);
+
+impl<'a> UnderWay<'a> {
+    /// `None` when there are too many.
+    fn new(count: &'a Cell<usize>) -> Option<Self> {
+        (count.get() < TLS_HANDSHAKES_MAX).then(|| {
+            count.set(count.get() + 1);
+            Self(count)
+        })
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

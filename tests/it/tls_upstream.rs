@@ -1,0 +1,151 @@
+//! TLS towards origins: whom the gateway believes, what it proves, how a failure shows.
+//!
+//! The origin is `openssl s_server`, never our own code.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::support::certs::Authority;
+use crate::support::eventually;
+use crate::support::gateway::{Gateway, Port, gateway};
+use crate::support::wire::Wire;
+
+/// An origin that answers every request with a page about its session.
+struct Secure {
+    child: Child,
+    port: Port,
+}
+
+impl Secure {
+    #[track_caller]
+    fn start(authority: &Authority, file: &str, more: &str) -> Secure {
+        let port = Port::reserve();
+        let arguments = format!(
+            "s_server -accept 127.0.0.1:{} -cert {file}.pem -key {file}.key -www {more}",
+            port.number
+        );
+        let child = Command::new("openssl")
+            .args(arguments.split_ascii_whitespace())
+            .current_dir(authority.path(""))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl is there");
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port.number));
+        eventually("the origin to listen", || Wire::try_connect(address).is_some());
+        Secure { child, port }
+    }
+
+    fn gateway(&self, authority: &Authority, tls: &str) -> Gateway {
+        let text = format!(
+            "[upstream.app]\nendpoints = [\"127.0.0.1:{}\"]\ntls = {tls}\n\n[[route]]\nmatch = \"/{{*rest}}\"\n\
+             forward = \"app\"\n",
+            self.port.number
+        );
+        gateway(&text).with("C", authority.folder()).start()
+    }
+}
+
+impl Drop for Secure {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn authority() -> Authority {
+    let authority = Authority::new();
+    authority.server("o", "DNS:order.test,IP:127.0.0.1");
+    authority
+}
+
+#[test]
+fn an_origin_is_asked_over_tls_by_its_address_or_a_name() {
+    let authority = authority();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let origin = Secure::start(&authority, "o", version);
+        for tls in
+            ["{ roots = \"@C@/root.pem\" }", "{ roots = \"@C@/root.pem\", name = \"order.test\" }"]
+        {
+            let gateway = origin.gateway(&authority, tls);
+            let page = gateway.get("/").expect(200).text();
+            assert!(page.contains("s_server"), "{version} {tls}: {page}");
+        }
+    }
+}
+
+#[test]
+fn whoever_is_not_who_he_should_be_is_not_asked() {
+    let authority = authority();
+    let origin = Secure::start(&authority, "o", "");
+    let pin = authority.openssl("x509 -in root.pem -pubkey -noout");
+    std::fs::write(authority.path("root.pub"), pin).unwrap();
+    authority.openssl("pkey -pubin -in root.pub -outform der -out root.spki");
+    authority.openssl("dgst -sha256 -binary -out root.sum root.spki");
+    let other = authority.openssl("base64 -in root.sum");
+    let other = other.trim();
+    for (tls, kind) in [
+        ("true".to_string(), "tls_certificate_error"),
+        ("{ roots = \"@C@/root.pem\", name = \"other.test\" }".into(), "tls_certificate_error"),
+        (format!("{{ roots = \"@C@/root.pem\", pin = \"{other}\" }}"), "tls_certificate_error"),
+    ] {
+        let gateway = origin.gateway(&authority, &tls);
+        let answer = gateway.get("/").expect(502);
+        let status = answer.field("proxy-status").unwrap_or_default().to_owned();
+        assert!(status.contains(kind), "{tls}: {status}");
+    }
+}
+
+#[test]
+fn a_pin_is_the_origins_own_key() {
+    let authority = authority();
+    let origin = Secure::start(&authority, "o", "");
+    let key = authority.openssl("x509 -in o.pem -pubkey -noout");
+    std::fs::write(authority.path("o.pub"), key).unwrap();
+    authority.openssl("pkey -pubin -in o.pub -outform der -out o.spki");
+    authority.openssl("dgst -sha256 -binary -out o.sum o.spki");
+    let pin = authority.openssl("base64 -in o.sum");
+    let tls = format!("{{ roots = \"@C@/root.pem\", pin = \"sha256/{}\" }}", pin.trim());
+    let gateway = origin.gateway(&authority, &tls);
+    gateway.get("/").expect(200);
+}
+
+#[test]
+fn the_gateway_proves_who_it_is() {
+    let authority = authority();
+    authority.server("g", "DNS:gateway.test");
+    let origin = Secure::start(&authority, "o", "-Verify 1 -CAfile root.pem -verify_return_error");
+    let with =
+        "{ roots = \"@C@/root.pem\", certificate = { cert = \"@C@/g.pem\", key = \"@C@/g.key\" } }";
+    let gateway = origin.gateway(&authority, with);
+    gateway.get("/").expect(200);
+    let gateway = origin.gateway(&authority, "{ roots = \"@C@/root.pem\" }");
+    gateway.get("/").expect(502);
+}
+
+#[test]
+fn sessions_with_an_origin_are_taken_up_again() {
+    let authority = authority();
+    let origin = Secure::start(&authority, "o", "");
+    let gateway = origin.gateway(&authority, "{ roots = \"@C@/root.pem\" }");
+    // `-www` closes after each answer, so that every request is a connection; which core takes it is the
+    // kernel's choice.
+    eventually("a session taken up again", || {
+        gateway.get("/").expect(200).text().contains("Reused, TLS")
+    });
+}
+
+#[test]
+fn an_origin_without_tls_is_told_apart() {
+    let authority = authority();
+    let plain = crate::support::origin::Origin::saying("x");
+    let text = format!(
+        "[upstream.app]\nendpoints = [\"{}\"]\ntls = {{ roots = \"@C@/root.pem\" }}\n\n[[route]]\n\
+         match = \"/{{*rest}}\"\nforward = \"app\"\n",
+        plain.address
+    );
+    let gateway = gateway(&text).with("C", authority.folder()).start();
+    let answer = gateway.get("/");
+    let status = answer.field("proxy-status").unwrap_or_default();
+    assert!(answer.status == 502, "{status}");
+}
