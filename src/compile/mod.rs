@@ -30,6 +30,7 @@ mod tls;
 mod upstream;
 mod view;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::ids::UpstreamId;
@@ -63,6 +64,8 @@ pub struct Compiled {
     pub spans: Option<SpanFeed>,
     /// Files of lists that are watched.
     pub lists: Vec<WatchedList>,
+    /// The files of certificates and their keys: when they change, all is read again.
+    pub files: Vec<PathBuf>,
 }
 
 /// Compiles what was read, and adds what is found to what reading found. `None` if there is an error.
@@ -128,6 +131,7 @@ pub fn compile(
         watched,
         spans,
         lists: lists.watched,
+        files: tls::files(config),
     };
     (Some(compiled), report.finish())
 }

@@ -19,7 +19,7 @@ use crate::compile::codes;
 use crate::compile::policy::Making;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::tls::{Certificate, ListenTls, UpstreamTls};
-use crate::config::{Span, Spanned};
+use crate::config::{Config, Span, Spanned};
 use crate::gateway::carry::{Carry, KeyDigest};
 use crate::tls::VersionMin;
 use crate::tls::certificate::{self, Facts};
@@ -130,6 +130,25 @@ pub fn upstream(tls: &UpstreamTls, making: &Making<'_>) -> Option<ClientTls> {
     let rules = OriginRules { roots, name, pins: tls.pins.clone(), proof, version_min, digest };
     let made = ClientTls::new(rules, ALPN);
     made.map_err(|why| making.report.error(codes::BAD_TLS, tls.span, why)).ok()
+}
+
+/// Every file that TLS is made of, once.
+pub fn files(config: &Config) -> Vec<PathBuf> {
+    let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref());
+    let shown = listeners.clone().flat_map(|tls| &tls.certificates);
+    let proofs = upstreams.clone().filter_map(|tls| tls.certificate.as_ref());
+    let of_one = |one: &Certificate| {
+        let ocsp = one.ocsp.as_ref().map(|path| path.value.clone());
+        [Some(one.cert.value.clone()), Some(one.key.value.clone()), ocsp].into_iter().flatten()
+    };
+    let mut all: Vec<PathBuf> = shown.chain(proofs).flat_map(of_one).collect();
+    let clients = listeners.filter_map(|tls| tls.client.as_ref());
+    all.extend(clients.map(|client| client.roots.value.clone()));
+    all.extend(upstreams.filter_map(|tls| Some(tls.roots.as_ref()?.value.clone())));
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn version_min(only_13: bool) -> VersionMin {

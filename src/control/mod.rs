@@ -3,6 +3,8 @@
 //! It is never on a request's path. A configuration that is not good never replaces one that is, and a
 //! reload is reported done only when every core has said that it works by it.
 
+mod certificates;
+mod cpus;
 mod endpoints;
 pub mod export;
 pub mod flush;

@@ -15,7 +15,10 @@ use crate::base::ids::WorkerId;
 use crate::base::shared::Word;
 use crate::base::time::Instant;
 use crate::compile::{Compiled, SpanFeed, Workers};
+use crate::compile::{self, Compiled, KeysFrom, SpanFeed};
 use crate::control::End;
+use crate::control::certificates::Certificates;
+use crate::control::cpus::{choose_cpus, connections_of_one};
 use crate::control::endpoints::Endpoints;
 use crate::control::export::Export;
 use crate::control::flush::{Flush, LogTarget, Opened};
@@ -29,7 +32,7 @@ use crate::control::sockets::{Change, Sockets};
 use crate::control::tell::Tell;
 use crate::observe::event::Event;
 use crate::observe::plan::LabelBook;
-use crate::observe::prometheus;
+use crate::observe::prometheus::{self, CertificateEnd};
 use crate::observe::snapshot::Registry;
 use crate::policy::store::{Machine, Purge};
 use crate::runtime::probe::Driver;
@@ -53,6 +56,7 @@ pub struct Process {
     sockets: Sockets,
     workers: Vec<Seat>,
     endpoints: Endpoints,
+    certificates: Certificates,
     reports: Receiver<Report>,
     reporter: Sender<Report>,
     flush: Option<Flush>,
@@ -109,9 +113,15 @@ struct Shown {
     draining: Word,
     /// The store of responses, the same for the whole life of the process.
     responses: Option<Arc<Machine>>,
+    certificates: Mutex<Vec<CertificateEnd>>,
 }
 
 impl Shown {
+    fn show(&self, certificates: &Certificates) {
+        let ends = certificates.ends();
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+    }
+
     fn requests_finished(&self) -> u64 {
         let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         self.registry.snapshot(&book).requests_finished()
@@ -133,7 +143,10 @@ impl State for Shown {
 
     fn metrics(&self) -> String {
         let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        prometheus::render(&self.registry.snapshot(&book))
+        let mut text = prometheus::render(&self.registry.snapshot(&book));
+        let ends = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        prometheus::append_certificates(&mut text, &ends);
+        text
     }
 
     fn purge(&self, what: Purging<'_>) {
@@ -165,6 +178,12 @@ impl Process {
         let responses = compiled.gateway.carry.machine.clone();
         let (book, draining) = (Mutex::new(book), Word::new(0));
         let shown = Arc::new(Shown { registry, book, draining, responses });
+        let shown = Arc::new(Shown {
+            registry,
+            book: Mutex::new(book),
+            draining: Word::new(0),
+            certificates: Mutex::default(),
+        });
         let failed = |why: String| Unstarted::Failed(why);
         let signals = signal::listen()
             .map_err(|error| failed(format!("signals cannot be heard: {error}")))?;
@@ -177,6 +196,8 @@ impl Process {
         let admin = start_admin(&compiled, &shown, &tell).map_err(failed)?;
         let keys = start_keys(&compiled, &tell);
         let lists = start_lists(&compiled, &tell);
+        let certificates = Certificates::of(&compiled, clock::now());
+        shown.show(&certificates);
         let (reporter, reports) = bounded(REPORTS_MAX);
         presence::look(&compiled.watched);
         let export = start_export(compiled.spans.take(), &shown);
@@ -186,6 +207,7 @@ impl Process {
             sockets,
             workers: Vec::new(),
             endpoints: Endpoints::default(),
+            certificates,
             reports,
             reporter,
             flush,
@@ -345,6 +367,10 @@ impl Process {
                 },
                 default(LOOK_AROUND) => {}
             }
+            self.certificates.warn(clock::wall(), &self.tell);
+            if self.certificates.changed(clock::now()) {
+                self.reload();
+            }
         }
     }
 
@@ -389,6 +415,8 @@ impl Process {
             // The one before ends when the last exchange of its version has.
             self.export = Some(export);
         }
+        self.certificates = Certificates::of(&compiled, begun);
+        self.shown.show(&self.certificates);
         self.compiled = compiled;
         self.keys = start_keys(&self.compiled, &self.tell);
         self.lists = start_lists(&self.compiled, &self.tell);
@@ -587,4 +615,32 @@ fn connections_of_one(descriptors: u64, workers: usize) -> usize {
     const KEPT_BACK: u64 = 48;
     let each = descriptors.saturating_sub(KEPT_BACK) / 4 * 3 / workers.max(1) as u64;
     usize::try_from(each.max(1)).unwrap_or(usize::MAX)
+fn start_keys(compiled: &Compiled, tell: &Tell) -> Option<Keys> {
+    let tell = tell.clone();
+    let source = |keys: &compile::Keys| KeySource {
+        cell: keys.cell.clone(),
+        from: match &keys.from {
+            KeysFrom::Url(url) => KeyOrigin::Url(url.clone()),
+            KeysFrom::File(path) => KeyOrigin::File(path.clone()),
+            KeysFrom::Fixed => KeyOrigin::Fixed,
+        },
+        refresh: keys.refresh,
+        name: keys.name.clone(),
+        permitted: keys.permitted.clone(),
+    };
+    let sources = compiled.keys.iter().map(source).collect();
+    Keys::start(sources, move |event| tell_of_keys(&tell, &event)).ok()
+}
+
+fn tell_of_keys(tell: &Tell, event: &KeyEvent) {
+    let set = event.source.as_str();
+    match &event.what {
+        KeyEventKind::Loaded { keys, .. } => tell.event(&Event::KeysFetched { set, keys: *keys }),
+        KeyEventKind::Failed { why, kept, .. } => {
+            let kept = usize::from(*kept);
+            tell.event(&Event::KeysFailed { set, why: &why.to_string(), kept });
+        }
+        // Said as a warning when the configuration was compiled.
+        KeyEventKind::Insecure => {}
+    }
 }

@@ -365,10 +365,17 @@ impl State {
         }
     }
 
-    /// After a failure: what the peer is to be told.
+    /// After a failure: what the peer is to be told, behind what waited to be sent already.
     fn alert(&mut self, pools: &Pools) {
-        let Self { side, incoming, plain, control, end, .. } = self;
-        for _ in 0..ALERTS_MAX {
+        // What is no record fails before anything else is queued, and must not be looked at again.
+        let no_record = matches!(
+            self.end,
+            Some(End::Failed(
+                Error::InvalidMessage(_) | Error::PeerSentOversizedRecord | Error::DecryptError
+            ))
+        );
+        for _ in 0..if no_record { 1 } else { LAST_WORDS_MAX } {
+            let Self { side, incoming, plain, control, end, .. } = self;
             let mut sink = Sink { pools, target: None, plain, control, end };
             let (_, step) = match side {
                 Side::Server(c) => sink.take(c.process_tls_records(incoming.bytes()), None),
@@ -381,6 +388,9 @@ impl State {
     }
 
     fn encrypt(&mut self, pools: &Pools, bytes: &[u8], out: &mut Buf) -> io::Result<()> {
+        if let Some(End::Failed(_)) = self.end {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut sealed = false;
         loop {
             let Self { side, incoming, plain, control, end, .. } = self;
@@ -444,8 +454,8 @@ impl State {
     }
 }
 
-/// Looks at a failed session for what it still has to say.
-const ALERTS_MAX: usize = 4;
+/// Records that a failed session may still have to send: what it had begun to say, and an alert.
+const LAST_WORDS_MAX: usize = 8;
 
 type Encrypt<'e> = dyn FnMut(&[u8], &mut [u8]) -> Result<usize, EncryptError> + 'e;
 type Seal<'s> = &'s mut dyn FnMut(&mut Vec<u8>, &mut Encrypt<'_>) -> Result<(), io::ErrorKind>;

@@ -71,6 +71,8 @@ pub enum Event<'a> {
     EndpointAside { upstream: &'a str, address: &'a str, why: &'a str, pause: Duration },
     /// An endpoint that was set aside was connected to again.
     EndpointBack { upstream: &'a str, address: &'a str },
+    /// A certificate that is shown to clients ends soon, or has ended.
+    CertificateEnds { listener: &'a str, name: &'a str, left: Duration },
 }
 
 /// How much it matters.
@@ -97,6 +99,7 @@ impl Level {
 
 /// How many kinds of event there are.
 const KINDS: usize = 25;
+const KINDS: usize = 24;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -128,6 +131,7 @@ impl Event<'_> {
             Self::EndpointBack { .. } => ("endpoint_back", Info, 22),
             Self::ListLoaded { .. } => ("list_loaded", Info, 23),
             Self::ListFailed { .. } => ("list_failed", Error, 24),
+            Self::CertificateEnds { .. } => ("certificate_ends", Warn, 23),
         }
     }
 
@@ -260,6 +264,14 @@ impl Event<'_> {
                     f,
                     "endpoint {address} of {upstream} is set aside, at first for {pause}: {why}"
                 )
+            }
+            Self::CertificateEnds { listener, name, left } if left.is_zero() => {
+                write!(f, "the certificate of {name} at {listener} has ended: clients refuse it")
+            }
+            Self::CertificateEnds { listener, name, left } => {
+                let days = left.as_secs() / 86_400;
+                let s = plural(days);
+                write!(f, "the certificate of {name} at {listener} ends in {days} day{s}")
             }
             Self::EndpointBack { upstream, address } => {
                 write!(f, "endpoint {address} of {upstream} is used again")
@@ -495,6 +507,11 @@ mod tests {
             Event::EndpointBack { upstream: "app", address: "10.0.0.1:80" },
             Event::ListLoaded { list: "a", file: "b", entries: 1 },
             Event::ListFailed { list: "a", file: "b", why },
+            Event::CertificateEnds {
+                listener: "0.0.0.0:443",
+                name: "a.test",
+                left: Duration::from_secs(90_000),
+            },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

@@ -160,6 +160,8 @@ metrics! {
         "Reloads of the configuration, by result.";
     BUILD_INFO Gauge "ringway_build_info"
         "Always 1; the label tells the version of the program.";
+    CERTIFICATE_END Gauge "ringway_certificate_not_after_timestamp_seconds"
+        "When a certificate that clients are shown ends, in seconds since 1970.";
     PROCESS_START Gauge "process_start_time_seconds"
         "When the process started, in seconds since 1970-01-01 UTC.";
     PROCESS_CPU Counter "process_cpu_seconds_total"
@@ -200,6 +202,12 @@ pub mod label {
     pub const REASON: &str = "reason";
     /// `wanted` or `running`.
     pub const STATE: &str = "state";
+    /// A listener's address.
+    pub const LISTENER: &str = "listener";
+    /// A name that a certificate is for.
+    pub const NAME: &str = "name";
+    /// The serial number of a certificate.
+    pub const SERIAL: &str = "serial";
     /// The program's version.
     pub const VERSION: &str = "version";
     /// A bucket's upper bound (the format's own).

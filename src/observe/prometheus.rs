@@ -42,6 +42,34 @@ pub fn append(text: &mut String, metric: Metric, sample: f64) {
     *text = page.text;
 }
 
+/// Until when a certificate holds.
+#[derive(Clone, Debug)]
+pub struct CertificateEnd {
+    /// The listener that shows it.
+    pub listener: String,
+    /// Its first name.
+    pub name: String,
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+    /// Unit: seconds since 1970.
+    pub not_after: u64,
+}
+
+/// Appends until when certificates hold; at most `TLS_CERTIFICATES_MAX` of each listener.
+pub fn append_certificates(text: &mut String, ends: &[CertificateEnd]) {
+    if ends.is_empty() {
+        return;
+    }
+    let mut page = Page { text: std::mem::take(text) };
+    page.head(metric::CERTIFICATE_END);
+    for CertificateEnd { listener, name, serial, not_after } in ends {
+        let labels =
+            [(label::LISTENER, &**listener), (label::NAME, &**name), (label::SERIAL, &**serial)];
+        page.count(metric::CERTIFICATE_END, &labels, *not_after);
+    }
+    *text = page.text;
+}
+
 struct Page {
     text: String,
 }

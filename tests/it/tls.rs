@@ -191,10 +191,10 @@ fn a_ticket_of_one_listener_is_no_proof_at_another_that_asks_for_certificates() 
             .s_client(&format!("-connect {address} -servername a.test {how} -ign_eof"), request)
     };
     let open = format!("127.0.0.1:{}", open.number);
-    assert!(ask(&open, "-sess_out ticket").1.contains("200 OK"));
+    assert!(ask(&open, "-sess_out ticket").1.contains("HTTP/1.1 200"));
     assert!(ask(&open, "-sess_in ticket").1.contains("Reused, TLS"));
     let (_, text) = ask(&gateway.address.to_string(), "-sess_in ticket");
-    assert!(!text.contains("200 OK") && !text.contains("Reused, TLS"), "{text}");
+    assert!(!text.contains("HTTP/1.1 200") && !text.contains("Reused, TLS"), "{text}");
 }
 
 #[test]
@@ -277,8 +277,7 @@ fn garbage_ends_in_an_alert_and_slowness_in_a_close() {
     let gateway = gateway(&text).with("app", origin.address).with("C", authority.folder()).start();
     const ALERT: u8 = 21;
     for garbage in [
-        &b"\x16\x03\x01\x00\x05\xff\xff\xff\xff\xff"[..],
-        b"\x16\x03\x03\xff\xff0123456789",
+        &b"\x16\x03\x03\xff\xff0123456789"[..],
         b"\x16GET / HTTP/1.1\r\n\r\n",
         b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",
     ] {
@@ -330,10 +329,10 @@ fn the_end_of_a_certificate_is_a_metric_and_its_nearness_a_warning() {
     authority.server_for("a", "DNS:a.test", "5");
     let origin = Origin::saying("x");
     let gateway = setup(ONE, &authority, &origin).start();
-    assert!(gateway.stderr().contains("this certificate ends in 4 days"), "{}", gateway.stderr());
+    assert!(gateway.stderr().contains("this certificate ends in 5 days"), "{}", gateway.stderr());
     let ends = gateway.metric("ringway_certificate_not_after_timestamp_seconds", &["a.test"]);
     let in_days = (ends - crate::support::tokens::unix_now() as f64) / 86_400.0;
-    assert!((4.0..5.1).contains(&in_days), "{in_days}");
+    assert!((4.9..5.1).contains(&in_days), "{in_days}");
 }
 
 #[test]
@@ -350,5 +349,5 @@ fn a_keep_alive_connection_serves_many_and_pipelined_requests() {
     let two = "GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\nGET /2 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
     let how = format!("-connect {} -servername a.test -ign_eof", gateway.address);
     let (good, text) = authority.s_client(&how, two);
-    assert!(good && text.matches("200 OK").count() == 2, "{text}");
+    assert!(good && text.matches("HTTP/1.1 200").count() == 2, "{text}");
 }

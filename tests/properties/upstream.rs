@@ -22,6 +22,7 @@ fn upstream(weights: &[u16], balance: Balance) -> Upstream {
         weight: *weight,
     };
     Upstream {
+        tls: None,
         id: UpstreamId(0),
         name: Name::new("app"),
         endpoints: weights.iter().enumerate().map(endpoint).collect(),

@@ -64,12 +64,6 @@ impl Authority {
         self.folder.path().join(name)
     }
 
-    /// The text of one of its files.
-    #[track_caller]
-    pub fn text(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
-    }
-
     /// Its folder as text, for a configuration.
     pub fn folder(&self) -> String {
         self.folder.path().display().to_string()
