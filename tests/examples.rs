@@ -78,6 +78,33 @@ fn page_example(page: &str) -> String {
 }
 
 #[test]
+fn the_examples_about_tls_are_read_without_diagnostics() {
+    /// The certificates of the golden errors.
+    struct Golden;
+    impl Surroundings for Golden {
+        fn variable(&self, _name: &str) -> Option<String> {
+            None
+        }
+        fn file(&self, path: &Path, _bytes_max: u64) -> io::Result<String> {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/config_errors");
+            fs::read_to_string(folder.join(path))
+        }
+        fn folder(&self, _path: &Path) -> io::Result<Vec<String>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tls.md");
+    let text = page_example(&fs::read_to_string(page).expect("the page"));
+    let (config, found) = config::parse(&[("ringway.toml", &text)], &Golden);
+    let (compiled, found) = compile(&config, found, &Golden, 1, &mut LabelBook::default(), None);
+    assert!(found.is_empty(), "{}", found.render());
+    let compiled = compiled.expect("it has no errors");
+    let speak = compiled.gateway.listeners.iter().filter(|listener| listener.tls.is_some());
+    assert_eq!(speak.count(), 2);
+    assert!(compiled.gateway.upstreams[0].tls.is_some());
+}
+
+#[test]
 fn the_example_of_every_policy_page_is_read_without_diagnostics() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policies");
     for entry in fs::read_dir(folder).expect("the pages").flatten() {

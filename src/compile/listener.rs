@@ -26,11 +26,11 @@ pub fn compile(config: &Config, making: &Making<'_>, carry: &mut Carry) -> Box<[
     check_addresses(config, report);
     check_circles(config, report);
     let tells_destination = config.upstreams.iter().any(|one| one.proxy_protocol.is_some());
-    let mut one = |listener: &config::Listener| {
+    let mut with_tls = |listener: &config::Listener| {
         let tls = listener.tls.as_ref().and_then(|tls| tls::listener(tls, making, carry));
         Listener { tls, ..one(listener, tells_destination) }
     };
-    config.listeners.iter().map(|listener| one(listener)).collect()
+    config.listeners.iter().map(&mut with_tls).collect()
 }
 
 fn one(listener: &config::Listener, tells_destination: bool) -> Listener {

@@ -141,7 +141,10 @@ pub fn certified(
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
         .map_err(|_| "the key is of a kind that cannot be used")?;
     let mut certified = CertifiedKey::new(chain, key);
-    certified.keys_match().map_err(|_| "the key does not belong to the certificate")?;
+    certified.keys_match().map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate",
+        _ => "the certificate cannot be used: it has to be X.509 of version 3",
+    })?;
     certified.ocsp = ocsp;
     Ok(certified)
 }
