@@ -14,8 +14,7 @@ use crate::base::address::Address;
 use crate::base::ids::WorkerId;
 use crate::base::shared::Word;
 use crate::base::time::Instant;
-use crate::compile::{Compiled, SpanFeed, Workers};
-use crate::compile::{self, Compiled, KeysFrom, SpanFeed};
+use crate::compile::{Compiled, SpanFeed};
 use crate::control::End;
 use crate::control::certificates::Certificates;
 use crate::control::cpus::{choose_cpus, connections_of_one};
@@ -590,57 +589,4 @@ fn start_admin(
     let admin = Admin::start(address, shown.clone()).map_err(|error| error.to_string())?;
     tell.event(&Event::AdminBound { address: &admin.address().to_string() });
     Ok(Some(admin))
-}
-
-/// The CPU of each worker: one for each that the process may use, so many of them, or those named.
-fn choose_cpus(workers: &Workers, allowed: &[usize]) -> Result<Vec<Option<usize>>, String> {
-    match workers {
-        Workers::Auto => Ok(allowed.iter().map(|cpu| Some(*cpu)).collect()),
-        // More workers than CPUs share them, unpinned.
-        Workers::Count(count) if *count > allowed.len() => Ok(vec![None; *count]),
-        Workers::Count(count) => Ok(allowed[..*count].iter().map(|cpu| Some(*cpu)).collect()),
-        Workers::Cores(cores) => match cores.iter().find(|core| !allowed.contains(core)) {
-            Some(core) => Err(format!(
-                "error: `workers` names CPU {core}, which this process may not use\n  = help: allowed are {allowed:?} (taskset, cpuset)\n"
-            )),
-            None => Ok(cores.iter().map(|core| Some(*core)).collect()),
-        },
-    }
-}
-
-/// Client connections that one worker may have open. Some descriptors are kept back for the admin
-/// listener, logs and keys, and of the rest a quarter for connections to origins: only busy clients need
-/// one, and idle clients are given up when an origin cannot be reached for want of descriptors.
-fn connections_of_one(descriptors: u64, workers: usize) -> usize {
-    const KEPT_BACK: u64 = 48;
-    let each = descriptors.saturating_sub(KEPT_BACK) / 4 * 3 / workers.max(1) as u64;
-    usize::try_from(each.max(1)).unwrap_or(usize::MAX)
-fn start_keys(compiled: &Compiled, tell: &Tell) -> Option<Keys> {
-    let tell = tell.clone();
-    let source = |keys: &compile::Keys| KeySource {
-        cell: keys.cell.clone(),
-        from: match &keys.from {
-            KeysFrom::Url(url) => KeyOrigin::Url(url.clone()),
-            KeysFrom::File(path) => KeyOrigin::File(path.clone()),
-            KeysFrom::Fixed => KeyOrigin::Fixed,
-        },
-        refresh: keys.refresh,
-        name: keys.name.clone(),
-        permitted: keys.permitted.clone(),
-    };
-    let sources = compiled.keys.iter().map(source).collect();
-    Keys::start(sources, move |event| tell_of_keys(&tell, &event)).ok()
-}
-
-fn tell_of_keys(tell: &Tell, event: &KeyEvent) {
-    let set = event.source.as_str();
-    match &event.what {
-        KeyEventKind::Loaded { keys, .. } => tell.event(&Event::KeysFetched { set, keys: *keys }),
-        KeyEventKind::Failed { why, kept, .. } => {
-            let kept = usize::from(*kept);
-            tell.event(&Event::KeysFailed { set, why: &why.to_string(), kept });
-        }
-        // Said as a warning when the configuration was compiled.
-        KeyEventKind::Insecure => {}
-    }
 }

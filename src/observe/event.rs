@@ -98,8 +98,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 25;
-const KINDS: usize = 24;
+const KINDS: usize = 26;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -131,7 +130,7 @@ impl Event<'_> {
             Self::EndpointBack { .. } => ("endpoint_back", Info, 22),
             Self::ListLoaded { .. } => ("list_loaded", Info, 23),
             Self::ListFailed { .. } => ("list_failed", Error, 24),
-            Self::CertificateEnds { .. } => ("certificate_ends", Warn, 23),
+            Self::CertificateEnds { .. } => ("certificate_ends", Warn, 25),
         }
     }
 
