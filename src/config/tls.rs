@@ -111,8 +111,9 @@ pub(super) fn read_listen(reader: &Reader<'_>) -> Option<ListenTls> {
         only_13: is(&table, "min_version", "1.3"),
         suites: suites.iter().filter_map(|node| choice_of(node, SUITES, log)).collect(),
         client: table.table("client", &CLIENT_CERTIFICATES).and_then(|table| {
+            let required = !is(&table, "mode", "optional");
             let roots = path(&table, "roots", "write `roots = \"clients-ca.pem\"`")?;
-            Some(ClientCertificates { roots, required: !is(&table, "mode", "optional") })
+            Some(ClientCertificates { roots, required })
         }),
         span: node.span,
     })

@@ -68,7 +68,11 @@ fn the_page_keeps_the_rules_of_the_format() {
         }
     }
     assert!(text.ends_with('\n'));
-    assert_eq!(families.len() + 2, metric::ALL.len(), "memory and descriptors are admin's");
+    assert_eq!(
+        families.len() + 3,
+        metric::ALL.len(),
+        "memory and descriptors are admin's, ends of certificates control's"
+    );
 }
 
 #[test]
