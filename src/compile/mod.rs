@@ -110,7 +110,6 @@ pub fn compile(
     let Stock { mut carry, keys, lists, seats, watched, .. } = stock;
     book.show_seats(seats.shown());
     carry.lists = lists.carried;
-    let upstreams = upstream::compile(&config.upstreams, last);
     let known = last.map(|last| &last.carry);
     cache::attach(config, &mut routes, &upstreams, known, &mut carry, seed.rotate_left(32));
     let gateway = Gateway {

@@ -176,13 +176,8 @@ impl Process {
         registry.control.workers_wanted.set(cpus.len() as u64);
         let responses = compiled.gateway.carry.machine.clone();
         let (book, draining) = (Mutex::new(book), Word::new(0));
-        let shown = Arc::new(Shown { registry, book, draining, responses });
-        let shown = Arc::new(Shown {
-            registry,
-            book: Mutex::new(book),
-            draining: Word::new(0),
-            certificates: Mutex::default(),
-        });
+        let certificates = Mutex::default();
+        let shown = Arc::new(Shown { registry, book, draining, responses, certificates });
         let failed = |why: String| Unstarted::Failed(why);
         let signals = signal::listen()
             .map_err(|error| failed(format!("signals cannot be heard: {error}")))?;
