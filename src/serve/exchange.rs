@@ -74,7 +74,11 @@ pub async fn run<'a, R: Runtime>(
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'a, R>,
 ) -> Option<Lease<R>> {
-    let walked = pin!(walk(way, x, scratch, incoming, outgoing)).await;
+    let walked = if way.listener.to_https {
+        Box::pin(send_to_https(way.core, x, incoming, outgoing)).await
+    } else {
+        pin!(walk(way, x, scratch, incoming, outgoing)).await
+    };
     match walked {
         Ok(switched) => switched,
         Err(fault) => {
@@ -97,12 +101,6 @@ async fn walk<'a, R: Runtime>(
 ) -> Result<Option<Lease<R>>, Fault> {
     let Way { core, installed, listener, .. } = *way;
     if x.head.method == Method::Options && Box::pin(options(way, x, incoming, outgoing)).await {
-        return Ok(None);
-    }
-    if listener.to_https {
-        settle(incoming, outgoing);
-        let reply = to_https(x)?;
-        answer::reply(core, x, &reply, outgoing).await;
         return Ok(None);
     }
     let route = find_route(core, installed, listener, x)?;
@@ -385,6 +383,19 @@ async fn queue<R: Runtime>(
         }
         Err(said) => Err(limit.refuse(x, said)),
     }
+}
+
+/// Sends a client on, whatever it asks for.
+async fn send_to_https<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<Option<Lease<R>>, Fault> {
+    settle(incoming, outgoing);
+    let reply = to_https(x)?;
+    answer::reply(core, x, &reply, outgoing).await;
+    Ok(None)
 }
 
 /// The same address over `https`; the port of a listener without TLS is not that of one with it.
