@@ -67,7 +67,10 @@ fn values_are_kept_dropped_or_hashed_by_name() {
     gateway.get_with(target, &fields).expect(200);
     gateway.get_with(target, &fields).expect(200);
     let lines = lines(&gateway, 2);
-    assert!(!lines.concat().contains("secret") && !lines.concat().contains("lovelace"), "{lines:?}");
+    assert!(
+        !lines.concat().contains("secret") && !lines.concat().contains("lovelace"),
+        "{lines:?}"
+    );
     let parsed: Vec<serde_json::Value> =
         lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let headers = &parsed[0]["headers"];
