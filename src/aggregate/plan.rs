@@ -21,6 +21,7 @@ use crate::base::limits::{PART_BYTES_MAX, PARTS_MAX};
 use crate::base::name::Name;
 use crate::base::span::Span;
 use crate::exchange::template::Template;
+use crate::http::withheld::Withheld;
 use crate::http::{Method, Status};
 
 /// How one request becomes several and several answers become one.
@@ -51,6 +52,8 @@ pub struct Pass {
     pub headers: Box<[Box<str>]>,
     /// Names of query parameters, decoded.
     pub query: Box<[Box<str>]>,
+    /// What of its cookies goes to nobody, even where `cookie` is named.
+    pub withheld: Withheld,
 }
 
 /// One call, and what becomes of its answer.

@@ -16,6 +16,7 @@ use crate::exchange::template::{PartValues, RenderError, Sink, query_pairs};
 use crate::http::Method;
 use crate::http::head::Request;
 use crate::http::names::FieldName;
+use crate::http::withheld::Withheld;
 
 /// Names that neither `pass` nor a part's own fields may set: framing, hop-by-hop fields (RFC 9110
 /// §7.6.1), the fields that we write, and those that would make an answer something else than JSON bytes.
@@ -176,6 +177,10 @@ fn pass_fields<S: Sink>(
             continue;
         }
         for value in request.head.fields.named(name.as_bytes(), request.raw) {
+            if name.eq_ignore_ascii_case("cookie") && plan.pass.withheld.cuts_cookies(value) {
+                pass_cookies(&plan.pass.withheld, value, out)?;
+                continue;
+            }
             put(out, name.as_bytes())?;
             put(out, b": ")?;
             put(out, value)?;
@@ -183,6 +188,23 @@ fn pass_fields<S: Sink>(
         }
     }
     Ok(())
+}
+
+/// What may go on of a Cookie field that holds a credential of the gateway's own.
+fn pass_cookies<S: Sink>(
+    withheld: &Withheld,
+    value: &[u8],
+    out: &mut S,
+) -> Result<(), RenderError> {
+    let (mut fits, mut some) = (true, false);
+    withheld.cookies(value, b"cookie: ", |piece| {
+        some = true;
+        fits &= out.put(piece);
+    });
+    if some {
+        fits &= out.put(b"\r\n");
+    }
+    if fits { Ok(()) } else { Err(RenderError::Full) }
 }
 
 /// The fields that say what the client's body is; they go where it goes.
@@ -339,6 +361,7 @@ mod tests {
         let pass = Pass {
             headers: names.map(Box::from).into(),
             query: ["lang", "none"].map(Box::from).into(),
+            ..Pass::default()
         };
         let text = written(part("/o"), pass.clone(), &x).expect("fine");
         assert!(text.starts_with("GET /o?lang=de&%6cang=en HTTP/1.1\r\nhost: order\r\n"), "{text}");

@@ -16,6 +16,7 @@ use crate::compile::template::Scope;
 use crate::config::{self, PartCache, PartMethod, Text};
 use crate::exchange::template::TemplateKind;
 use crate::http::Method;
+use crate::http::withheld::Withheld;
 
 /// The plan of a merge. `upstream` finds the id of a name, or reports it.
 pub fn compile(
@@ -56,7 +57,11 @@ pub fn compile(
         return None;
     }
     let names = |list: &[Text]| list.iter().map(|name| name.value.as_str().into()).collect();
-    let pass = Pass { headers: names(&route.pass.headers), query: names(&route.pass.query) };
+    let pass = Pass {
+        headers: names(&route.pass.headers),
+        query: names(&route.pass.query),
+        withheld: Withheld::default(),
+    };
     made.map(|parts| {
         let mut plan = Plan::new(parts, pass);
         (plan.etag, plan.stream, plan.server_timing) =

@@ -15,6 +15,7 @@ use crate::gateway::mirror::Mirror;
 use crate::gateway::route::Forward;
 use crate::http::Status;
 use crate::http::coding::Coding;
+use crate::http::withheld::Withheld;
 use crate::policy::compress::{Compress, MediaType};
 use crate::policy::cors::{Cors, Headers, OriginPattern, Origins, REPLACED};
 use crate::policy::header_edit::{HeaderEdits, Line};
@@ -136,6 +137,7 @@ fn compile(
         lines: lines?.into(),
         dropped: dropped.map(|name| name.value.as_str().into()).collect(),
         host: written.host.as_ref().map(|host| host.value.as_str().into()),
+        withheld: Withheld::default(),
     })
 }
 

@@ -29,6 +29,7 @@ mod test;
 mod tls;
 mod upstream;
 mod view;
+mod withheld;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -112,6 +113,7 @@ pub fn compile(
     carry.lists = lists.carried;
     let known = last.map(|last| &last.carry);
     cache::attach(config, &mut routes, &upstreams, known, &mut carry, seed.rotate_left(32));
+    withheld::attach(config, &mut routes);
     let gateway = Gateway {
         version: last.map_or(1, |last| last.version + 1),
         listeners,

@@ -11,6 +11,7 @@ use crate::base::ids::RouteId;
 use crate::compile::codes;
 use crate::compile::report::Report;
 use crate::compile::template::warn_of_variables;
+use crate::compile::withheld;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{Config, LogRules as Written, Secret, Text, codes as reading, suggest};
 use crate::gateway::Gateway;
@@ -61,14 +62,22 @@ pub fn rules(config: &Config, report: &Report) -> Option<LogRules> {
     let routes = routes(written, config, report);
     let keep = |list: &[(Text, &'static str)]| {
         let named = list.iter().filter(|(name, _)| name.value != "*");
-        named.map(|(name, keep)| (name.value.as_str().into(), keep_of(keep))).collect()
+        named.map(|(name, keep)| (name.value.as_str().into(), keep_of(keep))).collect::<Vec<_>>()
     };
     let others = written.query.iter().find(|(name, _)| name.value == "*");
+    let query_others = others.map_or(Keep::Drop, |(_, keep)| keep_of(keep));
+    let mut query: Vec<(Box<str>, Keep)> = keep(&written.query);
+    // What a table calls a credential is no longer one of the others.
+    for name in withheld::query_names(config).filter(|_| query_others == Keep::Keep) {
+        if query.iter().all(|(known, _)| **known != *name) {
+            query.push((name.into(), Keep::Drop));
+        }
+    }
     Some(LogRules {
         format: format?,
-        headers: keep(&written.headers),
-        query: keep(&written.query),
-        query_others: others.map_or(Keep::Drop, |(_, keep)| keep_of(keep)),
+        headers: keep(&written.headers).into(),
+        query: query.into(),
+        query_others,
         hash_key: written.hash_key.as_ref().map(|key| HashKey::new(key.expose().as_bytes())),
         millionths: written.millionths,
         statuses: written.statuses.as_slice().into(),
@@ -89,8 +98,16 @@ fn check_secrets(written: &Written, config: &Config, format: Option<&Format>, re
         let text = format!("{{header.{name}");
         config.limits.iter().any(|limit| limit.key.value.to_ascii_lowercase().contains(&text))
     };
+    let is_credential =
+        |name: &str| CREDENTIALS.contains(&name) || withheld::is_field(config, name);
+    for (name, keep) in &written.query {
+        if *keep == "keep" && withheld::query_names(config).any(|known| known == name.value) {
+            let message = format!("`{}` is a credential, and it is written as it is", name.value);
+            report.push(Diagnostic::warning(codes::SECRET_LOGGED, name.span, message).help(help));
+        }
+    }
     for (name, keep) in &written.headers {
-        let is_credential = CREDENTIALS.contains(&name.value.as_str());
+        let is_credential = is_credential(&name.value);
         if *keep == "keep" && (is_credential || counted_by(&name.value)) {
             let what = if is_credential { "a credential" } else { "what a limit knows clients by" };
             let message = format!("`{}` is {what}, and it is written as it is", name.value);
@@ -104,7 +121,7 @@ fn check_secrets(written: &Written, config: &Config, format: Option<&Format>, re
             continue;
         }
         let span = written.format.span;
-        if CREDENTIALS.contains(&&**field) {
+        if is_credential(field) {
             let message = format!("`{{header.{field}}}` writes a credential into the log");
             report.push(Diagnostic::error(reading::BAD_LOG, span, message).help(help));
         } else if counted_by(field) {

@@ -23,6 +23,7 @@ use crate::exchange::template::TemplateKind;
 use crate::gateway::route::{Bandwidth, Forward, Redirect, Route, Target};
 use crate::http::Status;
 use crate::http::target::{Plus, percent_decode};
+use crate::http::withheld::Withheld;
 use crate::route::Router;
 use crate::route::matcher::{Condition, Place, Test};
 use crate::route::pattern::{HostPattern, MethodName, Pattern, Segment};
@@ -120,6 +121,7 @@ fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Tar
             scheme: to.scheme,
             host: to.host.as_ref().map(|host| host.value.as_str().into()),
             keep_query: to.keep_query,
+            withheld: Withheld::default(),
             status: Status(to.status),
         })),
         config::Target::Respond(fixed) => Some(Target::Respond(reply(fixed))),

@@ -27,6 +27,8 @@ pub struct ApiKey {
     pub header: String,
     /// The query parameter, if one may hold a key.
     pub query: Option<String>,
+    /// Whether keys are sent on. Default: no.
+    pub forward: bool,
 }
 
 /// Reads one `[api_key.NAME]`; `None` without keys or secret.
@@ -53,6 +55,7 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<ApiKey> {
     };
     let header = name_of("header").map(|name| name.to_ascii_lowercase());
     let query = name_of("query");
+    let forward = reader.boolean("forward").is_some_and(|forward| forward.value);
     let secret = reader.text("secret");
     let keys = reader.text("keys")?;
     let secret = secret?;
@@ -72,5 +75,6 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<ApiKey> {
         secret: Secret::new(secret.value),
         header: header.unwrap_or_else(|| defaults::API_KEY_HEADER.into()),
         query,
+        forward,
     })
 }

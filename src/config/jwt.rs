@@ -36,6 +36,8 @@ pub struct Jwt {
     pub refresh: Duration,
     /// Where a token may stand besides `Authorization`, in the order in which they are looked at.
     pub places: Vec<(TokenPlace, Text)>,
+    /// Whether tokens are sent on. Default: those in fields are, those in cookies and queries are not.
+    pub forward: Option<bool>,
     /// Whether tokens must keep RFC 9068. Default: no.
     pub rfc9068: bool,
     /// A file of revoked tokens and subjects, joined to the folder of the file that names it.
@@ -113,6 +115,7 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Jwt> {
         required: reader.texts("required"),
         refresh: refresh.map_or(defaults::JWKS_REFRESH, |refresh| refresh.value),
         places: read_places(&reader),
+        forward: reader.boolean("forward").map(|forward| forward.value),
         rfc9068: reader.choice("profile").is_some_and(|word| word.value == "rfc9068"),
         revoked: reader.text("revoked").map(|text| {
             let path = beside(&text.value, text.span, log);

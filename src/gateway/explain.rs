@@ -23,6 +23,7 @@ use crate::gateway::route::{Forward, Redirect, Route, Target};
 use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
 use crate::http::names::FieldName;
 use crate::http::{Method, upgrade};
+use crate::policy::header_edit::HeaderEdits;
 use crate::route::Found;
 use crate::route::explain::{Considered, Outcome};
 use crate::route::matcher::{Condition, Place, Test};
@@ -189,7 +190,7 @@ impl Told<'_> {
             return;
         }
         if to.target.is_some() {
-            keep_query(x, &mut target);
+            keep_query(x, route.request_edits.as_deref(), &mut target);
         }
         let (mut peer, mut real) = (AddressText::default(), AddressText::default());
         let (peer, real) = (peer.of(x.client.peer), real.of(x.client.address));
@@ -206,6 +207,7 @@ impl Told<'_> {
             body: x.head.body,
             upgrade: upgrade.map(Name::as_str),
             drop: &[FieldName::Traceparent, FieldName::XRequestId, FieldName::Expect],
+            withheld: route.request_edits.as_deref().map(|edits| &edits.withheld),
             ..RequestForward::default()
         };
         let pool = BufferPool::new(1);
@@ -338,12 +340,11 @@ impl Told<'_> {
 }
 
 /// What serving does too: a target without a query of its own keeps the client's.
-fn keep_query(x: &Exchange, target: &mut Vec<u8>) {
-    if let Some(query) = x.request().query()
-        && !target.contains(&b'?')
-    {
-        target.push(b'?');
-        target.extend_from_slice(query);
+fn keep_query(x: &Exchange, edits: Option<&HeaderEdits>, target: &mut Vec<u8>) {
+    let Some(query) = x.request().query().filter(|_| !target.contains(&b'?')) else { return };
+    match edits {
+        Some(edits) => edits.withheld.query(query, b"?", |piece| target.extend_from_slice(piece)),
+        None => target.extend_from_slice(&[b"?", query].concat()),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::gateway::answering::Answering;
 use crate::gateway::mirror::Mirror;
 use crate::gateway::view::Merge;
 use crate::http::Status;
+use crate::http::withheld::Withheld;
 use crate::policy::Policy;
 use crate::policy::cache::Cache;
 use crate::policy::header_edit::HeaderEdits;
@@ -97,6 +98,8 @@ pub struct Redirect {
     pub host: Option<Box<str>>,
     /// Whether the client's query goes on where the template has none of its own.
     pub keep_query: bool,
+    /// What of that query stays behind: an address is shown to others.
+    pub withheld: Withheld,
     /// The status, 3xx.
     pub status: Status,
 }
@@ -141,8 +144,7 @@ impl Redirect {
         // As for a rewritten path: the client's query goes on unless the template has one of its own.
         let own_query = self.to.as_ref().is_some_and(Template::has_query);
         if let Some(query) = request.query().filter(|_| self.keep_query && !own_query) {
-            out.push(b'?');
-            out.extend_from_slice(query);
+            self.withheld.query(query, b"?", |piece| out.extend_from_slice(piece));
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ use crate::http::framing::{BodyLength, content_length};
 use crate::http::head::{Request, Response};
 use crate::http::headers::{Field, Fields};
 use crate::http::names::{FieldName, FieldSet};
+use crate::http::withheld::Withheld;
 use crate::http::writer::{self, Sink};
 use crate::http::{Method, TargetForm, Version, chars};
 
@@ -71,6 +72,8 @@ pub struct RequestForward<'a> {
     pub drop: &'a [FieldName],
     /// Other fields to leave out, by name in lower case, in every spelling ([`FieldName::is_spelling`]).
     pub drop_named: &'a [Box<str>],
+    /// Cookies and pairs of the query to leave out.
+    pub withheld: Option<&'a Withheld>,
 }
 
 impl Default for RequestForward<'_> {
@@ -85,6 +88,7 @@ impl Default for RequestForward<'_> {
             upgrade: None,
             drop: &[],
             drop_named: &[],
+            withheld: None,
         }
     }
 }
@@ -172,18 +176,20 @@ pub fn request_head(
 
     Sink::fill(out, |sink| {
         // A request line that passes unchanged is part of the first run; a new Host goes right behind it.
-        let own_line = own_target && own_host && head.version == Version::Http11;
+        let cut = how.withheld.filter(|cut| request.query().is_some_and(|q| cut.cuts_query(q)));
+        let own_line = own_target && own_host && head.version == Version::Http11 && cut.is_none();
         let first = if own_line {
             head.method_text.start
         } else {
-            put_request_line(sink, request, how.target);
+            put_request_line(sink, request, how.target, cut);
             head.target.whole.end + HTTP_VERSION_CRLF
         };
         if !own_host {
             let host = how.host.unwrap_or(request.authority());
             writer::put_field(sink, &[b"host: "], &[host]);
         }
-        put_kept(sink, &head.fields, raw, first, head.bytes, stripped, how.drop_named);
+        let left_out = LeftOut { known: stripped, named: how.drop_named, withheld: how.withheld };
+        put_kept(sink, &head.fields, raw, first, head.bytes, &left_out);
         put_forwarding(sink, request, &how.client);
         put_length(sink, how.body, keep_length);
         if let Some(forwards) = forwards {
@@ -229,7 +235,8 @@ pub fn response_head(
         if !own_line {
             writer::put_status(sink, head.status, head.reason.of(raw));
         }
-        put_kept(sink, &head.fields, raw, first, head.bytes, stripped, how.drop_named);
+        let left_out = LeftOut { known: stripped, named: how.drop_named, withheld: None };
+        put_kept(sink, &head.fields, raw, first, head.bytes, &left_out);
         if !bodiless {
             put_length(sink, how.body, keep_length);
         }
@@ -265,11 +272,20 @@ fn put_connection(sink: &mut Sink<'_>, how: &ResponseForward<'_>) {
 /// `SP HTTP/1.1 CRLF`. Unit: bytes.
 const HTTP_VERSION_CRLF: u32 = 11;
 
-fn put_request_line(sink: &mut Sink<'_>, request: Request<'_>, target: Option<&[u8]>) {
+fn put_request_line(
+    sink: &mut Sink<'_>,
+    request: Request<'_>,
+    target: Option<&[u8]>,
+    cut: Option<&Withheld>,
+) {
     sink.put(request.method_text());
     sink.put(b" ");
     match (target, request.head.target.form) {
         (Some(target), _) => sink.put(target),
+        (None, _) if let Some(cut) = cut => {
+            sink.put(request.path());
+            cut.query(request.query().unwrap_or(&[]), b"?", |piece| sink.put(piece));
+        }
         (None, TargetForm::Absolute) => put_origin_form(sink, request),
         (None, _) => sink.put(request.target()),
     }
@@ -288,6 +304,13 @@ fn put_origin_form(sink: &mut Sink<'_>, request: Request<'_>) {
     }
 }
 
+/// The fields that do not pass.
+struct LeftOut<'a> {
+    known: FieldSet,
+    named: &'a [Box<str>],
+    withheld: Option<&'a Withheld>,
+}
+
 /// Copies the lines that pass, whole runs at a time: `raw[first..]` up to the empty line at the end of a
 /// head of `bytes`, without the fields left out. What stands between `first` and the fields passes.
 fn put_kept(
@@ -296,26 +319,45 @@ fn put_kept(
     raw: &[u8],
     first: u32,
     bytes: u32,
-    stripped: FieldSet,
-    drop_named: &[Box<str>],
+    without: &LeftOut<'_>,
 ) {
     let nominated = Nominated::of(fields, raw);
-    let names_matter = !drop_named.is_empty() || nominated.count > 0;
+    let names_matter = !without.named.is_empty() || nominated.count > 0;
     let mut run = first;
     for field in fields.iter() {
         let name = || field.name.of(raw);
-        let left_out = stripped.has(field.id)
+        let left_out = without.known.has(field.id)
             || (names_matter
-                && (drop_named
+                && (without
+                    .named
                     .iter()
                     .any(|dropped| FieldName::is_spelling(name(), dropped.as_bytes()))
                     || (field.id == FieldName::Other && nominated.has(name(), raw))));
         if left_out {
             sink.put(Span { start: run, end: field.name.start }.of(raw));
             run = line_end(field, raw);
+        } else if let Some(cut) = without.withheld
+            && field.id == FieldName::Cookie
+            && cut.cuts_cookies(field.value.of(raw))
+        {
+            sink.put(Span { start: run, end: field.name.start }.of(raw));
+            run = line_end(field, raw);
+            put_cookies(sink, field.value.of(raw), cut);
         }
     }
     sink.put(Span { start: run, end: bytes - 2 }.of(raw));
+}
+
+/// What is left of a Cookie field; a field of which nothing is left is left out.
+fn put_cookies(sink: &mut Sink<'_>, value: &[u8], cut: &Withheld) {
+    let mut some = false;
+    cut.cookies(value, b"cookie: ", |piece| {
+        some = true;
+        sink.put(piece);
+    });
+    if some {
+        sink.put(b"\r\n");
+    }
 }
 
 /// Where the line behind the field begins: whitespace behind the value and CRLF are skipped.

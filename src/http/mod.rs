@@ -21,6 +21,7 @@ pub mod ranges;
 pub mod rewrite;
 pub mod target;
 pub mod upgrade;
+pub mod withheld;
 pub mod writer;
 
 use crate::base::span::Span;

@@ -11,6 +11,7 @@ use crate::base::ids::RouteId;
 use crate::base::limits::{LOG_HEADER_BYTES_MAX, LOG_HOST_BYTES_MAX, LOG_TARGET_BYTES_MAX};
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
+use crate::http::withheld::is_named;
 use crate::observe::line::Line;
 use crate::observe::metrics::{Spent, outcome};
 use crate::observe::plan::RecordPlan;
@@ -195,7 +196,7 @@ impl LogRules {
             let equals = memchr::memchr(b'=', pair);
             let (name, value) =
                 equals.map_or((pair, None), |at| (&pair[..at], Some(&pair[at + 1..])));
-            let known = self.query.iter().find(|(known, _)| known.as_bytes() == name);
+            let known = self.query.iter().find(|(known, _)| is_named(pair, known.as_bytes()));
             let keep = known.map_or(self.query_others, |(_, keep)| *keep);
             if keep == Keep::Drop {
                 continue;

@@ -10,6 +10,7 @@ use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::template::{RenderError, Template};
 use crate::http::names::FieldName;
+use crate::http::withheld::Withheld;
 
 /// The edits of one direction.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct HeaderEdits {
     pub dropped: Box<[Box<str>]>,
     /// The Host that an origin is asked for; of requests alone.
     pub host: Option<Box<str>>,
+    /// Cookies and pairs of the query that are left out; of requests alone.
+    pub withheld: Withheld,
 }
 
 /// One line.

@@ -12,6 +12,7 @@ use crate::exchange::template::RenderError;
 use crate::gateway::route::Forward;
 use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
 use crate::http::names::FieldName;
+use crate::http::withheld::Withheld;
 use crate::observe::trace::TraceLines;
 use crate::policy::header_edit::HeaderEdits;
 use crate::runtime::Runtime;
@@ -44,11 +45,12 @@ pub fn write<R: Runtime>(
     conditions: &[u8],
     out: &mut Buf,
 ) -> Result<(), Unsent> {
+    let withheld = edits.map(|edits| &edits.withheld).filter(|withheld| !withheld.is_empty());
     let rewritten = match &to.target {
         Some(template) => {
             let mut target = core.buffer()?;
             template.render(x, &mut target).map_err(Unsent::of_target)?;
-            keep_query(x, &mut target)?;
+            keep_query(x, withheld, &mut target)?;
             Some(target)
         }
         None => None,
@@ -81,6 +83,7 @@ pub fn write<R: Runtime>(
         upgrade: upgrade.map(Name::as_str),
         drop: if conditional { REPLACED_CONDITIONS } else { REPLACED },
         drop_named: if conditional { &dropped } else { edited },
+        withheld,
     };
     heads::request_head(out, x.request(), &how).map_err(|_| too_large().into())
 }
@@ -118,12 +121,16 @@ impl From<Fault> for Unsent {
 
 /// A template that rewrites the path alone leaves the client's query as it is. Values are escaped, so a
 /// question mark is always the template's own.
-fn keep_query(x: &Exchange, target: &mut Buf) -> Result<(), Fault> {
+fn keep_query(x: &Exchange, withheld: Option<&Withheld>, target: &mut Buf) -> Result<(), Fault> {
     let Some(query) = x.request().query() else { return Ok(()) };
     if target.data().contains(&b'?') {
         return Ok(());
     }
-    let fits = target.put(b"?") && target.put(query);
+    let mut fits = true;
+    match withheld {
+        Some(cut) => cut.query(query, b"?", |piece| fits &= target.put(piece)),
+        None => fits = target.put(b"?") && target.put(query),
+    }
     if fits { Ok(()) } else { Err(too_large()) }
 }
 

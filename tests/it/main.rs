@@ -64,4 +64,5 @@ mod tunnel;
 mod upgrade;
 mod upload_faults;
 mod views;
+mod withheld;
 mod workers;

@@ -45,7 +45,8 @@ pub static JWT: Section = Section {
         Key::new("header", Shape::Text, "A field that may hold the token besides `Authorization: Bearer`."),
         Key::new("cookie", Shape::Text, "A cookie that may hold the token."),
         Key::new("query", Shape::Text, "A query parameter that may hold the token. Such a URL is a password: it stands in histories and other people's logs."),
-        Key::later("strip"),
+        Key::new("forward", Shape::Boolean, "Whether the token goes on to services, wherever it stands.")
+            .or("from a field it does, from a cookie or the query it does not"),
         Key::new("profile", Shape::Choice(&["rfc7519", "rfc9068"]), "What a token is: any JWT, or an access token after RFC 9068 with its type and all of its claims.")
             .or("`\"rfc7519\"`"),
         Key::new("revoked", Shape::Text, "A file of tokens and subjects that are refused, one `jti:ID`, `sub:ID` or `sub:ID SECONDS` a line; read again when it changes."),
@@ -71,6 +72,7 @@ pub static API_KEY: Section = Section {
             .required(),
         Key::new("header", Shape::Text, "The field that holds a key.").or("`\"x-api-key\"`"),
         Key::new("query", Shape::Text, "A query parameter that may hold it. Such a URL is a password: it stands in histories and other people's logs."),
+        Key::new("forward", Shape::Boolean, "Whether the key goes on to services, which cannot check it.").or("`false`"),
     ],
 };
 

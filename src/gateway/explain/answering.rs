@@ -137,6 +137,12 @@ impl Told<'_> {
         if !removed.is_empty() {
             self.line(format_args!("  removed: {}", removed.join(", ")));
         }
+        let cookies = edits.withheld.cookies.iter().map(|name| format!("cookie `{name}`"));
+        let pairs = edits.withheld.query.iter().map(|name| format!("query parameter `{name}`"));
+        let withheld: Vec<String> = cookies.chain(pairs).collect();
+        if !withheld.is_empty() {
+            self.line(format_args!("  not sent on: {}", withheld.join(", ")));
+        }
         if let Some(host) = &edits.host {
             self.line(format_args!("  set host: `{host}`"));
         }
