@@ -359,6 +359,9 @@ pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 pub const LOG_TARGET_BYTES_MAX: usize = 2048;
 /// A host in the log, after escaping. Unit: bytes. RFC 1035 §2.3.4 bounds names at 255.
 pub const LOG_HOST_BYTES_MAX: usize = 320;
+/// The name of a user, subject or owner in the log, after escaping. Unit: bytes. Longer ones are cut and the line says
+/// so; an address of mail has at most 254 (RFC 5321 §4.5.3.1).
+pub const LOG_IDENTITY_BYTES_MAX: usize = 256;
 /// A method in the log, after escaping. Unit: bytes.
 pub const LOG_METHOD_BYTES_MAX: usize = 64;
 /// A name from the configuration in the log, after escaping. Unit: bytes.
@@ -374,7 +377,11 @@ pub const EVENT_TEXT_BYTES_MAX: usize = 2048;
 
 const _: () = assert!(LOG_LINE_BYTES_MAX * 2 <= LOG_PAGE_BYTES, "a page must hold lines");
 const _: () = assert!(
-    2 * LOG_TARGET_BYTES_MAX + LOG_HOST_BYTES_MAX + LOG_METHOD_BYTES_MAX + 4 * LOG_NAME_BYTES_MAX
+    2 * LOG_TARGET_BYTES_MAX
+        + LOG_HOST_BYTES_MAX
+        + LOG_METHOD_BYTES_MAX
+        + 4 * LOG_NAME_BYTES_MAX
+        + 3 * LOG_IDENTITY_BYTES_MAX
         <= LOG_LINE_BYTES_MAX / 2,
     "the longest line must keep room for its numbers and some attempts"
 );

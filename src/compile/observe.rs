@@ -78,6 +78,7 @@ pub fn rules(config: &Config, report: &Report) -> Option<LogRules> {
         headers: keep(&written.headers).into(),
         query: query.into(),
         query_others,
+        identity: keep_of(written.identity),
         hash_key: written.hash_key.as_ref().map(|key| HashKey::new(key.expose().as_bytes())),
         millionths: written.millionths,
         statuses: written.statuses.as_slice().into(),

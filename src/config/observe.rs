@@ -63,6 +63,8 @@ pub struct LogRules {
     pub headers: Vec<(Text, &'static str)>,
     /// Query keys, and what becomes of them; `*` for all others.
     pub query: Vec<(Text, &'static str)>,
+    /// What becomes of the names of users, subjects and owners. Default: `keep`.
+    pub identity: &'static str,
     /// The key of hashes.
     pub hash_key: Option<Secret>,
     /// How many of a million requests.
@@ -153,6 +155,7 @@ fn read_rules(reader: &Reader<'_>) -> Option<LogRules> {
         format,
         headers: Vec::new(),
         query: Vec::new(),
+        identity: "keep",
         hash_key: None,
         millionths: 1_000_000,
         statuses: Vec::new(),
@@ -188,12 +191,16 @@ fn read_fields(reader: &Reader<'_>, rules: &mut LogRules) {
         reader.log.mask(node.span);
         rules.hash_key = read_key(reader, node);
     }
+    let identity = reader.choice("identity");
+    rules.identity = identity.as_ref().map_or("keep", |keep| keep.value);
     let hashes = rules.headers.iter().chain(&rules.query).find(|(_, keep)| *keep == "hash");
-    if let Some((name, _)) = hashes
+    let hashes = hashes.map(|(name, _)| (name.value.as_str(), name.span));
+    let identity = identity.filter(|keep| keep.value == "hash").map(|keep| ("identity", keep.span));
+    if let Some((name, span)) = hashes.or(identity)
         && reader.node("hash_key").is_none()
     {
-        let message = format!("`{}` is hashed, and there is no key", name.value);
-        let diagnostic = Diagnostic::error(codes::BAD_LOG, name.span, message);
+        let message = format!("`{name}` is hashed, and there is no key");
+        let diagnostic = Diagnostic::error(codes::BAD_LOG, span, message);
         reader.log.push(diagnostic.help(
             "give one: `hash_key = \"${file:/run/secrets/log-key}\"`; without a key anybody could try values",
         ));

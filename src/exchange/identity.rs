@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-/// A proven identity: the claims of a verified token, whoever an API key belongs to, or both.
+/// A proven identity: the claims of a verified token, whoever an API key belongs to, who knew a password, or
+/// several of them.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     claims: Option<Rc<Value>>,
     caller: Option<Arc<Caller>>,
+    user: Option<Arc<str>>,
 }
 
 /// Whoever an API key belongs to.
@@ -29,25 +31,38 @@ pub struct Caller {
 impl Identity {
     /// From the claims of a token that was verified.
     pub fn from_verified(claims: Rc<Value>) -> Self {
-        Self { claims: Some(claims), caller: None }
+        Self { claims: Some(claims), ..Self::default() }
     }
 
     /// From a key that is known.
     pub fn of_caller(caller: Arc<Caller>) -> Self {
-        Self { claims: None, caller: Some(caller) }
+        Self { caller: Some(caller), ..Self::default() }
+    }
+
+    /// From a password that was right.
+    pub fn of_user(user: Arc<str>) -> Self {
+        Self { user: Some(user), ..Self::default() }
     }
 
     /// Both: what is proven here, and what was proven before.
     pub fn and(self, before: Option<Identity>) -> Self {
         let before = before.unwrap_or_default();
-        let (claims, caller) = (self.claims.or(before.claims), self.caller.or(before.caller));
-        Self { claims, caller }
+        Self {
+            claims: self.claims.or(before.claims),
+            caller: self.caller.or(before.caller),
+            user: self.user.or(before.user),
+        }
     }
 
     /// The claim at `path` (`["realm", "roles"]`), or `None`.
     pub fn claim<S: AsRef<str>>(&self, path: &[S]) -> Option<&Value> {
         let claims = self.claims.as_deref()?;
         path.iter().try_fold(claims, |value, name| value.get(name.as_ref()))
+    }
+
+    /// The user whose password was right.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// The owner of the key that was shown.

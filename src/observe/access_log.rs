@@ -22,6 +22,7 @@ use crate::exchange::marks::LimitSaid;
 use crate::exchange::timeline::Timeline;
 use crate::exchange::{Exchange, RequestId};
 use crate::observe::line::Line;
+use crate::observe::log_identity;
 use crate::observe::log_rules::Format;
 use crate::observe::metrics::{CoreMetrics, Spent, outcome};
 use crate::observe::names::{field, value};
@@ -175,6 +176,7 @@ struct Cut {
     host: bool,
     path: bool,
     query: bool,
+    identity: bool,
 }
 
 fn write_request(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) -> Cut {
@@ -209,6 +211,7 @@ fn write_request(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) -> Cut {
     if let Some(rules) = plan.log() {
         rules.write_headers(line, x);
     }
+    cut.identity = log_identity::write(line, x, plan.log());
     cut
 }
 
@@ -405,6 +408,7 @@ fn write_cut(line: &mut Line<'_>, cut: Cut) {
         (field::HOST, cut.host),
         (field::PATH, cut.path),
         (field::QUERY, cut.query),
+        (field::IDENTITY, cut.identity),
     ];
     if fields.iter().all(|(_, cut)| !cut) {
         return;

@@ -32,6 +32,17 @@ impl Line<'_> {
         }
     }
 
+    /// The same as [`text`](Self::text), blanks escaped as well: it stays one column.
+    pub(crate) fn word(&mut self, value: &[u8], bytes_max: usize) {
+        let value = &value[..value.len().min(bytes_max)];
+        let mut words = value.split(|byte| *byte == b' ');
+        self.text(words.next().unwrap_or_default(), bytes_max);
+        for word in words {
+            self.put(b"\\x20");
+            self.text_or_nothing(word, bytes_max);
+        }
+    }
+
     pub(crate) fn bare_number(&mut self, value: u64) {
         self.put(itoa::Buffer::new().format(value).as_bytes());
     }
@@ -91,6 +102,8 @@ mod tests {
         assert_eq!(text, "a\\x22b\\x5cc\\x0d\\x0a\\x00\\xff d");
         assert_eq!(written(|line| line.text(b"", 9)), "-");
         assert_eq!(written(|line| line.text(b"abcdef", 3)), "abc");
+        assert_eq!(written(|line| line.word(b"ada \"l\"", 100)), "ada\\x20\\x22l\\x22");
+        assert_eq!(written(|line| line.word(b"", 9)), "-");
     }
 
     #[test]

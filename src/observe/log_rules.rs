@@ -13,6 +13,7 @@ use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::http::withheld::is_named;
 use crate::observe::line::Line;
+use crate::observe::log_identity::Who;
 use crate::observe::metrics::{Spent, outcome};
 use crate::observe::plan::RecordPlan;
 
@@ -27,6 +28,8 @@ pub struct LogRules {
     pub query: Box<[(Box<str>, Keep)]>,
     /// What becomes of the query keys that are not named.
     pub query_others: Keep,
+    /// What becomes of the names of users, subjects and owners.
+    pub identity: Keep,
     /// The key of hashes.
     pub hash_key: Option<HashKey>,
     /// How many of a million requests are written; failed ones always are.
@@ -110,6 +113,10 @@ pub enum TextField {
     DurationMs,
     Upstream,
     Address,
+    Identity,
+    User,
+    Subject,
+    KeyOwner,
 }
 
 impl TextField {
@@ -133,6 +140,10 @@ impl TextField {
         ("duration_ms", Self::DurationMs),
         ("upstream", Self::Upstream),
         ("address", Self::Address),
+        ("identity", Self::Identity),
+        ("user", Self::User),
+        ("subject", Self::Subject),
+        ("key_owner", Self::KeyOwner),
     ];
 }
 
@@ -216,7 +227,7 @@ impl LogRules {
     }
 
     /// The keyed hash of a value, in hexadecimal digits; without a key nothing that could be undone.
-    fn hashed(&self, keep: Keep, value: &[u8]) -> Option<[u8; 16]> {
+    pub(crate) fn hashed(&self, keep: Keep, value: &[u8]) -> Option<[u8; 16]> {
         if keep != Keep::Hash {
             return None;
         }
@@ -255,10 +266,12 @@ impl LogRules {
         line.finish()
     }
 
-    /// `client - - [time] "GET /path?query HTTP/1.1" status bytes "referer" "user-agent"`.
+    /// `client - user [time] "GET /path?query HTTP/1.1" status bytes "referer" "user-agent"`.
     fn write_combined(&self, line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan, now: Instant) {
         self.write_field(line, TextField::Client, x, plan, now);
-        line.put(b" - - [");
+        line.put(b" - ");
+        self.write_who(line, x, None);
+        line.put(b" [");
         line.common_moment(x.began);
         line.put(b"] \"");
         self.write_field(line, TextField::Method, x, plan, now);
@@ -343,6 +356,10 @@ impl LogRules {
                     None => line.put(b"-"),
                 }
             }
+            TextField::Identity => self.write_who(line, x, None),
+            TextField::User => self.write_who(line, x, Some(Who::User)),
+            TextField::Subject => self.write_who(line, x, Some(Who::Subject)),
+            TextField::KeyOwner => self.write_who(line, x, Some(Who::KeyOwner)),
         }
     }
 }

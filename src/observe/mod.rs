@@ -18,6 +18,7 @@ pub mod event;
 pub mod limits;
 pub mod line;
 mod line_text;
+mod log_identity;
 pub mod log_rules;
 pub mod metrics;
 pub mod names;

@@ -344,6 +344,14 @@ pub mod field {
     pub const FAULT_SIDE: &str = "fault_side";
     /// Why a policy, or we because of its head or path, refused it, in one word.
     pub const REASON: &str = "reason";
+    /// The user who knew the password.
+    pub const USER: &str = "user";
+    /// The subject of the token.
+    pub const SUBJECT: &str = "subject";
+    /// The owner of the key.
+    pub const KEY_OWNER: &str = "key_owner";
+    /// What was too long, if it is one of these.
+    pub const IDENTITY: &str = "identity";
     /// The limit that refused it.
     pub const LIMIT: &str = "limit";
     /// How long it waited for a seat. Unit: milliseconds.

@@ -35,6 +35,7 @@ mod h1;
 mod headers;
 mod hedge;
 mod hostile;
+mod identity;
 mod idle;
 mod jwt;
 mod jwt_more;

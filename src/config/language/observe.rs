@@ -49,6 +49,12 @@ pub static LOG_FIELDS: Section = Section {
         )
         .or("`\"*\" = \"drop\"`"),
         Key::new(
+            "identity",
+            Shape::Choice(KEEP),
+            "Who was proven to ask: the members `user`, `subject` and `key_owner`.",
+        )
+        .or("`\"keep\"`"),
+        Key::new(
             "hash_key",
             Shape::Text,
             "The key of hashes, at least 16 bytes: `\"${file:/run/secrets/log-key}\"`.",

@@ -58,6 +58,11 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Whether this byte stands in it, decoded.
+    pub(super) fn has(&self, wanted: u8) -> bool {
+        self.bytes().any(|byte| byte == wanted)
+    }
+
     /// The bytes, decoded.
     fn bytes(&self) -> Decoded<'_> {
         match self {

@@ -104,6 +104,7 @@ impl Placeholder {
     ) -> Result<(), RenderError> {
         match (&value, self.position) {
             (Found::Claim(value), Position::JsonValue) => return encode::json_claim(value, out),
+            (Found::Claim(Value::Array(list)), Position::Field) => return claim_list(list, out),
             (Found::Json(text), Position::JsonValue) => return encode::json_as_it_is(text, out),
             _ => {}
         }
@@ -144,6 +145,22 @@ impl Placeholder {
         }
         if out.put(text) { Ok(()) } else { Err(RenderError::Full) }
     }
+}
+
+/// A claim that is a list, as a field has lists (RFC 9110 §5.6.1): `admin,ops`. An element that holds a comma would
+/// be taken for two, and one that is no scalar has no spelling there.
+fn claim_list<S: Sink>(list: &[Value], out: &mut S) -> Result<(), RenderError> {
+    for (index, value) in list.iter().enumerate() {
+        let text = Found::Claim(value).text()?;
+        if text.has(b',') {
+            return Err(RenderError::Unfit);
+        }
+        if index > 0 && !out.put(b",") {
+            return Err(RenderError::Full);
+        }
+        encode::field(&text, out)?;
+    }
+    Ok(())
 }
 
 /// A value as found in the request.

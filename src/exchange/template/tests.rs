@@ -44,6 +44,8 @@ fn asked(target: &str, values: &[&str], fields: &[(&str, &str)]) -> Asked {
     let claims = json!({
         "sub": "42", "n": 7, "ok": true, "gone": null, "empty": "",
         "realm": { "name": "a/b", "roles": ["x"] },
+        "list": ["a", 7, true], "none": [], "commas": ["a,b"], "nested": [["a"]], "nulls": [null],
+        "lines": ["a", "b\nc"],
         "evil": "x\r\ny: z", "quote": "\"},\"a\":1", "dots": "..", "amp": "a&b=c#d+e %",
     });
     let identity = Some(Identity::from_verified(Rc::new(claims)));
@@ -156,6 +158,19 @@ fn a_value_never_adds_a_pair_or_a_line() {
     assert_eq!(field("u {jwt.sub} {header.h}").as_deref(), Ok("u 42 a&b"));
     assert_eq!(field("{jwt.evil}"), Err(RenderError::Unfit));
     assert_eq!(field("{query.q}"), Err(RenderError::Unfit));
+}
+
+#[test]
+fn a_claim_that_is_a_list_is_one_in_a_field_and_nothing_else_is() {
+    let x = asked("/", &[], &[]);
+    let field = |text| fill_as(&x, TemplateKind::Field, text);
+    assert_eq!(field("{jwt.list}").as_deref(), Ok("a,7,true"));
+    assert_eq!(field("{jwt.none}").as_deref(), Ok(""));
+    for unfit in ["{jwt.realm}", "{jwt.commas}", "{jwt.nested}", "{jwt.lines}", "{jwt.nulls}"] {
+        assert_eq!(field(unfit), Err(RenderError::Unfit), "{unfit}");
+    }
+    assert_eq!(target(&x, "/{jwt.list}"), Err(RenderError::Unfit));
+    assert_eq!(fill_as(&x, TemplateKind::Plain, "{jwt.list}"), Err(RenderError::Unfit));
 }
 
 #[test]
