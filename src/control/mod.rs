@@ -7,6 +7,7 @@ mod certificates;
 mod cpus;
 mod endpoints;
 pub mod export;
+mod fleet_store;
 pub mod flush;
 mod fresh;
 pub mod keys;

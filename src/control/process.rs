@@ -20,6 +20,7 @@ use crate::control::certificates::Certificates;
 use crate::control::cpus::{choose_cpus, connections_of_one};
 use crate::control::endpoints::Endpoints;
 use crate::control::export::Export;
+use crate::control::fleet_store::FleetStore;
 use crate::control::flush::{Flush, LogTarget, Opened};
 use crate::control::fresh::{start_keys, start_lists};
 use crate::control::keys::Keys;
@@ -56,6 +57,7 @@ pub struct Process {
     workers: Vec<Seat>,
     endpoints: Endpoints,
     certificates: Certificates,
+    fleet_store: FleetStore,
     reports: Receiver<Report>,
     reporter: Sender<Report>,
     flush: Option<Flush>,
@@ -202,6 +204,7 @@ impl Process {
             workers: Vec::new(),
             endpoints: Endpoints::default(),
             certificates,
+            fleet_store: FleetStore::default(),
             reports,
             reporter,
             flush,
@@ -309,6 +312,10 @@ impl Process {
                 self.tell.event(&Event::ProxyHeaderRefused { worker, listener, peer, why });
             }
             Report::Shortage { worker, why } => self.shortage(worker, why),
+            Report::Store { worker, news } => {
+                let now = (self.compiled.gateway.store.as_deref(), clock::now());
+                self.fleet_store.take(worker, &news, now, |event| self.tell.event(event));
+            }
             Report::Endpoint(turn) => self.endpoints.take(&turn, |event| self.tell.event(event)),
             Report::Refused { address, count, bound, client } => {
                 let listener = &address.to_string();
@@ -482,6 +489,7 @@ impl Process {
             (self.workers[index].started, self.workers[index].short) = (false, false);
             self.count_running();
             self.shown.registry.cores[index].reset_gauges();
+            self.fleet_store.forget(WorkerId(index as u32));
             self.tell.event(&Event::WorkerDied { worker: index, why });
             if !can_go_on || self.workers[index].dies_too_often(clock::now()) {
                 return Err(());

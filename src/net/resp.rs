@@ -12,6 +12,9 @@ const LINE_BYTES_MAX: usize = 1024;
 /// Numbers of one array: a verdict and how far ahead each key's time lies.
 pub const NUMBERS_MAX: usize = 1 + crate::base::limits::LIMITS_PER_ROUTE_MAX;
 
+/// A reply that is longer is none. Unit: bytes.
+pub const REPLY_BYTES_MAX: usize = LINE_BYTES_MAX * (NUMBERS_MAX + 1);
+
 /// A reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -113,6 +116,10 @@ fn line(bytes: &[u8]) -> Result<Option<Line<'_>>, Malformed> {
 }
 
 fn number(text: &[u8]) -> Result<i64, Malformed> {
+    // `parse` would take one, and the protocol has it only in its third version.
+    if text.first() == Some(&b'+') {
+        return Err(Malformed);
+    }
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(Malformed)
 }
 
@@ -155,6 +162,7 @@ mod tests {
             b"*1\r\n$1\r\nx\r\n",
             b"+OK\n",
             b":x\r\n",
+            b":+1\r\n",
             b"$1\r\nxyz",
             &[b'+'; 2000],
         ] {

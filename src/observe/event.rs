@@ -73,6 +73,10 @@ pub enum Event<'a> {
     EndpointBack { upstream: &'a str, address: &'a str },
     /// A certificate that is shown to clients ends soon, or has ended.
     CertificateEnds { listener: &'a str, name: &'a str, left: Duration },
+    /// The store of the fleet's limits does not answer a core.
+    StoreAway { address: &'a str, why: &'a str },
+    /// It answers every core again.
+    StoreBack { address: &'a str, took: Duration },
 }
 
 /// How much it matters.
@@ -98,7 +102,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 26;
+const KINDS: usize = 28;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -131,6 +135,8 @@ impl Event<'_> {
             Self::ListLoaded { .. } => ("list_loaded", Info, 23),
             Self::ListFailed { .. } => ("list_failed", Error, 24),
             Self::CertificateEnds { .. } => ("certificate_ends", Warn, 25),
+            Self::StoreAway { .. } => ("limit_store_away", Error, 26),
+            Self::StoreBack { .. } => ("limit_store_back", Warn, 27),
         }
     }
 
@@ -274,6 +280,17 @@ impl Event<'_> {
             }
             Self::EndpointBack { upstream, address } => {
                 write!(f, "endpoint {address} of {upstream} is used again")
+            }
+            Self::StoreAway { address, why } => {
+                write!(
+                    f,
+                    "the store of the fleet's limits at {address} is away, each limit does "
+                )?;
+                write!(f, "what its `away` says: {why}")
+            }
+            Self::StoreBack { address, took } => {
+                let took = Millis(took);
+                write!(f, "the store of the fleet's limits at {address} is back after {took}")
             }
             Self::LogReopened { target } => write!(f, "access log {target} opened again"),
             _ => Ok(()),
@@ -511,6 +528,8 @@ mod tests {
                 name: "a.test",
                 left: Duration::from_secs(90_000),
             },
+            Event::StoreAway { address: "10.0.0.30:6379", why },
+            Event::StoreBack { address: "10.0.0.30:6379", took: pause },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

@@ -111,12 +111,15 @@ pub struct LimitMetrics {
     pub store_connected: Gauge,
     /// Decisions of fleet limits made without the store.
     pub store_missed: Counter,
+    /// How often the store went away from this core.
+    pub store_away: Counter,
 }
 
 impl LimitMetrics {
     pub(crate) fn new(limits_max: usize) -> Self {
         let said = Chunks::new(limits_max);
-        Self { said, store_connected: Gauge::default(), store_missed: Counter::new() }
+        let store_connected = Gauge::default();
+        Self { said, store_connected, store_missed: Counter::new(), store_away: Counter::new() }
     }
 
     /// Counts what was said in one exchange or attempt.

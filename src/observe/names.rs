@@ -124,6 +124,8 @@ metrics! {
         "Cores that are connected to the store of the fleet's limits.";
     STORE_MISSED Counter "ringway_limit_store_missed_total"
         "Decisions of fleet limits that were made without the store.";
+    STORE_AWAY Counter "ringway_limit_store_away_total"
+        "How often the store of the fleet's limits went away from a core.";
     SEATS_TAKEN Gauge "ringway_concurrency_in_flight"
         "Requests of a route, or attempts at an upstream, that are there now, where a limit counts them.";
     SEATS_WAITING Gauge "ringway_concurrency_queue"

@@ -140,6 +140,7 @@ impl Page {
         }
         self.one(metric::STORE_CONNECTIONS, snapshot.store_connections);
         self.one(metric::STORE_MISSED, snapshot.store_missed);
+        self.one(metric::STORE_AWAY, snapshot.store_away);
         self.by_seats(metric::SEATS_TAKEN, snapshot, |now| now.taken);
         self.by_seats(metric::SEATS_WAITING, snapshot, |now| now.waiting);
         self.by_seats(metric::SEATS_LIMIT, snapshot, |now| now.limit);

@@ -100,6 +100,7 @@ pub struct Snapshot {
     pub(crate) parts_cached: BTreeMap<(Label, usize), u64>,
     pub(crate) store_connections: u64,
     pub(crate) store_missed: u64,
+    pub(crate) store_away: u64,
     pub(crate) seats: Vec<SeatsNow>,
     pub(crate) limit_names: Vec<Name>,
     /// What limits said, by place in `LimitSaid::ALL`.
@@ -185,6 +186,7 @@ impl Snapshot {
         }
         self.store_connections += core.limits.store_connected.read();
         self.store_missed += core.limits.store_missed.read();
+        self.store_away += core.limits.store_away.read();
         for (label, counters) in core.limits.iter() {
             for (said, counter) in counters.said.iter().enumerate() {
                 let count = counter.read();

@@ -17,8 +17,19 @@ use crate::policy::stored::{Stored, lines};
 const OF_ONE_ANSWER: &[FieldName] =
     &[FieldName::XRequestId, FieldName::Age, FieldName::ContentLength, FieldName::Trailer];
 
-/// Fields that describe the stored bytes: only a message with bytes changes them (RFC 9111 §3.2).
-const OF_THE_BYTES: [&[u8]; 3] = [b"content-encoding", b"content-length", b"content-range"];
+/// Fields that describe the stored bytes: only a message with bytes changes them (RFC 9111 §3.2). The entity tag is
+/// one of them: a 304 answers the one tag that was asked about, and another tag on it is not that of these bytes
+/// (§4.3.4).
+const OF_THE_BYTES: [&[u8]; 8] = [
+    b"content-encoding",
+    b"content-length",
+    b"content-range",
+    b"content-md5",
+    b"content-digest",
+    b"repr-digest",
+    b"digest",
+    b"etag",
+];
 
 /// Status line and fields of a response as they are stored, without Content-Length, and without the fields
 /// that its origin keeps out of shared caches. A Date is there. `None` when it is too large.

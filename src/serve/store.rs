@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,20 +22,71 @@ use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::fault::Fault;
 use crate::gateway::Store;
-use crate::net::resp::{self, NUMBERS_MAX, Reply};
+use crate::net::resp::{self, Malformed, NUMBERS_MAX, Reply};
 use crate::policy::fleet::SCRIPT;
 use crate::policy::rate_limit::{Limits, StoreArgument, StoreSaid};
 use crate::policy::{Env, Verdict};
 use crate::runtime::deadline::{Elapsed, Slot};
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
-use crate::serve::join::first;
+use crate::serve::join::{First, first};
 
 /// A core's end of the connection to the store.
 #[derive(Default)]
 pub struct StoreClient {
     runs: Cell<bool>,
     state: RefCell<State>,
+    /// Why it is away; `None` while it answers, and before it was ever asked.
+    away: RefCell<Option<String>>,
+    /// Whether that was told.
+    told: Cell<bool>,
+}
+
+/// What an operator is told of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreNews {
+    /// It is away: why.
+    Away(String),
+    /// It answers again.
+    Back,
+}
+
+impl StoreClient {
+    /// What is new; asked at the core's tick, so that what is over before it is not told.
+    pub fn news(&self) -> Option<StoreNews> {
+        match (&*self.away.borrow(), self.told.get()) {
+            (Some(why), false) => {
+                self.told.set(true);
+                Some(StoreNews::Away(why.clone()))
+            }
+            (None, true) => {
+                self.told.set(false);
+                Some(StoreNews::Back)
+            }
+            _ => None,
+        }
+    }
+
+    /// Nobody talks to the store any more: who waits is told, and the next tick begins anew.
+    fn stop(&self) {
+        self.state.borrow_mut().fail();
+        self.runs.set(false);
+    }
+
+    /// It was configured away: nobody misses it.
+    fn forget(&self) {
+        self.away.take();
+        self.told.set(false);
+    }
+}
+
+/// Takes note that the store is away from this core, and why.
+fn is_away<R: Runtime>(core: &Core<R>, why: String) {
+    let away = &mut *core.store.away.borrow_mut();
+    if away.is_none() {
+        core.metrics.limits.store_away.add(1);
+        *away = Some(why);
+    }
 }
 
 #[derive(Default)]
@@ -163,6 +215,7 @@ async fn question<R: Runtime>(
         Err(Elapsed) => {
             // Whoever comes next is not to wait, too.
             set_up(core, false);
+            is_away(core, TOO_SLOW.to_owned());
             core.store.state.borrow_mut().fail();
             StoreSaid::Away
         }
@@ -200,32 +253,86 @@ pub fn tend<R: Runtime>(core: &Rc<Core<R>>) {
     }
 }
 
+/// The task that talks to the store. However it ends, nobody waits for it any longer, and the next tick begins
+/// another one: a panic of its own must not leave a core without the store for ever.
+struct Talking<R: Runtime>(Rc<Core<R>>);
+
+impl<R: Runtime> Drop for Talking<R> {
+    fn drop(&mut self) {
+        set_up(&self.0, false);
+        self.0.store.stop();
+        if self.0.installed().gateway.store.is_none() {
+            self.0.store.forget();
+        }
+    }
+}
+
 async fn keep_talking<R: Runtime>(core: Rc<Core<R>>) {
+    let _talking = Talking(core.clone());
     loop {
         let Some(store) = core.installed().gateway.store.clone() else { break };
         if core.stopping.get() {
             break;
         }
-        if let Some(stream) = connect(&core, &store).await {
-            core.store.state.borrow_mut().failed = false;
-            set_up(&core, true);
-            let (reading, writing) = (core.deadlines.slot(), core.deadlines.slot());
-            let answers = pin!(read(&core, &store, &stream, &reading));
-            let commands = pin!(write(&core, &store, &stream, &writing));
-            first(answers, commands).await;
+        if let Err(Lost(Some(why))) = talk(&core, &store).await {
+            is_away(&core, why);
         }
         set_up(&core, false);
         core.store.state.borrow_mut().fail();
         core.runtime.sleep_until(core.runtime.now() + STORE_AGAIN_AFTER).await;
     }
-    core.store.runs.set(false);
 }
 
+/// One connection, from its making to its end.
+async fn talk<R: Runtime>(core: &Core<R>, store: &Arc<Store>) -> Result<(), Lost> {
+    let stream = connect(core, store).await?;
+    core.store.state.borrow_mut().failed = false;
+    set_up(core, true);
+    core.store.away.take();
+    let (reading, writing) = (core.deadlines.slot(), core.deadlines.slot());
+    let answers = pin!(read(core, store, &stream, &reading));
+    let commands = pin!(write(core, store, &stream, &writing));
+    match first(answers, commands).await {
+        First::A(ended) | First::B(ended) => ended,
+    }
+}
+
+/// Why a connection is at its end; `None`: nobody wants it any more.
+struct Lost(Option<String>);
+
+impl From<&str> for Lost {
+    fn from(why: &str) -> Self {
+        Self(Some(why.to_owned()))
+    }
+}
+
+impl From<io::Error> for Lost {
+    fn from(error: io::Error) -> Self {
+        Self(Some(error.to_string()))
+    }
+}
+
+impl From<Elapsed> for Lost {
+    fn from(_: Elapsed) -> Self {
+        TOO_SLOW.into()
+    }
+}
+
+impl From<Malformed> for Lost {
+    fn from(_: Malformed) -> Self {
+        "its answer is none of Redis' protocol".into()
+    }
+}
+
+const TOO_SLOW: &str = "it does not answer in time";
+const CLOSED: &str = "it closed the connection";
+const NO_BUFFER: &str = "the core's budget of buffers is spent";
+
 /// A connection that has proven who it is, uses its database and knows the script.
-async fn connect<R: Runtime>(core: &Core<R>, store: &Store) -> Option<R::Stream> {
+async fn connect<R: Runtime>(core: &Core<R>, store: &Store) -> Result<R::Stream, Lost> {
     let slot = core.deadlines.slot();
     let until = core.runtime.now() + store.timeout.max(STORE_AGAIN_AFTER);
-    let stream = slot.within(until, core.runtime.connect(&store.address)).await.ok()?.ok()?;
+    let stream = slot.within(until, core.runtime.connect(&store.address)).await??;
     let mut out = Vec::new();
     match (&store.user, &store.password) {
         (Some(user), Some(password)) => {
@@ -241,86 +348,91 @@ async fn connect<R: Runtime>(core: &Core<R>, store: &Store) -> Option<R::Stream>
         resp::command(&mut out, &[b"SELECT", digits.format(store.database).as_bytes()]);
     }
     resp::command(&mut out, &[b"SCRIPT", b"LOAD", SCRIPT.as_bytes()]);
-    let mut buf = core.buffer().ok()?;
+    let mut buf = core.buffer().map_err(|_| NO_BUFFER)?;
     if !buf.put(&out) {
-        return None;
+        return Err("user and password are too long".into());
     }
-    let (sent, mut buf) = slot.within(until, stream.write_all(buf)).await.ok()?;
-    sent.ok()?;
+    let (sent, mut buf) = slot.within(until, stream.write_all(buf)).await?;
+    sent?;
     buf.clear();
     loop {
         let room = buf.spare();
-        let (read, filled) = slot.within(until, stream.read(buf, room)).await.ok()?;
+        let (read, filled) = slot.within(until, stream.read(buf, room)).await?;
         buf = filled;
-        if read.ok()? == 0 {
-            return None;
+        if read? == 0 {
+            return Err(CLOSED.into());
         }
-        while let Some((reply, used)) = resp::reply(buf.data()).ok()? {
+        while let Some((reply, used)) = resp::reply(buf.data())? {
             match reply {
                 Reply::Fine => buf.consume(used),
                 Reply::Text { back, len } => {
                     let text = &buf.data()[used - back..used - back + len];
                     core.store.state.borrow_mut().script = text.to_vec();
-                    return Some(stream);
+                    return Ok(stream);
                 }
-                _ => return None,
+                // Its own words may tell of the inside.
+                _ => {
+                    return Err(
+                        "it refuses the user, the password, the database or the script".into()
+                    );
+                }
             }
         }
     }
 }
 
 /// Reads answers until the connection ends, is too slow, or is not wanted any more.
-async fn read<R: Runtime>(core: &Core<R>, store: &Arc<Store>, stream: &R::Stream, slot: &Slot) {
-    let Ok(mut buf) = core.buffer() else { return };
+async fn read<R: Runtime>(
+    core: &Core<R>,
+    store: &Arc<Store>,
+    stream: &R::Stream,
+    slot: &Slot,
+) -> Result<(), Lost> {
+    let mut buf = core.buffer().map_err(|_| NO_BUFFER)?;
     loop {
         let room = buf.spare();
         let mut reading = pin!(stream.read(buf, room));
         let (result, filled) = loop {
             match slot.within(core.runtime.now() + STORE_LOOK_EVERY, reading.as_mut()).await {
                 Ok(done) => break done,
-                Err(Elapsed) if is_lost(core, store) => return,
-                Err(Elapsed) => {}
+                Err(Elapsed) => check(core, store)?,
             }
         };
         buf = filled;
-        if !matches!(result, Ok(1..)) {
-            return;
+        if result? == 0 {
+            return Err(CLOSED.into());
         }
-        loop {
-            match resp::reply(buf.data()) {
-                Ok(Some((reply, used))) => {
-                    buf.consume(used);
-                    if !take(core, reply) {
-                        return;
-                    }
-                }
-                Ok(None) => break,
-                Err(_) => return,
-            }
+        while let Some((reply, used)) = resp::reply(buf.data())? {
+            buf.consume(used);
+            take(core, reply)?;
         }
         buf.compact();
         // Under a steady load nobody ever looks in vain.
-        if is_lost(core, store) {
-            return;
-        }
+        check(core, store)?;
     }
 }
 
 /// Whether the connection is to be given up.
-fn is_lost<R: Runtime>(core: &Core<R>, store: &Arc<Store>) -> bool {
+fn check<R: Runtime>(core: &Core<R>, store: &Arc<Store>) -> Result<(), Lost> {
     let now = core.runtime.now();
     let state = core.store.state.borrow();
     let late = |pending: &Pending| now.since(pending.asked) > store.timeout;
     let installed = core.installed();
     let wanted = installed.gateway.store.as_ref().is_some_and(|now| Arc::ptr_eq(now, store));
-    state.failed || state.pending.front().is_some_and(late) || !wanted || core.stopping.get()
+    if !wanted || core.stopping.get() {
+        return Err(Lost(None));
+    }
+    match state.failed || state.pending.front().is_some_and(late) {
+        true => Err(TOO_SLOW.into()),
+        false => Ok(()),
+    }
 }
 
-/// Acts on an answer; `false` for one that nobody asked for, or an error.
-fn take<R: Runtime>(core: &Core<R>, reply: Reply) -> bool {
+/// Acts on an answer, unless nobody asked for it, or it is an error.
+fn take<R: Runtime>(core: &Core<R>, reply: Reply) -> Result<(), Lost> {
     let pending = core.store.state.borrow_mut().pending.pop_front();
     let (Some(Pending { by, .. }), Reply::Numbers(numbers, count)) = (pending, reply) else {
-        return false;
+        return Err("it refuses the script, or answers what was not asked".into());
     };
     match by {
         Asker::Request(question) => question.answer(Answer::Numbers(numbers, count)),
@@ -329,15 +441,20 @@ fn take<R: Runtime>(core: &Core<R>, reply: Reply) -> bool {
             cells.raise(hash, Duration::from_micros(micros), core.runtime.now());
         }
     }
-    true
+    Ok(())
 }
 
 /// Writes commands as they come.
-async fn write<R: Runtime>(core: &Core<R>, store: &Store, stream: &R::Stream, slot: &Slot) {
+async fn write<R: Runtime>(
+    core: &Core<R>,
+    store: &Store,
+    stream: &R::Stream,
+    slot: &Slot,
+) -> Result<(), Lost> {
     loop {
         let urgent = something(core).await;
         if core.store.state.borrow().failed {
-            return;
+            return Err(TOO_SLOW.into());
         }
         if !urgent {
             // What is only to be told waits for more of its kind, but not for a request that waits itself.
@@ -347,14 +464,11 @@ async fn write<R: Runtime>(core: &Core<R>, store: &Store, stream: &R::Stream, sl
         gather(core);
         let mut out = std::mem::take(&mut core.store.state.borrow_mut().out);
         for piece in out.chunks(STORE_PIECE_BYTES) {
-            let Ok(mut buf) = core.buffer() else { return };
+            let mut buf = core.buffer().map_err(|_| NO_BUFFER)?;
             let fits = buf.put(piece);
             debug_assert!(fits, "a piece fits a buffer");
             let until = core.runtime.now() + store.timeout;
-            match slot.within(until, stream.write_all(buf)).await {
-                Ok((Ok(()), _)) => {}
-                _ => return,
-            }
+            slot.within(until, stream.write_all(buf)).await?.0?;
         }
         out.clear();
         let state = &mut *core.store.state.borrow_mut();
@@ -418,4 +532,47 @@ fn gather<R: Runtime>(core: &Core<R>) {
             state.pending.push_back(Pending { asked: now, by });
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_panics_leaves_nobody_waiting_and_another_one_can_begin() {
+        struct Stops<'a>(&'a StoreClient);
+        impl Drop for Stops<'_> {
+            fn drop(&mut self) {
+                self.0.stop();
+            }
+        }
+        let client = StoreClient::default();
+        assert!(!client.runs.replace(true));
+        let question = Rc::new(Question::default());
+        let by = Asker::Request(question.clone());
+        client.state.borrow_mut().pending.push_back(Pending { asked: Instant::ORIGIN, by });
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let _stops = Stops(&client);
+            let _held = client.state.borrow_mut();
+            panic!("a mistake of ours");
+        }));
+        assert!(ended.is_err() && !client.runs.get());
+        assert!(matches!(question.answer.get(), Some(Answer::Away)));
+    }
+
+    #[test]
+    fn what_is_away_is_told_once_and_so_is_its_return() {
+        let client = StoreClient::default();
+        assert_eq!(client.news(), None);
+        *client.away.borrow_mut() = Some("closed".to_owned());
+        let told = [client.news(), client.news()];
+        assert_eq!(told, [Some(StoreNews::Away("closed".to_owned())), None]);
+        client.away.take();
+        assert_eq!([client.news(), client.news()], [Some(StoreNews::Back), None]);
+        *client.away.borrow_mut() = Some("closed".to_owned());
+        client.away.take();
+        assert_eq!(client.news(), None, "over before it was looked at");
+    }
 }

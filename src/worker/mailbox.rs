@@ -14,6 +14,7 @@ use crate::base::address::Address;
 use crate::base::ids::WorkerId;
 use crate::base::shared::Occupancy;
 use crate::gateway::Gateway;
+pub use crate::serve::store::StoreNews;
 use crate::upstream::turns::Turn;
 
 /// Orders that wait for a core; control issues a handful in a process's life between two ticks.
@@ -88,6 +89,13 @@ pub enum Report {
     },
     /// It set an endpoint aside, or uses it again.
     Endpoint(Turn),
+    /// The store of the fleet's limits is away from it, or back.
+    Store {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which of both.
+        news: StoreNews,
+    },
     /// Connections were refused since it was last said.
     Refused {
         /// Where.

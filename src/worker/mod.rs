@@ -185,6 +185,9 @@ impl<R: Runtime> Worker<R> {
             Some(News::Over) => self.ear.report(Report::Shortage { worker, why: None }),
             None => {}
         }
+        if let Some(news) = self.core.store.news() {
+            self.ear.report(Report::Store { worker, news });
+        }
         for turn in self.core.turns.take() {
             self.ear.report(Report::Endpoint(turn));
         }

@@ -191,6 +191,42 @@ fn while_the_store_is_away_the_machine_counts_or_all_pass_or_none() {
 }
 
 #[test]
+fn an_operator_is_told_once_that_the_store_is_away_and_once_that_it_is_back() {
+    let mut redis = Redis::start();
+    let limit = "rate = \"1000000/s\"\nkey = \"all\"\nmode = \"exact\"";
+    let gateway = fleet(&redis, limit);
+    let told = |what: &str| gateway.stderr().matches(what).count();
+    assert_eq!((told("is away"), told("is back")), (0, 0), "{}", gateway.stderr());
+    for round in 1..3 {
+        redis.kill();
+        connected(&gateway, 0.0);
+        eventually("it is told", || told("is away") == round);
+        assert_eq!(passing(&[&gateway], 50), 50);
+        redis.revive();
+        connected(&gateway, 2.0);
+        eventually("its return is told", || told("is back") == round);
+        assert_eq!((told("is away"), told("is back")), (round, round), "{}", gateway.stderr());
+    }
+    assert_eq!(gateway.metric("ringway_limit_store_away_total", &[]), 4.0, "two cores, twice");
+    assert!(told(&redis.address.to_string()) >= 4, "{}", gateway.stderr());
+}
+
+#[test]
+fn a_password_that_is_wrong_is_told_without_it() {
+    let redis = Redis::start();
+    assert_eq!(redis.say("CONFIG SET requirepass right\r\n").as_deref(), Some("+OK\r\n"));
+    let config = format!(
+        "[redis]\naddress = \"{}\"\npassword = \"wr0ng-and-secret\"\n[limit.it]\nrate = \"1/h\"\n\
+         key = \"all\"\nstore = \"redis\"\n[[route]]\nmatch = \"/\"\nlimit = \"it\"\n\
+         respond = {{ status = 200, body = \"in\" }}\n",
+        redis.address
+    );
+    let gateway = gateway(&config).start();
+    eventually("it is told", || gateway.stderr().contains("it refuses the user, the password"));
+    assert!(!gateway.stderr().contains("wr0ng-and-secret"));
+}
+
+#[test]
 fn a_reload_that_names_another_store_is_followed_under_load() {
     let (one, other) = (Redis::start(), Redis::start());
     let config = |redis: &Redis| {

@@ -1,5 +1,5 @@
-//! PROXY headers: any first bytes of a connection keep the promises that the fuzz target checks, and the
-//! corpus is replayed. Never a socket.
+//! PROXY headers and replies of a store: any first bytes of a connection keep the promises that the fuzz targets check,
+//! and their corpora are replayed. Never a socket.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -12,11 +12,16 @@ use ringway::net::proxy_protocol::{Endpoints, write_v1, write_v2};
 
 #[test]
 fn the_fuzz_corpus_breaks_no_promise() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/proxy_header");
+    replay("proxy_header", fuzz::proxy_header);
+    replay("resp", fuzz::resp);
+}
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
     let seeds: Vec<_> = std::fs::read_dir(folder).expect("the corpus is kept").collect();
-    assert!(seeds.len() > 20, "the corpus is whole");
+    assert!(seeds.len() >= 19, "the corpus of {target} is whole: {}", seeds.len());
     for seed in seeds {
-        fuzz::proxy_header(&std::fs::read(seed.expect("readable").path()).expect("readable"));
+        run(&std::fs::read(seed.expect("readable").path()).expect("readable"));
     }
 }
 
@@ -58,5 +63,12 @@ proptest! {
     #[test]
     fn no_damaged_header_breaks_a_promise(data in nearly_a_header()) {
         fuzz::proxy_header(&data);
+    }
+
+    #[test]
+    fn no_reply_of_a_store_breaks_a_promise(
+        data in prop::collection::vec(prop::sample::select(b"+-:$*0123456789\r\nx ".to_vec()), 0..80)
+    ) {
+        fuzz::resp(&data);
     }
 }
