@@ -482,6 +482,10 @@ pub const UNKNOWN_KID_KEPT: std::time::Duration = std::time::Duration::from_secs
 pub const API_KEY_BYTES_MAX: usize = 512;
 /// Keys of one file. With 100 bytes of owner and scopes each, some 200 MiB.
 pub const API_KEYS_MAX: usize = 1_000_000;
+/// Different limits that the lines of a file of keys carry: plans that customers have, each a table of cells.
+pub const KEY_LIMITS_MAX: usize = 64;
+/// Keys that a table of such a limit has room for at least, so that a new line seldom makes a new table.
+pub const KEY_LIMIT_TABLE_MIN: usize = 1024;
 /// Entries of a list of revoked tokens and subjects. With 36 bytes each, some 100 MiB.
 pub const REVOKED_MAX: usize = 1_000_000;
 /// A file of revoked tokens, keys or users. Unit: bytes.

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::cli::{CONFIG, OK, Said, USAGE};
 use crate::control::load;
 use crate::policy::api_key;
+use crate::policy::key_limit::KeyLimit;
 use crate::runtime::entropy;
 
 /// What the key is for.
@@ -23,6 +24,10 @@ pub struct Wishes {
     pub scopes: Vec<String>,
     /// Until when.
     pub until: Option<String>,
+    /// How often it may be used.
+    pub limit: Option<String>,
+    /// How often at once.
+    pub burst: Option<String>,
 }
 
 /// Makes a key for the configuration at `path`, or the default one.
@@ -41,6 +46,13 @@ pub fn run(path: Option<&Path>, wishes: &Wishes) -> Said {
     }
     if wishes.until.as_ref().is_some_and(|until| api_key::moment(until).is_none()) {
         return failed(USAGE, "`--until` is a day, `2027-01-31`, or seconds since 1970".into());
+    }
+    let bounded = wishes.limit.as_ref().map(|rate| KeyLimit::parse(rate, wishes.burst.as_deref()));
+    if bounded.as_ref().is_some_and(Option::is_none)
+        || wishes.limit.is_none() && wishes.burst.is_some()
+    {
+        let why = "`--limit` is a rate, `100/s`, `10/m`, `1000/h`, `5000/d`, and `--burst` a number beside it";
+        return failed(USAGE, why.into());
     }
     let (config, found) = load::read(&load::path(path));
     if found.has_errors() {
@@ -72,6 +84,12 @@ pub fn run(path: Option<&Path>, wishes: &Wishes) -> Said {
     }
     if let Some(until) = &wishes.until {
         line.push_str(&format!(" until={until}"));
+    }
+    if let Some(limit) = &wishes.limit {
+        line.push_str(&format!(" limit={limit}"));
+    }
+    if let Some(burst) = &wishes.burst {
+        line.push_str(&format!(" burst={burst}"));
     }
     let file = table.keys.value.display();
     let err = format!(

@@ -163,6 +163,12 @@ struct HashKey {
     /// The first day on which it does not hold any more
     #[arg(long, value_name = "DAY")]
     until: Option<String>,
+    /// How often it may be used: 100/s, 10/m, 1000/h, 5000/d
+    #[arg(long, value_name = "RATE")]
+    limit: Option<String>,
+    /// How often at once after a pause [default: one second's worth]
+    #[arg(long, value_name = "NUMBER")]
+    burst: Option<String>,
 }
 
 #[derive(Args)]
@@ -311,8 +317,8 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
         Command::Audit(Audit { from, strict, json }) => {
             said(audit::run(from.path().as_deref(), audit::Wishes { strict, json }))
         }
-        Command::HashKey(HashKey { name, from, owner, scopes, until }) => {
-            let wishes = hash_key::Wishes { name, owner, scopes, until };
+        Command::HashKey(HashKey { name, from, owner, scopes, until, limit, burst }) => {
+            let wishes = hash_key::Wishes { name, owner, scopes, until, limit, burst };
             said(hash_key::run(from.config.as_deref(), &wishes))
         }
         Command::Test(Test { from, filter, json }) => {

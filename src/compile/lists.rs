@@ -41,8 +41,8 @@ pub struct Lists {
 
 /// How one kind of list is read and told apart.
 pub struct Kind<T> {
-    /// Reads it.
-    pub parse: fn(&str) -> Result<T, LineError>,
+    /// Reads it; what it counts goes on from the list before.
+    pub parse: fn(&str, Option<&T>) -> Result<T, LineError>,
     /// Its variant.
     pub wrap: fn(Arc<FileCell<T>>) -> List,
     /// The cell of a list of this kind.
@@ -75,7 +75,9 @@ impl Lists {
         let cell = match last {
             Some((same, cell)) if same == digest => cell,
             last => {
-                let list = match (kind.parse)(&text) {
+                let before = last.as_ref().map(|(_, cell)| cell.current());
+                let before = before.as_ref().and_then(|before| before.as_deref());
+                let list = match (kind.parse)(&text, before) {
                     Ok(list) => list,
                     Err(error) => {
                         let message = format!("`{}`, {error}", path.display());

@@ -219,7 +219,7 @@ fn place((place, name): &(config::TokenPlace, Text)) -> TokenPlace {
 
 /// How lists of revoked tokens are read.
 const REVOKED: Kind<Revoked> = Kind {
-    parse: Revoked::parse,
+    parse: |text, _| Revoked::parse(text),
     wrap: List::Revoked,
     unwrap: |list| match list {
         List::Revoked(cell) => Some(cell),

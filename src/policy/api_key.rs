@@ -14,6 +14,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::base::gcra::Grant;
 use crate::base::limits::{API_KEY_BYTES_MAX, API_KEYS_MAX};
 use crate::base::name::Name;
 use crate::exchange::Exchange;
@@ -21,6 +22,8 @@ use crate::exchange::fault::FaultKind;
 use crate::exchange::identity::{Caller, Identity};
 use crate::policy::bearer::{parameter, single};
 use crate::policy::file_cell::{FileCell, LineError, lines};
+use crate::policy::key_limit::{KeyLimit, KeyLimits};
+use crate::policy::limit_key::quoted;
 use crate::policy::{Env, Verdict, refuse};
 
 /// Length of a hash as the file has it: 32 bytes in base64url.
@@ -29,40 +32,68 @@ const HASH_CHARS: usize = 43;
 /// The keys of one file.
 #[derive(Debug, Default)]
 pub struct KeyBook {
-    callers: HashMap<[u8; 32], Arc<Caller>>,
+    entries: HashMap<[u8; 32], Entry>,
+    limits: KeyLimits,
+}
+
+/// What the file says of one key.
+#[derive(Debug)]
+struct Entry {
+    caller: Arc<Caller>,
+    /// The place of its limit.
+    limit: Option<u16>,
 }
 
 impl KeyBook {
-    /// Reads a file of keys: `HASH OWNER [scope=a,b] [until=2027-01-31]` a line.
+    /// Reads a file of keys: `HASH OWNER [scope=a,b] [until=2027-01-31] [limit=100/s] [burst=200]` a line. What has
+    /// been spent of limits goes on from the file as it was `before`.
     ///
     /// # Errors
     /// The first line that cannot be read.
-    pub fn parse(text: &str) -> Result<KeyBook, LineError> {
+    pub fn parse(text: &str, before: Option<&KeyBook>) -> Result<KeyBook, LineError> {
         let mut book = KeyBook::default();
         for (line, entry) in lines(text) {
-            let (hash, caller) = key(entry).map_err(|why| LineError { line, why })?;
-            if book.callers.insert(hash, Arc::new(caller)).is_some() {
+            let Written { hash, caller, limit } =
+                key(entry).map_err(|why| LineError { line, why })?;
+            let limit = match limit {
+                Some(limit) => {
+                    let why =
+                        "the file has too many different limits, or this one is beyond counting";
+                    Some(book.limits.place(limit).ok_or(LineError { line, why })?)
+                }
+                None => None,
+            };
+            let entry = Entry { caller: Arc::new(caller), limit };
+            if book.entries.insert(hash, entry).is_some() {
                 return Err(LineError { line, why: "this key is there already" });
             }
-            if book.callers.len() > API_KEYS_MAX {
+            if book.entries.len() > API_KEYS_MAX {
                 return Err(LineError { line, why: "the file has too many keys" });
             }
         }
+        book.limits.settle(before.map(|before| &before.limits));
         Ok(book)
     }
 
     /// How many keys there are.
     pub fn len(&self) -> usize {
-        self.callers.len()
+        self.entries.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.callers.is_empty()
+        self.entries.is_empty()
     }
 }
 
-fn key(entry: &str) -> Result<([u8; 32], Caller), &'static str> {
+/// A line, taken apart.
+struct Written {
+    hash: [u8; 32],
+    caller: Caller,
+    limit: Option<KeyLimit>,
+}
+
+fn key(entry: &str) -> Result<Written, &'static str> {
     let mut words = entry.split_ascii_whitespace();
     let hash = words.next().unwrap_or_default();
     if hash.len() != HASH_CHARS {
@@ -72,18 +103,31 @@ fn key(entry: &str) -> Result<([u8; 32], Caller), &'static str> {
     let hash = bytes.ok_or("the hash is not base64url")?;
     let owner = words.next().filter(|word| !word.contains('=')).ok_or("the owner is missing")?;
     let mut caller = Caller { owner: owner.into(), scopes: Box::default(), until: u64::MAX };
+    let (mut rate, mut burst) = (None, None);
     for word in words {
         match word.split_once('=') {
+            Some(("limit", text)) => rate = Some(text),
+            Some(("burst", text)) => burst = Some(text),
             Some(("scope", list)) => caller.scopes = list.split(',').map(Box::from).collect(),
             Some(("until", date)) => {
                 let until = moment(date);
                 caller.until =
                     until.ok_or("`until` is a day, `2027-01-31`, or seconds since 1970")?;
             }
-            _ => return Err("behind the owner stand `scope=` and `until=`"),
+            _ => return Err("behind the owner stand `scope=`, `until=`, `limit=` and `burst=`"),
         }
     }
-    Ok((hash, caller))
+    let limit = match (rate, burst) {
+        (None, None) => None,
+        (None, Some(_)) => return Err("`burst` is one of a `limit=`"),
+        (Some(rate), burst) => {
+            let limit = KeyLimit::parse(rate, burst);
+            Some(limit.ok_or(
+                "`limit` is a rate, `100/s`, `10/m`, `1000/h`, `5000/d`, `burst` a number",
+            )?)
+        }
+    };
+    Ok(Written { hash, caller, limit })
 }
 
 /// The first second of a day in UTC, or a number of seconds since 1970.
@@ -123,6 +167,8 @@ pub struct KeyRules {
     pub book: Arc<FileCell<KeyBook>>,
     secret: hmac::Key,
     challenge: Box<[u8]>,
+    /// The name as the limits of its keys go by.
+    quoted: Box<[u8]>,
 }
 
 impl KeyRules {
@@ -136,7 +182,9 @@ impl KeyRules {
     ) -> KeyRules {
         let challenge = format!("ApiKey header=\"{header}\"").into_bytes().into();
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let quoted = quoted(name.as_str()).into_bytes().into();
         KeyRules {
+            quoted,
             name,
             header: header.into(),
             query: query.map(Box::from),
@@ -172,13 +220,21 @@ impl ApiKey {
 
     /// Decides about a request.
     pub fn on_request(&self, x: &mut Exchange, env: &Env<'_>) -> Verdict {
-        match self.find(x, env.wall.as_secs()) {
-            Ok(caller) => {
+        match self.find(x, env) {
+            Ok(Passed { caller, told }) => {
+                if let Some((place, grant)) = told {
+                    self.tell(place, &grant, x);
+                }
                 let before = x.identity.take();
                 x.identity = Some(Identity::of_caller(caller).and(before));
                 Verdict::Continue
             }
-            Err((kind, reason)) => {
+            Err(Refused::Limited(place, grant)) => {
+                x.reason = "key_rate_limited";
+                self.tell(place, &grant, x);
+                refuse(FaultKind::RateLimited)
+            }
+            Err(Refused::Unproven(kind, reason)) => {
                 x.reason = reason;
                 if kind == FaultKind::Unauthorized {
                     x.reply_fields.add("www-authenticate", &self.rules.challenge);
@@ -188,28 +244,55 @@ impl ApiKey {
         }
     }
 
-    fn find(&self, x: &Exchange, now: u64) -> Result<Arc<Caller>, (FaultKind, &'static str)> {
+    fn tell(&self, place: u16, grant: &Grant, x: &mut Exchange) {
+        if let Some(book) = self.rules.book.current().as_ref() {
+            book.limits.tell(place, &self.rules.quoted, grant, x);
+        }
+    }
+
+    fn find(&self, x: &Exchange, env: &Env<'_>) -> Result<Passed, Refused> {
         let request = x.request();
-        let twice = |_| (FaultKind::HttpRequestError, "credentials_malformed");
+        let twice = |_| Refused::Unproven(FaultKind::HttpRequestError, "credentials_malformed");
         let mut key = single(&request, &self.rules.header).map_err(twice)?;
         if let (None, Some(name)) = (key, &self.rules.query) {
             key = parameter(&request, name).map_err(twice)?;
         }
-        let key =
-            key.filter(|key| !key.is_empty()).ok_or((FaultKind::Unauthorized, "key_missing"))?;
-        let unknown = (FaultKind::Unauthorized, "key_unknown");
+        let no = |reason| Refused::Unproven(FaultKind::Unauthorized, reason);
+        let key = key.filter(|key| !key.is_empty()).ok_or(no("key_missing"))?;
+        let unknown = no("key_unknown");
         if key.len() > API_KEY_BYTES_MAX {
             return Err(unknown);
         }
         let mark = hmac::sign(&self.rules.secret, key);
         let mark: [u8; 32] = mark.as_ref().try_into().map_err(|_| unknown)?;
         let book = self.rules.book.current();
-        let caller = book.as_ref().and_then(|book| book.callers.get(&mark)).ok_or(unknown)?;
-        if now >= caller.until {
-            return Err((FaultKind::Unauthorized, "key_expired"));
+        let book = book.as_ref().ok_or(unknown)?;
+        let entry = book.entries.get(&mark).ok_or(unknown)?;
+        if env.wall.as_secs() >= entry.caller.until {
+            return Err(no("key_expired"));
         }
-        Ok(caller.clone())
+        let told = entry
+            .limit
+            .and_then(|place| book.limits.take(place, &mark, env.now).map(|grant| (place, grant)));
+        match told {
+            Some((place, grant)) if !grant.granted => Err(Refused::Limited(place, grant)),
+            told => Ok(Passed { caller: entry.caller.clone(), told }),
+        }
     }
+}
+
+/// A key that opens.
+struct Passed {
+    caller: Arc<Caller>,
+    /// What its limit says, by its place.
+    told: Option<(u16, Grant)>,
+}
+
+/// Why one does not.
+#[derive(Clone, Copy)]
+enum Refused {
+    Unproven(FaultKind, &'static str),
+    Limited(u16, Grant),
 }
 
 #[cfg(test)]
@@ -238,9 +321,9 @@ mod tests {
     fn a_file_names_owners_scopes_and_ends() {
         let (one, two) = (hash(SECRET, b"one"), hash(SECRET, b"two"));
         let text = format!("# keys\n{one} acme scope=a,b until=2027-01-31\n{two} umbrella\n");
-        let book = KeyBook::parse(&text).unwrap();
+        let book = KeyBook::parse(&text, None).unwrap();
         let mark: [u8; 32] = URL_SAFE_NO_PAD.decode(&one).unwrap().try_into().unwrap();
-        let caller = &book.callers[&mark];
+        let caller = &book.entries[&mark].caller;
         assert_eq!((&*caller.owner, caller.scopes.len(), caller.until), ("acme", 2, 1_801_353_600));
         assert_eq!(book.len(), 2);
     }
@@ -254,9 +337,12 @@ mod tests {
             (format!("{mark} acme\n{mark} other"), 2),
             (format!("{mark} acme scope"), 1),
             (format!("{mark} acme until=never"), 1),
+            (format!("{mark} acme limit=fast"), 1),
+            (format!("{mark} acme burst=5"), 1),
+            (format!("{mark} acme limit=1/s burst=0"), 1),
             (format!("{} acme", mark.replace(|c: char| c.is_ascii_digit(), "+")), 1),
         ] {
-            let error = KeyBook::parse(&text).expect_err(&text);
+            let error = KeyBook::parse(&text, None).expect_err(&text);
             assert_eq!(error.line, line, "{text}");
             assert!(!error.to_string().contains("plain-key"));
         }

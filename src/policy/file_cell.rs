@@ -94,7 +94,7 @@ impl List {
                 Ok(entries)
             }
             Self::Keys(cell) => {
-                let list = KeyBook::parse(text)?;
+                let list = KeyBook::parse(text, cell.current().as_deref())?;
                 let entries = list.len();
                 cell.publish(list);
                 Ok(entries)

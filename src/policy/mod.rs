@@ -20,6 +20,7 @@ pub mod jose;
 pub mod jwks;
 pub mod jwt;
 pub mod key_cell;
+pub mod key_limit;
 mod limit_key;
 pub mod maintenance;
 pub mod rate_limit;

@@ -146,3 +146,34 @@ fn keys_come_and_go_while_the_gateway_runs() {
     assert_eq!(status(&gateway, "/open/x", &new.0), 200, "the old list stays");
     assert!(!gateway.stderr().contains("a-plain-key"));
 }
+
+#[test]
+fn a_line_carries_a_limit_of_its_own() {
+    let origin = Origin::saying("in");
+    let (small, large) = (["--limit", "1/h", "--burst", "2"], ["--limit", "1000/s"]);
+    let (one, two) = (make("acme", &small), make("acme", &small));
+    let (other, free) = (make("acme", &large), make("acme", &[]));
+    let gateway = house(&origin, &[&one.1, &two.1, &other.1, &free.1]);
+    let ask = |key: &str| gateway.get_with("/open/x", &[("X-Api-Key", key)]);
+    let first = ask(&one.0).expect(200);
+    assert_eq!(first.field("ratelimit-policy"), Some("\"partners\";q=2;w=7200"));
+    assert!(first.field("ratelimit").unwrap().starts_with("\"partners\";r=1;t="));
+    ask(&one.0).expect(200);
+    let refused = ask(&one.0).expect_problem(429);
+    let seconds: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((1..=3600).contains(&seconds), "{seconds}");
+    assert_eq!(gateway.access_log(3)[2]["reason"], "key_rate_limited");
+    // Every key has its own, and none without one.
+    ask(&two.0).expect(200);
+    for _ in 0..20 {
+        ask(&other.0).expect(200);
+        assert_eq!(ask(&free.0).expect(200).field("ratelimit"), None);
+    }
+    // A change of the file is no new burst.
+    let file = gateway.folder.path().join("keys.txt");
+    fs::write(&file, format!("{}\n{}\n", one.1, two.1)).unwrap();
+    eventually("the new list", || ask(&free.0).status == 401);
+    ask(&one.0).expect(429);
+    ask(&two.0).expect(200);
+    ask(&two.0).expect(429);
+}

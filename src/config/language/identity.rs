@@ -66,7 +66,7 @@ pub static API_KEY: Section = Section {
     here: "these keys",
     doc: "API keys, known by keyed hashes. `ringway hash-key` makes a key and its line. See docs/policies/api-key.md.",
     keys: &[
-        Key::new("keys", Shape::Text, "The file, relative to this one: `HASH OWNER [scope=a,b] [until=2027-01-31]` a line; read again when it changes.")
+        Key::new("keys", Shape::Text, "The file, relative to this one: `HASH OWNER [scope=a,b] [until=2027-01-31] [limit=100/s] [burst=200]` a line; read again when it changes.")
             .required(),
         Key::new("secret", Shape::Text, "What keys are hashed with, at least 32 bytes; best as `\"${file:…}\"` or `\"${VAR}\"`.")
             .required(),
