@@ -4,6 +4,9 @@
 //! machine: files and variables come from the folder and from the table below. Golden exchanges need
 //! sockets and are played by `tests/it`.
 
+#[path = "golden/doctor.rs"]
+mod doctor;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

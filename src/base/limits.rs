@@ -396,6 +396,18 @@ pub const ADMIN_FIELDS_MAX: usize = 64;
 pub const ADMIN_CONNECTIONS_MAX: usize = 16;
 /// Time for one request to the admin listener, and again for its answer. Unit: seconds.
 pub const ADMIN_TIMEOUT_SECS: u64 = 5;
+
+// ---- doctor --------------------------------------------------------------------------------------
+
+/// Largest file of a host that `ringway doctor` reads. Unit: bytes. /proc/interrupts is the longest: 512 CPUs and
+/// 1,500 interrupts make 8 MiB.
+pub const DOCTOR_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Entries of one folder that `ringway doctor` looks at: the CPUs of the largest kernel (8,192) and what stands
+/// beside them.
+pub const DOCTOR_ENTRIES_MAX: usize = 10_000;
+/// Control groups between a process and the root that `ringway doctor` looks at; Kubernetes has five.
+pub const DOCTOR_GROUP_DEPTH_MAX: usize = 32;
+
 // ---- cores ---------------------------------------------------------------------------------------
 
 /// Client connections open on one core; more are closed at once. The kernel's descriptor limit is

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod hash_key;
 pub mod openapi;
@@ -40,10 +41,11 @@ First steps:
   ringway check -c ringway.toml                 every mistake in a configuration, with its place
   ringway test -c ringway.toml                  play its [[test]] tables, without sockets
   ringway explain 'GET http://localhost/users'  which route wins and why, without sending anything
+  ringway doctor                                what this host gives, and what to change; changes nothing
   ringway run -c ringway.toml                   serve
 
 Signals: HUP reloads the configuration, USR1 opens log files again, TERM drains and ends, a second TERM ends at once.
-Exit codes: 0 ok, 1 failed while running (or a test failed), 2 usage, 69 this host cannot run us, 78 configuration.";
+Exit codes: 0 ok, 1 failed while running (or a test failed, or doctor found a problem), 2 usage, 69 this host cannot run us, 78 configuration.";
 
 #[derive(Parser)]
 #[command(name = "ringway", version, about = ABOUT, after_help = AFTER_HELP, max_term_width = 110)]
@@ -65,6 +67,8 @@ enum Command {
     HashKey(HashKey),
     /// Play a configuration's own tests, without sockets and on virtual time
     Test(Test),
+    /// Look at this host: what it gives to the gateway, what is wanted, why, and the command for it
+    Doctor(Doctor),
     /// Show what would happen to a request: route, policies, upstream calls; nothing is sent
     Explain(Explain),
     /// Print the configuration language: JSON Schema for editors, or a reference page
@@ -181,6 +185,59 @@ struct Test {
     /// Print outcomes and coverage as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 no problem, 1 a problem (with --strict also advice) or a change that failed, 78 the configuration.\nNothing here was measured on your machine; loadtest/ does that. Sources: tuning/README.md."
+)]
+struct Doctor {
+    #[command(flatten)]
+    from: WhereOrFile,
+    /// Print the findings as JSON
+    #[arg(long, group = "deed")]
+    json: bool,
+    /// Make the changes that are safe, as root; what was there before is remembered
+    #[arg(long, group = "deed")]
+    fix: bool,
+    /// Print what --fix would do as a shell script, and the rest as comments
+    #[arg(long, group = "deed")]
+    script: bool,
+    /// Undo what --fix did
+    #[arg(long, group = "deed")]
+    revert: bool,
+    /// Explain every item, not only what is not as it should be
+    #[arg(long)]
+    all: bool,
+    /// Fail also where there is only advice
+    #[arg(long)]
+    strict: bool,
+    /// Look at the limits of a running process, not at those of this shell
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Look at the files of another host: a folder with its /proc, /sys and /etc
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+impl Doctor {
+    fn wishes(self) -> doctor::Wishes {
+        let deeds = [
+            (self.json, doctor::Deed::Json),
+            (self.fix, doctor::Deed::Fix),
+            (self.script, doctor::Deed::Script),
+            (self.revert, doctor::Deed::Revert),
+        ];
+        let deed = deeds.into_iter().find(|(said, _)| *said).map(|(_, deed)| deed);
+        doctor::Wishes {
+            config: self.from.path(),
+            root: self.root,
+            pid: self.pid,
+            deed: deed.unwrap_or_default(),
+            all: self.all,
+            strict: self.strict,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -336,6 +393,7 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
                 ),
             })
         }
+        Command::Doctor(doctor) => said(doctor::run(&doctor.wishes())),
         Command::Schema(schema) => said(schema::run(schema.format == SchemaFormat::Markdown)),
         Command::Export(Export { what: ExportWhat::Openapi(export) }) => {
             let ExportOpenapi { from, title, api_version, host } = export;

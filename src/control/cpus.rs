@@ -23,11 +23,13 @@ pub fn choose_cpus(workers: &Workers, allowed: &[usize]) -> Result<Vec<Option<us
     }
 }
 
+/// Descriptors kept back for the admin listener, logs and keys.
+pub const KEPT_BACK: u64 = 48;
+
 /// Client connections that one worker may have open. Some descriptors are kept back for the admin
 /// listener, logs and keys, and of the rest a quarter for connections to origins: only busy clients need
 /// one, and idle clients are given up when an origin cannot be reached for want of descriptors.
 pub fn connections_of_one(descriptors: u64, workers: usize) -> usize {
-    const KEPT_BACK: u64 = 48;
     let each = descriptors.saturating_sub(KEPT_BACK) / 4 * 3 / workers.max(1) as u64;
     usize::try_from(each.max(1)).unwrap_or(usize::MAX)
 }

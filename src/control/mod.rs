@@ -4,7 +4,7 @@
 //! reload is reported done only when every core has said that it works by it.
 
 mod certificates;
-mod cpus;
+pub mod cpus;
 mod endpoints;
 pub mod export;
 mod fleet_store;

@@ -105,15 +105,24 @@ pub fn ring_flags() -> Result<RingFlags, Refusal> {
         }
     }
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
-    Err(refusal(last.unwrap_or_else(|| io::ErrorKind::Unsupported.into()), disabled.as_deref()))
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let filtered = !status.lines().any(|line| line == "Seccomp:\t0");
+    let error = last.unwrap_or_else(|| io::ErrorKind::Unsupported.into());
+    Err(refusal(&error, disabled.as_deref(), filtered))
 }
 
-fn refusal(error: io::Error, disabled: Option<&str>) -> Refusal {
+/// Why a ring could not be set up: `error` is the kernel's, `disabled` the text of kernel.io_uring_disabled, and
+/// `filtered` says whether a seccomp filter may stand in the way.
+pub fn refusal(error: &io::Error, disabled: Option<&str>, filtered: bool) -> Refusal {
     let disabled = disabled.map_or("0", str::trim);
     match error.raw_os_error() {
         Some(libc::EPERM) if disabled != "0" => Refusal {
             cause: format!("io_uring is switched off: kernel.io_uring_disabled = {disabled}"),
             fix: "run `sysctl -w kernel.io_uring_disabled=0`, or put this user into the group of kernel.io_uring_group",
+        },
+        Some(libc::EPERM | libc::EACCES) if !filtered => Refusal {
+            cause: "io_uring_setup(2) is forbidden, and by no seccomp filter: a security module (SELinux, AppArmor) or a sandbox does it".into(),
+            fix: "look for the refusal in the kernel's log (`dmesg`, `ausearch -m avc`) and allow io_uring there",
         },
         Some(libc::EPERM | libc::EACCES) => Refusal {
             cause: "io_uring_setup(2) is forbidden, as by the default seccomp profile of Docker and Kubernetes".into(),
@@ -139,7 +148,7 @@ mod tests {
     use super::*;
 
     fn said(errno: i32, disabled: Option<&str>) -> String {
-        refusal(io::Error::from_raw_os_error(errno), disabled).to_string()
+        refusal(&io::Error::from_raw_os_error(errno), disabled, true).to_string()
     }
 
     #[test]
@@ -147,6 +156,8 @@ mod tests {
         assert!(said(libc::EPERM, Some("2\n")).contains("kernel.io_uring_disabled = 2"));
         assert!(said(libc::EPERM, Some("0\n")).contains("seccomp"));
         assert!(said(libc::EPERM, None).contains("seccomp"));
+        let unfiltered = refusal(&io::Error::from_raw_os_error(libc::EACCES), None, false);
+        assert!(unfiltered.cause.contains("SELinux") && !unfiltered.fix.contains("seccomp"));
         assert!(said(libc::ENOSYS, None).contains("older than 5.1"));
         assert!(said(libc::ENOMEM, None).contains("ulimit -l"));
         assert!(said(libc::EIO, None).contains("failed"));

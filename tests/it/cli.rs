@@ -118,7 +118,7 @@ fn help_teaches_and_names_every_command() {
     let folder = Folder::new();
     let (code, stdout, _) = ringway(folder.path(), &["--help"]);
     assert_eq!(code, 0);
-    for command in ["run", "check", "explain", "schema", "demo", "version"] {
+    for command in ["run", "check", "explain", "schema", "demo", "doctor", "version"] {
         assert!(stdout.contains(command), "{command} is not in:\n{stdout}");
         let (code, help, _) = ringway(folder.path(), &[command, "--help"]);
         assert_eq!(code, 0, "{command}");
@@ -297,4 +297,62 @@ fn explain_tells_what_is_done_to_a_request_and_its_answer() {
             String::from_utf8_lossy(&said.stderr)
         );
     }
+}
+
+/// What is said about made-up hosts: tests/golden/doctor.rs.
+#[test]
+fn doctor_looks_at_this_host_and_changes_nothing() {
+    let folder = folder(CONFIG);
+    let (code, stdout, stderr) = ringway(folder.path(), &["doctor", "-c", "ringway.toml"]);
+    assert!(code == 0 || code == 1, "{code}: {stderr}");
+    assert!(stdout.contains("configuration ringway.toml\n"), "{stdout}");
+    assert!(!stdout.contains('\x1b'), "colours in a pipe: {stdout}");
+    let (code, stdout, stderr) = ringway(folder.path(), &["doctor", "--json"]);
+    let document: Value = serde_json::from_str(&stdout).expect("JSON");
+    let findings = document["findings"].as_array().expect("findings");
+    let problem = findings.iter().any(|finding| finding["verdict"] == "problem");
+    assert_eq!(code, i32::from(problem), "{stderr}");
+    let ring = findings.iter().find(|finding| finding["item"] == "io_uring").expect("io_uring");
+    assert_ne!(ring["verdict"], "unknown", "a ring is tried: {ring}");
+    // Two deeds at once are a mistake.
+    assert_eq!(ringway(folder.path(), &["doctor", "--fix", "--revert"]).0, 2);
+}
+
+#[test]
+fn doctor_tells_a_bad_configuration_from_a_bad_host() {
+    let folder = folder("[[route]]\nmatch = 5\n");
+    let (code, stdout, stderr) = ringway(folder.path(), &["doctor", "-c", "ringway.toml"]);
+    assert_eq!((code, stdout.as_str()), (78, ""), "{stderr}");
+    assert!(stderr.contains("--> ringway.toml:2:9"), "{stderr}");
+    // One that only lies there does not keep the doctor from looking at the host.
+    let (code, stdout, stderr) = ringway(folder.path(), &["doctor"]);
+    assert!(code <= 1 && stdout.contains("no configuration"), "{stdout}");
+    assert!(stderr.contains("ringway.toml has mistakes"), "{stderr}");
+}
+
+#[test]
+fn doctor_looks_at_a_process_and_says_when_it_is_gone() {
+    let folder = Folder::new();
+    let ours = std::process::id().to_string();
+    let (code, stdout, stderr) = ringway(folder.path(), &["doctor", "--all", "--pid", &ours]);
+    assert!(code <= 1, "{stderr}");
+    assert!(stdout.contains(&format!("(process {ours})")), "{stdout}");
+    let (code, _, stderr) = ringway(folder.path(), &["doctor", "--pid", "4194305"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("process 4194305"), "{stderr}");
+}
+
+/// As systemd itself reads it; only the program's place is another one.
+#[test]
+fn the_unit_of_systemd_is_well_formed() {
+    let folder = Folder::new();
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/ringway.service");
+    let text = fs::read_to_string(unit).unwrap();
+    let text = text.replace("/usr/local/bin/ringway", env!("CARGO_BIN_EXE_ringway"));
+    let path = folder.path().join("ringway.service");
+    fs::write(&path, text).unwrap();
+    let verified = std::process::Command::new("systemd-analyze").arg("verify").arg(&path).output();
+    let verified = verified.expect("systemd-analyze (Debian: systemd)");
+    let said = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && !said.contains("ringway.service"), "{said}");
 }

@@ -1,0 +1,171 @@
+//! Threads and open files: what the process may have, against what the configuration lets in.
+//!
+//! The sums are those by which the gateway itself starts (`control/cpus.rs`), never a second version of them.
+
+use crate::cli::doctor::demand::Demand;
+use crate::cli::doctor::files::{LIMITS_PATH, UNIT_PATH};
+use crate::cli::doctor::finding::{Change, Finding, Item};
+use crate::cli::doctor::host::Host;
+use crate::compile::Workers;
+use crate::control::cpus::connections_of_one;
+
+const WORKERS: Item = Item {
+    name: "workers",
+    wanted: "at most one for each CPU that the process may use",
+    why: "Each worker is a thread that is pinned to a CPU of its own. More of them share CPUs and are not pinned.",
+    verify: "grep Cpus_allowed_list /proc/self/status; the event `started`",
+    risk: "None; a reload does not change the number of workers, a restart does.",
+};
+
+const NOFILE: Item = Item {
+    name: "nofile",
+    wanted: "",
+    why: "A connection is an open file. Ringway raises its soft limit to the hard one; of that, less 48, three quarters are for clients and the rest for origins.",
+    verify: "grep 'open files' /proc/$(pidof ringway)/limits; process_open_fds in /metrics",
+    risk: "None for others: only this process may have more.",
+};
+
+const FILES: Item = Item {
+    name: "file_max",
+    wanted: "fs.file-max and fs.nr_open above the limit of open files that is wanted",
+    why: "fs.nr_open bounds the limit of one process, fs.file-max the open files of the whole host.",
+    verify: "cat /proc/sys/fs/file-nr (in use, free, most)",
+    risk: "Kernel memory: about 1 KiB for each file that is really open.",
+};
+
+const UNIT: Item = Item {
+    name: "unit",
+    wanted: "a unit of systemd with the limits and the confinement of tuning/ringway.service",
+    why: "It checks the configuration before a start, reloads without a cut, leaves time to drain, raises the limit of open files and takes away what a gateway does not need.",
+    verify: "systemd-analyze verify ringway.service; systemd-analyze security ringway.service",
+    risk: "None until it is started: --fix writes it and does not enable it. It expects /usr/local/bin/ringway and /etc/ringway.",
+};
+
+/// A line of the configuration.
+const AUTO: &str = "workers = \"auto\"   # in the configuration";
+
+/// Below this a small site already runs out: what a login has without any setting, and a bit more.
+const NOFILE_LEAST: u64 = 4096;
+
+pub(super) fn judge(host: &Host, demand: &Demand, out: &mut Vec<Finding>) {
+    out.push(workers(host, demand));
+    out.push(nofile(host, demand));
+    out.push(files(host, demand));
+    out.push(unit(host, demand));
+}
+
+fn workers(host: &Host, demand: &Demand) -> Finding {
+    let cpus = &host.process.cpus;
+    if cpus.is_empty() {
+        return WORKERS.unknown("/proc/PID/status says nothing about CPUs");
+    }
+    let count = demand.workers_on(cpus);
+    let value = format!("{count} on {}", counted(cpus.len() as u64, "CPU"));
+    match &demand.workers {
+        Workers::Cores(cores) => match cores.iter().find(|core| !cpus.contains(core)) {
+            Some(core) => WORKERS.problem(format!("CPU {core} may not be used"), AUTO).because(
+                "The gateway does not start with a CPU that taskset or a cpuset keeps from it.",
+            ),
+            None => WORKERS.ok(value),
+        },
+        _ if count > cpus.len() => WORKERS.advice(value, AUTO),
+        _ => WORKERS.ok(value),
+    }
+}
+
+fn nofile(host: &Host, demand: &Demand) -> Finding {
+    let needed = demand.descriptors();
+    let asked =
+        if demand.clients_are_written { "connections_max asks" } else { "the default asks" };
+    let wanted = format!("{needed} or more: {asked} for {} clients", demand.clients);
+    let Some((_, hard)) = host.process.nofile else {
+        return NOFILE.unknown("/proc/PID/limits says nothing").wanted(wanted);
+    };
+    let whose = match host.process.id {
+        Some(id) => format!("process {id}"),
+        None if host.systemd => "this shell; --pid looks at a running gateway".to_owned(),
+        None => "this shell".to_owned(),
+    };
+    let workers = demand.workers_on(&host.process.cpus);
+    let clients = connections_of_one(hard, workers).saturating_mul(workers);
+    let value = match hard {
+        u64::MAX => format!("no limit ({whose})"),
+        hard => format!("{hard} ({whose}), for {clients} clients"),
+    };
+    if hard >= needed {
+        return NOFILE.ok(value).wanted(wanted);
+    }
+    let command = match (host.container, host.systemd) {
+        (true, _) => "docker run --ulimit nofile=1048576 …".to_owned(),
+        (_, true) => drop_in("nofile", "LimitNOFILE=1048576"),
+        _ => format!("echo 'ringway hard nofile 1048576' > {LIMITS_PATH}"),
+    };
+    let found = match hard < NOFILE_LEAST || demand.clients_are_written {
+        true => NOFILE.problem(value, command),
+        false => NOFILE.advice(value, command),
+    };
+    let found = found.wanted(wanted).because(
+        "Where it is reached idle clients are closed, the oldest first, and new ones wait.",
+    );
+    // Under systemd the unit decides, in a container whoever starts it: there the file has no say.
+    if host.container || host.systemd { found } else { found.fixable(Change::Limits) }
+}
+
+fn files(host: &Host, demand: &Demand) -> Finding {
+    let (Some(all), Some(one)) = (host.number("fs.file-max"), host.number("fs.nr_open")) else {
+        return FILES.unknown("/proc/sys/fs cannot be read");
+    };
+    let value = format!("{all} and {one}");
+    let needed = demand.descriptors();
+    match (all < needed.saturating_mul(2), one < needed) {
+        (false, false) => FILES.ok(value),
+        (true, _) => {
+            FILES.advice(value, format!("sysctl -w fs.file-max={}", needed.saturating_mul(4)))
+        }
+        _ => FILES.advice(value, format!("sysctl -w fs.nr_open={}", needed.next_power_of_two())),
+    }
+}
+
+fn unit(host: &Host, demand: &Demand) -> Finding {
+    if !host.systemd {
+        return UNIT.ok("no systemd here");
+    }
+    let Some(text) = &host.unit else {
+        let found = UNIT.advice(
+            "there is no ringway.service",
+            format!("cp tuning/ringway.service {UNIT_PATH}   # from the sources; --fix has it inside\nsystemctl daemon-reload && systemctl enable --now ringway"),
+        );
+        return if host.container { found } else { found.fixable(Change::Unit) };
+    };
+    let value = |name: &str| {
+        text.lines().rev().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='))
+    };
+    let limit = value("LimitNOFILE").map(|text| {
+        let hard = text.rsplit(':').next().unwrap_or_default().trim();
+        if hard == "infinity" { u64::MAX } else { hard.parse().unwrap_or(0) }
+    });
+    if limit.is_none_or(|limit| limit < demand.descriptors()) {
+        let found =
+            limit.map_or("no LimitNOFILE=".to_owned(), |limit| format!("LimitNOFILE={limit}"));
+        return UNIT.advice(found, drop_in("nofile", "LimitNOFILE=1048576"));
+    }
+    if text.contains("SystemCallFilter=") && !text.contains("io_uring_setup") {
+        return UNIT.advice(
+            "SystemCallFilter= without io_uring",
+            drop_in("io_uring", "SystemCallFilter=io_uring_setup io_uring_enter io_uring_register"),
+        );
+    }
+    UNIT.ok("ringway.service")
+}
+
+/// The commands that add a line to the unit and restart the gateway.
+pub(super) fn drop_in(name: &str, line: &str) -> String {
+    format!(
+        "mkdir -p {UNIT_PATH}.d\nprintf '[Service]\\n{line}\\n' > {UNIT_PATH}.d/{name}.conf\nsystemctl daemon-reload && systemctl restart ringway"
+    )
+}
+
+/// "1 CPU", "2 CPUs".
+pub(super) fn counted(count: u64, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
