@@ -255,6 +255,9 @@ pub const CACHE_TAGS_MAX: usize = 256;
 /// How long behind its freshness a response stands in while the origin cannot be reached at all, when nobody
 /// says how long (RFC 9111 §4.2.4: a cache that is disconnected may use stale responses).
 pub const CACHE_STALE_UNREACHABLE: std::time::Duration = std::time::Duration::from_secs(600);
+/// Stored content that is kept in other codings, too, where a route compresses. Unit: bytes. Its first reader waits
+/// until it is coded whole, about 30 ms for each MiB; larger content is coded for each reader while it goes out.
+pub const CACHE_RECODED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest heuristic freshness (RFC 9111 §4.2.2 warns of more than a day).
 pub const CACHE_HEURISTIC_MAX: std::time::Duration = std::time::Duration::from_secs(86_400);
 /// Default bound on one part's body. Unit: bytes.

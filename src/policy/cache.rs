@@ -13,6 +13,7 @@ use crate::base::limits::{CACHE_KEY_BYTES_MAX, CACHE_STALE_UNREACHABLE};
 use crate::base::span::Span;
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
+use crate::exchange::identity::Identity;
 use crate::http::Method;
 use crate::http::caching::directives::RequestControl;
 use crate::http::caching::{self, Asking, Freshness, Terms, Times, WhyNot};
@@ -103,12 +104,7 @@ impl Cache {
             }
         }
         if self.key.identity {
-            let identity = x.identity.as_ref()?;
-            let issuer = identity.claim(&["iss"]).and_then(|issuer| issuer.as_str());
-            for piece in [issuer.unwrap_or(""), identity.subject()?] {
-                out.push(b'\n');
-                out.extend_from_slice(piece.as_bytes());
-            }
+            write_identity(x.identity.as_ref()?, out)?;
         }
         (out.len() <= CACHE_KEY_BYTES_MAX).then_some(url)
     }
@@ -212,6 +208,22 @@ impl QueryRule {
             Self::Without(names) => !is_among(names),
         }
     }
+}
+
+/// Appends who an identity is: all that was proven of it, each with its length, so that no text can be taken for
+/// another. `None` if nothing names it.
+fn write_identity(identity: &Identity, out: &mut Vec<u8>) -> Option<()> {
+    let issuer = identity.claim(&["iss"]).and_then(|issuer| issuer.as_str());
+    let (subject, user, owner) = (identity.subject(), identity.user(), identity.key_owner());
+    if [subject, user, owner].iter().all(Option::is_none) {
+        return None;
+    }
+    for piece in [issuer, subject, user, owner] {
+        let length = piece.map_or(0, |text| text.len() as u64 + 1);
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(piece.unwrap_or_default().as_bytes());
+    }
+    Some(())
 }
 
 /// The name of a parameter, as it is written.

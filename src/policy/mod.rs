@@ -24,6 +24,7 @@ pub mod key_limit;
 mod limit_key;
 pub mod maintenance;
 pub mod rate_limit;
+pub mod recoded;
 pub mod revocation;
 pub mod slots;
 pub mod store;

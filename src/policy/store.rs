@@ -29,6 +29,7 @@ use crate::base::limits::{
 };
 use crate::base::s3_fifo::S3Fifo;
 use crate::base::shared::Word;
+use crate::http::coding::Coding;
 use crate::http::head::Request;
 use crate::policy::claims::Claims;
 use crate::policy::stored::{Key, Stored};
@@ -294,6 +295,23 @@ impl Store {
         stored.end();
         self.let_go(stored);
         self.machine.tell(Some(self.seat), || News::Ended(stored.clone()));
+    }
+
+    /// Keeps a stored content in another coding, too, where there is room or others make some; it leaves with its
+    /// response.
+    pub fn keep_recoded(&mut self, stored: &Stored, coding: Coding, content: Vec<u8>) {
+        let weight = content.len();
+        while !self.machine.take_room(weight) {
+            // What is made room for may itself be what goes.
+            if self.machine.is_overfull() || !stored.is_alive() {
+                return;
+            }
+            let Some(gone) = self.kin.evict() else { return };
+            self.tell_gone(&gone);
+        }
+        if !stored.keep_recoded(coding, content) {
+            self.machine.give_room(weight);
+        }
     }
 
     /// How many responses went for want of room since this was last asked.

@@ -5,7 +5,7 @@
 //! (RFC 9111 §3.1, §5.2.2.4, §5.2.2.7). It never holds a part of a body, and never changes: a 304 makes a new one with
 //! the same body (§3.2, §4.3.4).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::base::shared::Word;
 use crate::base::span::Span;
@@ -14,6 +14,7 @@ use crate::http::conditional::Validators;
 use crate::http::head::{Request, Response};
 use crate::http::names::FieldName;
 use crate::http::{Status, chars, date};
+use crate::policy::recoded::Recoded;
 use crate::policy::store::Machine;
 
 /// What tells a response from others: its key, and whose it is.
@@ -55,6 +56,8 @@ pub struct Stored {
     pub weight: usize,
     /// One while it may be found.
     alive: Word,
+    /// The content in other codings, once somebody wanted one.
+    pub(super) recoded: OnceLock<Box<Recoded>>,
     machine: Arc<Machine>,
 }
 
@@ -116,8 +119,14 @@ impl Stored {
             date,
             weight,
             alive,
+            recoded: OnceLock::new(),
             machine,
         }
+    }
+
+    /// Where it is stored.
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
     }
 
     /// What tells this version from another.
@@ -186,6 +195,7 @@ impl Stored {
     pub fn end(&self) {
         if self.alive.replace(1, 2) {
             self.machine.give_room(self.weight);
+            self.give_recoded();
         }
     }
 }
@@ -193,7 +203,8 @@ impl Stored {
 impl Drop for Stored {
     fn drop(&mut self) {
         self.end();
-        self.machine.released(self.weight);
+        let recoded = self.recoded.get().map_or(0, |recoded| recoded.weight());
+        self.machine.released(self.weight + recoded);
     }
 }
 

@@ -141,14 +141,15 @@ pub fn choose_local<R: Runtime>(
 }
 
 /// The fields that complete lines hold.
-fn lines_of(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(super) fn lines_of(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     lines.split(|byte| *byte == b'\n').filter_map(|line| {
         let colon = memchr::memchr(b':', line)?;
         Some((&line[..colon], line[colon + 1..].trim_ascii()))
     })
 }
 
-fn begin<R: Runtime>(
+/// Decides, and takes an encoder for the body; returns how it is delimited if it is coded.
+pub(super) fn begin<R: Runtime>(
     core: &Core<R>,
     rules: &Answering,
     x: &Exchange,
@@ -247,6 +248,51 @@ pub async fn end<R: Runtime>(
 ) -> Result<(), Fault> {
     encoding.drain(core, outgoing, None, Mark::Finish).await?;
     outgoing.end(trailers).await
+}
+
+/// A whole body in this coding, slice by slice with others' turns in between; `None` when all encoders are lent.
+pub(super) async fn whole<R: Runtime>(
+    core: &Core<R>,
+    coding: Coding,
+    body: &[u8],
+) -> Option<Vec<u8>> {
+    let mut lent = core.encoders.take(coding)?;
+    let mut out = Vec::new();
+    let mut left = body;
+    loop {
+        let (slice, behind) = left.split_at(left.len().min(ENCODING_SLICE_BYTES));
+        let mark = if behind.is_empty() { Mark::Finish } else { Mark::Run };
+        lent.code(slice, mark, &mut core.buffer().ok()?, &mut out)?;
+        left = behind;
+        if mark == Mark::Finish {
+            break;
+        }
+        core.runtime.sleep_until(core.runtime.now() + TURN).await;
+    }
+    core.metrics.compress_bytes_in.add(body.len() as u64);
+    core.metrics.compress_bytes_out.add(out.len() as u64);
+    Some(out)
+}
+
+impl Lent {
+    /// Codes a slice to its mark, by way of `room`.
+    fn code(
+        &mut self,
+        mut slice: &[u8],
+        mark: Mark,
+        room: &mut Buf,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let encoder = self.encoder.as_mut()?;
+        loop {
+            let step = encoder.step(slice, room.spare_mut(), mark).ok()?;
+            out.extend_from_slice(&room.spare_mut()[..step.made]);
+            slice = &slice[step.used..];
+            if step.done {
+                return Some(());
+            }
+        }
+    }
 }
 
 impl Encoding {

@@ -4,6 +4,9 @@
 //! never changed by who asks for it: conditions and ranges of a request are this answer's own (RFC 9110 §13, §14;
 //! RFC 9111 §4.3.2).
 
+use std::pin::pin;
+use std::sync::Arc;
+
 use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
@@ -16,15 +19,24 @@ use crate::policy::cache_status::CacheStatus;
 use crate::policy::stored::{Stored, lines};
 use crate::runtime::Runtime;
 use crate::serve::outgoing::Outgoing;
-use crate::serve::{Core, answering};
+use crate::serve::{Core, answering, hit_coded};
 
 /// What of a stored response goes to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     Whole,
     Part(usize, usize),
     Known,
     Unsatisfiable,
+}
+
+/// Which bytes its content is.
+#[derive(Clone, Copy)]
+pub(super) enum Content<'a> {
+    /// As the origin sent it.
+    Plain,
+    /// The whole in another coding.
+    Coded(&'a [u8]),
 }
 
 /// Sends a stored response.
@@ -34,42 +46,47 @@ enum Shape {
 pub async fn answer<R: Runtime>(
     core: &Core<R>,
     x: &mut Exchange,
-    stored: &Stored,
+    stored: &Arc<Stored>,
     told: CacheStatus,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
-    let now = core.runtime.now();
-    let shape = shape(x, stored, || core.runtime.wall().as_secs());
-    let status = match shape {
-        Shape::Whole => stored.status,
-        Shape::Part(..) => Status(206),
-        Shape::Known => Status(304),
-        Shape::Unsatisfiable => Status(416),
-    };
-    let body = match shape {
-        Shape::Whole => &stored.body[..],
-        Shape::Part(start, end) => &stored.body[start..end],
-        Shape::Known | Shape::Unsatisfiable => &[],
-    };
-    let mut out = core.buffer()?;
-    outgoing.frame(status, BodyLength::Exact(body.len() as u64));
-    let age = stored.freshness.age(now).as_secs();
-    let fits = put_head(&mut out, stored, shape)
-        && put_number(&mut out, b"age: ", age)
-        && put_status(&mut out, told)
-        && put_connection(&mut out, outgoing)
-        && out.put(x.reply_fields.as_bytes())
-        && out.put(b"\r\n");
-    if !fits {
-        let kind = FaultKind::HttpResponseHeaderSectionSize;
-        return Err(Fault { kind, side: Side::Gateway, again: Again::Never });
+    if let Some(rules) = outgoing.answering.filter(|rules| rules.compress.is_some()) {
+        return Box::pin(hit_coded::answer(core, x, stored, told, rules, outgoing)).await;
     }
-    let mut out = answering::finish_head(core, outgoing, x, out)?;
-    x.status = Some(status);
-    x.cached = Some(told.word());
-    outgoing.begun = true;
-    let bodiless = outgoing.head_only || matches!(status.0, 204 | 304);
+    let shape = shape(x, stored, || core.runtime.wall().as_secs());
+    pin!(send(core, x, stored, told, shape, Content::Plain, outgoing)).await
+}
+
+/// Sends a stored response in this shape.
+///
+/// # Errors
+/// As [`answer`].
+pub(super) async fn send<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    stored: &Stored,
+    told: CacheStatus,
+    shape: Shape,
+    content: Content<'_>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    let body = match (shape, content) {
+        (Shape::Whole, Content::Coded(content)) => content,
+        (Shape::Whole, Content::Plain) => &stored.body[..],
+        (Shape::Part(start, end), _) => &stored.body[start..end],
+        (Shape::Known | Shape::Unsatisfiable, _) => &[],
+    };
+    let length = BodyLength::Exact(body.len() as u64);
+    outgoing.frame(shape.status(stored), length);
+    let framing = match content {
+        Content::Coded(_) => length,
+        // What is stored says it itself.
+        Content::Plain => BodyLength::None,
+    };
+    let mut out = head(core, x, stored, told, (shape, framing), outgoing)?;
+    let bodiless = outgoing.head_only || matches!(shape.status(stored).0, 204 | 304);
     let mut left = if bodiless { &[] } else { body };
+    outgoing.begun = true;
     // Where the route has a bandwidth, in pieces with a rest behind each.
     let piece_max = outgoing.piece_bytes().unwrap_or(usize::MAX);
     while left.len() > out.spare().min(piece_max) {
@@ -85,8 +102,53 @@ pub async fn answer<R: Runtime>(
     outgoing.write(out).await
 }
 
+/// The head that goes out. `framing` is that of a content other than the stored one, else `None`.
+///
+/// # Errors
+/// It has become too large, or no buffer is free.
+pub(super) fn head<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    stored: &Stored,
+    told: CacheStatus,
+    (shape, framing): (Shape, BodyLength),
+    outgoing: &Outgoing<'_, R>,
+) -> Result<Buf, Fault> {
+    let mut out = core.buffer()?;
+    let age = stored.freshness.age(core.runtime.now()).as_secs();
+    let fits = match framing {
+        BodyLength::None => put_head(&mut out, stored, shape),
+        other => put_coded_head(&mut out, stored, other),
+    };
+    let fits = fits
+        && put_number(&mut out, b"age: ", age)
+        && put_status(&mut out, told)
+        && put_connection(&mut out, outgoing)
+        && out.put(x.reply_fields.as_bytes())
+        && out.put(b"\r\n");
+    if !fits {
+        let kind = FaultKind::HttpResponseHeaderSectionSize;
+        return Err(Fault { kind, side: Side::Gateway, again: Again::Never });
+    }
+    let out = answering::finish_head(core, outgoing, x, out)?;
+    x.status = Some(shape.status(stored));
+    x.cached = Some(told.word());
+    Ok(out)
+}
+
+impl Shape {
+    fn status(self, stored: &Stored) -> Status {
+        match self {
+            Self::Whole => stored.status,
+            Self::Part(..) => Status(206),
+            Self::Known => Status(304),
+            Self::Unsatisfiable => Status(416),
+        }
+    }
+}
+
 /// What this request gets of it. Conditions and ranges are for what would be a 200 (RFC 9110 §13.2.1, §14.2).
-fn shape(x: &Exchange, stored: &Stored, now: impl Fn() -> u64) -> Shape {
+pub(super) fn shape(x: &Exchange, stored: &Stored, now: impl Fn() -> u64) -> Shape {
     let request = x.request();
     if stored.status != Status(200) {
         return Shape::Whole;
@@ -135,6 +197,18 @@ fn put_head(out: &mut Buf, stored: &Stored, shape: Shape) -> bool {
                 && out.put(b"content-length: 0\r\n")
         }
     }
+}
+
+/// The head of the whole in another coding.
+fn put_coded_head(out: &mut Buf, stored: &Stored, framing: BodyLength) -> bool {
+    let is_length = |name: &[u8]| name.eq_ignore_ascii_case(b"content-length");
+    out.put(&stored.head[..stored.status_line])
+        && put_lines(out, stored, |name| !is_length(name))
+        && match framing {
+            BodyLength::Exact(bytes) => put_number(out, b"content-length: ", bytes),
+            BodyLength::Chunked => out.put(b"transfer-encoding: chunked\r\n"),
+            BodyLength::None | BodyLength::UntilClose => true,
+        }
 }
 
 fn says_of_no_content(name: &[u8]) -> bool {

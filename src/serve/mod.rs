@@ -31,6 +31,7 @@ pub mod h1;
 pub mod hedge;
 pub mod hedges;
 pub mod hit;
+mod hit_coded;
 pub mod join;
 pub mod merge_stream;
 pub mod mirror;

@@ -16,6 +16,7 @@ mod bandwidth;
 mod bodies;
 mod buffering;
 mod cache;
+mod cache_coded;
 mod cli;
 mod client_address;
 mod codings;
