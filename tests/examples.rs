@@ -32,6 +32,7 @@ impl Surroundings for Mounts {
             Some("/run/secrets/jwt") => Ok("0123456789abcdef0123456789abcdef\n".into()),
             Some("keys.txt" | "revoked.txt") => Ok(String::new()),
             Some("/etc/ringway/partner.pem") => Ok(PUBLIC_KEY.into()),
+            Some("tls/golden.pem" | "tls/golden.key") => golden(path),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -39,6 +40,12 @@ impl Surroundings for Mounts {
     fn folder(&self, _path: &Path) -> io::Result<Vec<String>> {
         Err(io::ErrorKind::NotFound.into())
     }
+}
+
+/// The certificates of the golden errors.
+fn golden(path: &Path) -> io::Result<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/config_errors");
+    fs::read_to_string(folder.join(path))
 }
 
 fn examples() -> Vec<(PathBuf, String)> {
@@ -79,24 +86,10 @@ fn page_example(page: &str) -> String {
 
 #[test]
 fn the_examples_about_tls_are_read_without_diagnostics() {
-    /// The certificates of the golden errors.
-    struct Golden;
-    impl Surroundings for Golden {
-        fn variable(&self, _name: &str) -> Option<String> {
-            None
-        }
-        fn file(&self, path: &Path, _bytes_max: u64) -> io::Result<String> {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/config_errors");
-            fs::read_to_string(folder.join(path))
-        }
-        fn folder(&self, _path: &Path) -> io::Result<Vec<String>> {
-            Err(io::ErrorKind::NotFound.into())
-        }
-    }
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tls.md");
     let text = page_example(&fs::read_to_string(page).expect("the page"));
-    let (config, found) = config::parse(&[("ringway.toml", &text)], &Golden);
-    let (compiled, found) = compile(&config, found, &Golden, 1, &mut LabelBook::default(), None);
+    let (config, found) = config::parse(&[("ringway.toml", &text)], &Mounts);
+    let (compiled, found) = compile(&config, found, &Mounts, 1, &mut LabelBook::default(), None);
     assert!(found.is_empty(), "{}", found.render());
     let compiled = compiled.expect("it has no errors");
     let speak = compiled.gateway.listeners.iter().filter(|listener| listener.tls.is_some());

@@ -88,6 +88,8 @@ pub const TLS_SESSIONS_KEPT_MAX: usize = 4096;
 pub const TLS_ORIGIN_SESSIONS_MAX: usize = 256;
 /// Certificates of one listener: a hash of names finds one, but all are held in memory.
 pub const TLS_CERTIFICATES_MAX: usize = 4096;
+/// Kinds of clients that one listener tells apart by host, each with roots of its own: they are looked through in turn.
+pub const TLS_CLIENT_RULES_MAX: usize = 64;
 /// A file with certificates or a key. Unit: bytes. The system's store of roots has about 220 KiB.
 pub const TLS_FILE_BYTES_MAX: usize = 1024 * 1024;
 

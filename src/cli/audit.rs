@@ -61,6 +61,7 @@ impl Open {
         }
         let from = match &policies.allow.value {
             Allow::Nobody | Allow::Authenticated => return None,
+            Allow::Rules(rules) if rules.iter().all(|rule| !rule.certs.is_empty()) => return None,
             Allow::Anyone => "anywhere".to_owned(),
             Allow::Rules(rules) => {
                 let networks = rules.iter().flat_map(|rule| &rule.networks);

@@ -8,10 +8,12 @@ use crate::base::network_trie::NetworkTrie;
 use crate::compile::codes;
 use crate::compile::report::Report;
 use crate::compile::template::Scope;
+use crate::config::client_cert::CertRule;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Spanned};
+use crate::exchange::client_cert::CertField;
 use crate::policy::Policy;
-use crate::policy::allow::{Allow, ClaimRule, Networks, Rule};
+use crate::policy::allow::{self, Allow, ClaimRule, Networks, Rule};
 
 /// The policies that `allow` of a route becomes.
 pub fn compile(scope: &Scope<'_>, report: &Report) -> Vec<Policy> {
@@ -20,7 +22,9 @@ pub fn compile(scope: &Scope<'_>, report: &Report) -> Vec<Policy> {
     match &allow.value {
         config::Allow::Anyone => Vec::new(),
         config::Allow::Nobody => vec![Policy::Closed],
-        config::Allow::Authenticated if route.policies.authenticates() => {
+        config::Allow::Authenticated
+            if route.policies.authenticates() || route.policies.client_cert.is_some() =>
+        {
             vec![Policy::Allow(Allow::authenticated())]
         }
         config::Allow::Authenticated => {
@@ -54,24 +58,32 @@ fn compile_rules(
         report.push(scope.advise(diagnostic));
         return Vec::new();
     }
+    let cert = rules.iter().flat_map(|rule| &rule.certs).next();
+    if let (Some(cert), None) = (cert, &policies.client_cert) {
+        let message = "this rule is about a client's certificate, and the route asks for none";
+        let diagnostic = Diagnostic::error(codes::CLAIM_WITHOUT_JWT, cert.field.span, message);
+        let diagnostic = diagnostic.also(scope.route().matches.text.span, "this route");
+        report.push(diagnostic.help("write `client_cert = \"required\"` or `\"optional\"`"));
+        return Vec::new();
+    }
     let mut compiled = Vec::with_capacity(rules.len());
     for rule in rules {
         let Some(networks) = networks(&rule.networks, allow, report) else { return Vec::new() };
-        compiled.push((networks, rule.claims.iter().map(claim).collect::<Box<[ClaimRule]>>()));
+        let claims = rule.claims.iter().map(claim).collect();
+        let certs = rule.certs.iter().filter_map(cert_rule).collect();
+        compiled.push(Rule { networks, claims, certs });
     }
     // One rule's networks are asked before any signature is checked. So is a list of nothing but networks
     // with one entry; several alternatives are judged together.
-    if let [(networks, claims)] = &mut *compiled {
+    if let [rule] = &mut *compiled {
         let mut policies = Vec::new();
-        policies.extend(networks.take().map(Policy::Networks));
-        if !claims.is_empty() {
-            let rule = Rule { networks: None, claims: std::mem::take(claims) };
-            policies.push(Policy::Allow(Allow::new(vec![rule])));
+        policies.extend(rule.networks.take().map(Policy::Networks));
+        if rule.asks_who() {
+            policies.push(Policy::Allow(Allow::new(compiled)));
         }
         return policies;
     }
-    let rules = compiled.into_iter().map(|(networks, claims)| Rule { networks, claims });
-    vec![Policy::Allow(Allow::new(rules.collect()))]
+    vec![Policy::Allow(Allow::new(compiled))]
 }
 
 type Listed = Spanned<(config::Network, bool)>;
@@ -105,6 +117,22 @@ fn networks(
         }
     }
     Some(Some(Networks::new(trie, list.iter().any(|one| one.value.1))))
+}
+
+fn cert_rule(rule: &CertRule) -> Option<allow::CertRule> {
+    let field = CertField::named(&rule.field.value)?;
+    let value = |text: &config::Text| match text.value.strip_suffix('*') {
+        Some(begin) if field == CertField::Uri && begin.ends_with('/') => {
+            allow::CertValue::Begins(begin.into())
+        }
+        _ => allow::CertValue::Is(match field {
+            CertField::Dns | CertField::Fingerprint | CertField::Serial => {
+                text.value.to_ascii_lowercase().replace(':', "").into()
+            }
+            _ => text.value.as_str().into(),
+        }),
+    };
+    Some(allow::CertRule { field, values: rule.values.iter().map(value).collect() })
 }
 
 fn claim(rule: &config::ClaimRule) -> ClaimRule {

@@ -25,6 +25,7 @@ pub fn compile(config: &Config, making: &Making<'_>, carry: &mut Carry) -> Box<[
     let report = making.report;
     check_addresses(config, report);
     check_circles(config, report);
+    check_client_certs(config, report);
     let tells_destination = config.upstreams.iter().any(|one| one.proxy_protocol.is_some());
     let mut with_tls = |listener: &config::Listener| {
         let tls = listener.tls.as_ref().and_then(|tls| tls::listener(tls, making, carry));
@@ -93,6 +94,25 @@ fn spelling(path: PathPolicy) -> PathSpelling {
         },
         encoded_slash: delimiter(path.encoded_slash),
         semicolon: delimiter(path.semicolon),
+    }
+}
+
+/// A route whose clients prove who they are, and nobody asks them to: it would be closed, or open.
+fn check_client_certs(config: &Config, report: &Report) {
+    let asks = |listener: &config::Listener| {
+        listener.tls.as_ref().is_some_and(|tls| !tls.clients.is_empty())
+    };
+    if config.listeners.iter().any(asks) {
+        return;
+    }
+    for route in &config.routes {
+        let Some(asked) = &route.policies.client_cert else { continue };
+        let message = "no listener asks its clients for certificates";
+        let diagnostic = Diagnostic::error(codes::BAD_TLS, asked.span, message);
+        let diagnostic = diagnostic.also(route.matches.text.span, "this route");
+        report.push(diagnostic.help(
+            "say whose are believed: `[listen.tls]` with `client = { roots = \"clients-ca.pem\", mode = \"optional\" }`",
+        ));
     }
 }
 

@@ -22,6 +22,7 @@ use crate::compile::lists::{Kind, Lists};
 use crate::compile::report::Report;
 use crate::compile::route::Tables;
 use crate::compile::template::Scope;
+use crate::config::client_cert::Asked;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, KeySource, Spanned, Text};
 use crate::gateway::Gateway;
@@ -29,6 +30,7 @@ use crate::gateway::carry::{CarriedIssuer, Carry, KeyDigest};
 use crate::policy::Policy;
 use crate::policy::api_key::ApiKey;
 use crate::policy::bearer::{Bearer, TokenPlace};
+use crate::policy::client_cert::ClientCerts;
 use crate::policy::file_cell::List;
 use crate::policy::jose::Algorithm;
 use crate::policy::jwks::KeySet;
@@ -173,6 +175,10 @@ impl<'a> Stock<'a> {
         let policies = &scope.route().policies;
         let Tables { limits, issuers, .. } = tables;
         let mut chain = Policy::limits(self.limits.of_route(scope, limits, report));
+        chain.extend(policies.client_cert.as_ref().map(|asked| {
+            let required = asked.value == Asked::Required;
+            Policy::ClientCert(ClientCerts { required })
+        }));
         let known = policies.jwt.iter().filter(|name| issuers.check(name, report));
         let known: Vec<(&Text, &Jwt)> =
             known.filter_map(|name| Some((name, self.issuers.get(name.value.as_str())?))).collect();

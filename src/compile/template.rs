@@ -7,6 +7,7 @@ use crate::compile::codes;
 use crate::compile::report::Report;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{Route, Segment, Span, Text, suggest};
+use crate::exchange::client_cert::CertField;
 use crate::exchange::template::{
     Reference, SOURCES, Template, TemplateError, TemplateErrorKind, TemplateKind,
 };
@@ -117,6 +118,13 @@ impl<'a> Scope<'a> {
             report.push(diagnostic.help("name a table of keys: `api_key = \"NAME\"`"));
             return None;
         }
+        if template.names_cert() && self.route.policies.client_cert.is_none() {
+            let message = "this names a client's certificate, and the route asks for none";
+            let diagnostic = Diagnostic::error(codes::CLAIM_WITHOUT_JWT, text.span, message);
+            let diagnostic = diagnostic.also(self.route.matches.text.span, "this route");
+            report.push(diagnostic.help("write `client_cert = \"required\"` or `\"optional\"`"));
+            return None;
+        }
         // `{jwt.role?}` may be absent, and without a token it is.
         let needs = template.required().any(|asked| matches!(asked, Reference::Claim(_)));
         if !self.route.policies.jwt.is_empty() || !needs {
@@ -151,6 +159,10 @@ impl<'a> Scope<'a> {
             }
             TemplateErrorKind::UnknownOfRequest { .. } => {
                 let near = suggest::nearest(name, ["host", "method", "path", "scheme"]);
+                diagnostic.suggest(near, "")
+            }
+            TemplateErrorKind::UnknownOfCert { .. } => {
+                let near = suggest::nearest(name, CertField::ALL.map(|(name, _)| name));
                 diagnostic.suggest(near, "")
             }
             TemplateErrorKind::UnknownClient { .. } => {

@@ -98,6 +98,7 @@ fn words(route: &Route) -> Vec<String> {
         Policy::Closed => "closed".into(),
         Policy::Networks(_) => "networks".into(),
         Policy::Allow(_) => "allow".into(),
+        Policy::ClientCert(_) => "client_cert".into(),
         Policy::ApiKey(keys) => format!("api_key {}", keys.rules().name),
         Policy::ClientLimit(limits) => format!("client limit {}", names(limits)),
         Policy::RateLimit(limits) => format!("limit {}", names(limits)),

@@ -24,7 +24,9 @@ use crate::gateway::carry::{Carry, KeyDigest};
 use crate::tls::VersionMin;
 use crate::tls::certificate::{self, Facts};
 use crate::tls::client::{ClientTls, OriginRules};
-use crate::tls::server::{ClientRules, ServerRules, ServerTls, Tickets, certified};
+use crate::tls::server::{
+    ClientRules, DoorRules, ProofScope, ServerRules, ServerTls, Tickets, certified,
+};
 
 /// The protocols that are spoken behind TLS; the preferred first (RFC 7301).
 const ALPN: &[&str] = &["http/1.1"];
@@ -42,32 +44,43 @@ pub fn listener(tls: &ListenTls, making: &Making<'_>, carry: &mut Carry) -> Opti
         list.push((fact.names.clone(), Arc::new(shown)));
         facts.push(fact);
     }
-    let mut scope = Context::new(&SHA256);
-    let clients = match &tls.client {
-        None => None,
-        Some(client) => {
-            let roots = certificates(&client.roots, making)?;
-            scope.update(&[u8::from(client.required)]);
-            roots.iter().for_each(|root| scope.update(root));
-            Some(ClientRules { roots, required: client.required })
-        }
-    };
+    let doors = doors(tls, making, carry)?;
     if list.len() < tls.certificates.len() || list.is_empty() {
         return None;
     }
-    let mut key = [0; 32];
-    key.copy_from_slice(scope.finish().as_ref());
-    let tickets = tickets(KeyDigest(key), making, carry, tls.span)?;
     let suites: Vec<String> = tls.suites.iter().map(|suite| suite.value.to_owned()).collect();
     let rules = ServerRules {
         certificates: &list,
         refuses_unknown: tls.refuses_unknown,
         version_min: version_min(tls.only_13),
         suites: &suites,
-        clients,
+        doors,
     };
-    let made = ServerTls::new(rules, facts.into(), &tickets, ALPN);
+    let made = ServerTls::new(rules, facts.into(), ALPN);
     made.map_err(|why| making.report.error(codes::BAD_TLS, tls.span, why)).ok()
+}
+
+/// Which clients come in by which name; behind those that are named, everybody else.
+fn doors(tls: &ListenTls, making: &Making<'_>, carry: &mut Carry) -> Option<Vec<DoorRules>> {
+    let mut doors = Vec::new();
+    for client in &tls.clients {
+        let roots = certificates(&client.roots, making)?;
+        let mut digest = Context::new(&SHA256);
+        digest.update(&[u8::from(client.required)]);
+        roots.iter().for_each(|root| digest.update(root));
+        let mut scope = ProofScope::default();
+        scope.0.copy_from_slice(digest.finish().as_ref());
+        let tickets = tickets(KeyDigest(scope.0), making, carry, tls.span)?;
+        let hosts = client.hosts.iter().map(|host| host.value.clone()).collect();
+        let clients = Some(ClientRules { roots, required: client.required });
+        doors.push(DoorRules { hosts, clients, tickets, scope });
+    }
+    if doors.last().is_none_or(|door| !door.hosts.is_empty()) {
+        let scope = ProofScope::default();
+        let tickets = tickets(KeyDigest(scope.0), making, carry, tls.span)?;
+        doors.push(DoorRules { hosts: Vec::new(), clients: None, tickets, scope });
+    }
+    Some(doors)
 }
 
 /// The keys of tickets for listeners that ask for the same client certificates: the last version's, if there are.
@@ -143,7 +156,7 @@ pub fn files(config: &Config) -> Vec<PathBuf> {
         [Some(one.cert.value.clone()), Some(one.key.value.clone()), ocsp].into_iter().flatten()
     };
     let mut all: Vec<PathBuf> = shown.chain(proofs).flat_map(of_one).collect();
-    let clients = listeners.filter_map(|tls| tls.client.as_ref());
+    let clients = listeners.flat_map(|tls| &tls.clients);
     all.extend(clients.map(|client| client.roots.value.clone()));
     all.extend(upstreams.filter_map(|tls| Some(tls.roots.as_ref()?.value.clone())));
     all.sort();

@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use crate::config::client_cert::{self, CertRule};
 use crate::config::codes;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::language::{ALLOW_ALL, ALLOW_WORDS};
@@ -36,6 +37,8 @@ pub struct AllowRule {
     pub networks: Vec<Spanned<(Network, bool)>>,
     /// What claims must say.
     pub claims: Vec<ClaimRule>,
+    /// What the client's certificate must say.
+    pub certs: Vec<CertRule>,
 }
 
 /// What one claim must say.
@@ -121,12 +124,19 @@ fn rule(entries: &[Entry], place: Span, log: &Log) -> Option<AllowRule> {
         log.push(diagnostic.help("write `allow = \"anyone\"`, or what is asked for"));
         return None;
     }
-    let mut rule = AllowRule { networks: Vec::new(), claims: Vec::new() };
+    let mut rule = AllowRule { networks: Vec::new(), claims: Vec::new(), certs: Vec::new() };
     let mut good = true;
     for entry in entries {
         if entry.key.value == "networks" {
             match networks(&entry.node, log) {
                 Some(networks) => rule.networks = networks,
+                None => good = false,
+            }
+            continue;
+        }
+        if entry.key.value == "client_cert" {
+            match client_cert::read_rule(entry, log) {
+                Some(certs) => rule.certs = certs,
                 None => good = false,
             }
             continue;

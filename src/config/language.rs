@@ -21,7 +21,9 @@ mod tls;
 mod upstream;
 
 pub use crate::config::language::cache::{CACHE, CACHE_KEY, ROUTE_CACHE};
-pub use crate::config::language::identity::{ALGORITHMS, ALLOW_ALL, ALLOW_WORDS, API_KEY, JWT};
+pub use crate::config::language::identity::{
+    ALGORITHMS, ALLOW_ALL, ALLOW_CERT, ALLOW_WORDS, API_KEY, CLIENT_CERT_WORDS, JWT,
+};
 pub use crate::config::language::listener::{LIMITS, LISTEN, LISTEN_TIMEOUT, PATH};
 pub use crate::config::language::merge::{
     EACH, HEDGE, ON_PARTIAL, PART_CACHE, PASS, VIEW, VIEW_WHEN,
@@ -99,6 +101,7 @@ pub static DEFAULT: Section = Section {
         )
         .or("`\"anyone\"`"),
         Key::new("api_key", Shape::Text, "The `[api_key.NAME]` whose keys are asked for; `\"none\"` for none."),
+        Key::new("client_cert", Shape::Choice(CLIENT_CERT_WORDS), "Whether clients prove who they are by a certificate; the listener asks for it by `tls.client`."),
         Key::new("limit", Shape::Texts, "The rate limits that hold."),
         Key::new(
             "timeout",
@@ -210,6 +213,12 @@ pub static ROUTE: Section = Section {
         )
         .or("`[default]`"),
         Key::new("api_key", Shape::Text, "The `[api_key.NAME]` whose keys are asked for; `\"none\"` for none."),
+        Key::new(
+            "client_cert",
+            Shape::Choice(CLIENT_CERT_WORDS),
+            "Whether clients prove who they are by a certificate that their listener asked for (`tls.client`): `\"required\"` answers 403 without one. What it says is `{client_cert.subject}` and its kin. See docs/policies/client-cert.md.",
+        )
+        .or("`\"none\"`"),
         Key::new("limit", Shape::Texts, "The rate limits that hold; `\"none\"` for none."),
         Key::new("timeout", Shape::Either(&[Shape::Duration, Shape::Table(&ROUTE_TIMEOUT)]), "How long a request may take.")
             .or("`[default]`"),

@@ -21,6 +21,7 @@ pub mod answering;
 pub mod api_key;
 pub mod bandwidth;
 pub mod cache;
+pub mod client_cert;
 pub mod codes;
 pub mod compress;
 pub mod concurrency;

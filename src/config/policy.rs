@@ -11,6 +11,7 @@ use crate::config::allow::{self, Allow};
 use crate::config::answering::{self, Answering};
 use crate::config::bandwidth::{self, Bandwidth};
 use crate::config::cache::{self, Cache};
+use crate::config::client_cert::{self, Asked};
 use crate::config::codes;
 use crate::config::concurrency::{self, Concurrency};
 use crate::config::defaults;
@@ -30,6 +31,8 @@ pub struct Policies {
     pub jwt: Vec<Text>,
     /// The table whose keys are asked for.
     pub api_key: Option<Text>,
+    /// Whether clients prove who they are by a certificate; `None`: nobody asks.
+    pub client_cert: Option<Spanned<Asked>>,
     /// Who may pass. Default: anyone.
     pub allow: Spanned<Allow>,
     /// Where the route itself says that it may be open: `allow`, or `jwt = "none"`.
@@ -65,7 +68,8 @@ pub struct Policies {
 impl Policies {
     /// Whether an identity is proven before anything is answered.
     pub fn authenticates(&self) -> bool {
-        !self.jwt.is_empty() || self.api_key.is_some()
+        let cert = self.client_cert.as_ref().map(|asked| asked.value);
+        !self.jwt.is_empty() || self.api_key.is_some() || cert == Some(Asked::Required)
     }
 }
 
@@ -74,6 +78,7 @@ impl Policies {
 pub(super) struct Stated {
     jwt: Option<Vec<Text>>,
     api_key: Option<Option<Text>>,
+    client_cert: Option<Option<Spanned<Asked>>>,
     allow: Option<Spanned<Allow>>,
     says_open: Option<Span>,
     limits: Option<Vec<Text>>,
@@ -100,12 +105,14 @@ impl Stated {
         let api_key = api_key.map(|name| Some(name).filter(|name| name.value != "none"));
         let is_none = jwt.as_ref().is_some_and(Vec::is_empty);
         let opts_out = reader.node("jwt").filter(|_| is_none).map(|node| node.span);
+        let (client_cert, no_cert) = client_cert::read(reader);
         let allow = allow::read(reader);
         let Timeouts { total, idle, tunnel_idle } = read_timeout(reader);
         Self {
             jwt,
             api_key,
-            says_open: allow.as_ref().map(|allow| allow.span).or(opts_out).or(no_keys),
+            client_cert,
+            says_open: allow.as_ref().map(|allow| allow.span).or(opts_out).or(no_keys).or(no_cert),
             allow,
             limits: read_limits(reader),
             concurrency: concurrency::read(reader),
@@ -137,6 +144,7 @@ impl Stated {
         Policies {
             jwt: self.jwt.or(other.jwt).unwrap_or_default(),
             api_key: self.api_key.or(other.api_key).flatten(),
+            client_cert: self.client_cert.or(other.client_cert).flatten(),
             allow: self.allow.or(other.allow).unwrap_or_else(|| Spanned::built_in(Allow::Anyone)),
             says_open: self.says_open,
             limits: self.limits.or(other.limits).unwrap_or_default(),

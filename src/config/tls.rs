@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::base::limits::TLS_CERTIFICATES_MAX;
+use crate::base::limits::{TLS_CERTIFICATES_MAX, TLS_CLIENT_RULES_MAX};
 use crate::config::codes;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::language::{CERTIFICATE, CLIENT_CERTIFICATES, LISTEN, LISTEN_TLS, UPSTREAM_TLS};
@@ -39,8 +39,8 @@ pub struct ListenTls {
     pub only_13: bool,
     /// Suites by name; empty for all.
     pub suites: Vec<Spanned<&'static str>>,
-    /// Client certificates.
-    pub client: Option<ClientCertificates>,
+    /// Client certificates by host; the one for all hosts is the last.
+    pub clients: Vec<ClientCertificates>,
     /// The table.
     pub span: Span,
 }
@@ -59,6 +59,8 @@ pub struct Certificate {
 /// Client certificates.
 #[derive(Clone, Debug)]
 pub struct ClientCertificates {
+    /// The hosts, in lower case; empty: all that are not named elsewhere.
+    pub hosts: Vec<Text>,
     /// Whose signatures are believed.
     pub roots: Spanned<PathBuf>,
     /// Whether there must be one. Default: yes.
@@ -110,11 +112,7 @@ pub(super) fn read_listen(reader: &Reader<'_>) -> Option<ListenTls> {
         refuses_unknown: is(&table, "unknown_name", "refuse"),
         only_13: is(&table, "min_version", "1.3"),
         suites: suites.iter().filter_map(|node| choice_of(node, SUITES, log)).collect(),
-        client: table.table("client", &CLIENT_CERTIFICATES).and_then(|table| {
-            let required = !is(&table, "mode", "optional");
-            let roots = path(&table, "roots", "write `roots = \"clients-ca.pem\"`")?;
-            Some(ClientCertificates { roots, required })
-        }),
+        clients: clients(&table),
         span: node.span,
     })
 }
@@ -144,6 +142,67 @@ pub(super) fn read_upstream(reader: &Reader<'_>) -> Option<UpstreamTls> {
         only_13: is(&table, "min_version", "1.3"),
         ..plain(node.span)
     })
+}
+
+/// `client`: a table for all hosts, or a list of them for some each.
+fn clients(tls: &Reader<'_>) -> Vec<ClientCertificates> {
+    let (Some(node), log) = (tls.node("client"), tls.log) else { return Vec::new() };
+    let one = |node| {
+        let table = Reader::open(&CLIENT_CERTIFICATES, node, log)?;
+        let required = !is(&table, "mode", "optional");
+        let roots = path(&table, "roots", "write `roots = \"clients-ca.pem\"`");
+        let written = table.texts("hosts");
+        if let (Some(node), true) = (table.node("hosts"), written.is_empty()) {
+            log.error(codes::BAD_CHOICE, node.span, "this list names no host");
+        }
+        // One that names a wrong host must not come to be one for all.
+        let hosts = written.iter().map(|text| host(text, log)).collect::<Option<_>>();
+        Some(ClientCertificates { hosts: hosts?, roots: roots?, required })
+    };
+    let mut clients: Vec<_> = match &node.kind {
+        Kind::Array(list) => list.iter().filter_map(one).collect(),
+        _ => one(node).into_iter().collect(),
+    };
+    if clients.len() > TLS_CLIENT_RULES_MAX {
+        let message = format!("at most {TLS_CLIENT_RULES_MAX} kinds of clients can be told apart");
+        log.error(codes::OUT_OF_RANGE, node.span, message);
+    }
+    // The file's order means nothing: a host is named once, and what names none is for the others.
+    clients.sort_by_key(|client| client.hosts.is_empty());
+    let mut named: Vec<&Text> = Vec::new();
+    for client in &clients {
+        for host in &client.hosts {
+            if let Some(first) = named.iter().find(|first| first.value == host.value) {
+                let message = format!("`{}` is here twice", host.value);
+                let diagnostic = Diagnostic::error(codes::DUPLICATE, host.span, message);
+                log.push(diagnostic.also(first.span, "first written here"));
+            }
+            named.push(host);
+        }
+    }
+    let mut for_all = clients.iter().filter(|client| client.hosts.is_empty());
+    if let (Some(first), Some(second)) = (for_all.next(), for_all.next()) {
+        let message = "two kinds of clients are for all hosts";
+        let diagnostic = Diagnostic::error(codes::DUPLICATE, second.roots.span, message);
+        let diagnostic = diagnostic.also(first.roots.span, "the other one");
+        log.push(diagnostic.help("say by `hosts` whom each is for"));
+    }
+    clients
+}
+
+/// A host name, or `*.` and one.
+fn host(text: &Text, log: &Log) -> Option<Text> {
+    let name = text.value.strip_prefix("*.").unwrap_or(&text.value);
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if name.is_empty() || name.starts_with('.') || !name.bytes().all(fine) {
+        let message = "this is not the name of a host";
+        let diagnostic = Diagnostic::error(codes::BAD_CHOICE, text.span, message);
+        log.push(
+            diagnostic.help("write `\"admin.example.com\"` or `\"*.example.com\"`, without a port"),
+        );
+        return None;
+    }
+    Some(Text::new(text.value.to_ascii_lowercase(), text.span))
 }
 
 fn is(reader: &Reader<'_>, key: &str, word: &str) -> bool {

@@ -91,6 +91,8 @@ kinds! {
     Unauthorized "unauthorized" 401;
     /// A policy refused the request (RFC 9209 §2.3.16).
     HttpRequestDenied "http_request_denied" 403;
+    /// The connection is for another host: what its client proved is not what this one asks for (RFC 9110 §15.5.20).
+    MisdirectedRequest "misdirected_request" 421;
     /// No route matches.
     RouteMissing "route_missing" 404;
     /// A route matches but not with this method.

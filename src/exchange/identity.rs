@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-/// A proven identity: the claims of a verified token, whoever an API key belongs to, who knew a password, or
-/// several of them.
+use crate::exchange::client_cert::ClientCert;
+
+/// A proven identity: the claims of a verified token, whoever an API key belongs to, who knew a password, whom
+/// a certificate is about, or several of them.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     claims: Option<Rc<Value>>,
     caller: Option<Arc<Caller>>,
     user: Option<Arc<str>>,
+    client_cert: Option<Rc<ClientCert>>,
 }
 
 /// Whoever an API key belongs to.
@@ -44,6 +47,11 @@ impl Identity {
         Self { user: Some(user), ..Self::default() }
     }
 
+    /// From a certificate whose key the client has.
+    pub fn of_client_cert(cert: Rc<ClientCert>) -> Self {
+        Self { client_cert: Some(cert), ..Self::default() }
+    }
+
     /// Both: what is proven here, and what was proven before.
     pub fn and(self, before: Option<Identity>) -> Self {
         let before = before.unwrap_or_default();
@@ -51,6 +59,7 @@ impl Identity {
             claims: self.claims.or(before.claims),
             caller: self.caller.or(before.caller),
             user: self.user.or(before.user),
+            client_cert: self.client_cert.or(before.client_cert),
         }
     }
 
@@ -63,6 +72,11 @@ impl Identity {
     /// The user whose password was right.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// The certificate of the client.
+    pub fn client_cert(&self) -> Option<&ClientCert> {
+        self.client_cert.as_deref()
     }
 
     /// The owner of the key that was shown.

@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod cached;
 pub mod client;
+pub mod client_cert;
 pub mod fault;
 pub mod identity;
 pub mod marks;
@@ -15,6 +16,7 @@ pub mod reply;
 pub mod template;
 pub mod timeline;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
@@ -26,6 +28,7 @@ use crate::base::time::{Instant, Wall};
 use crate::exchange::attempt::Attempt;
 use crate::exchange::cached::Cached;
 use crate::exchange::client::Client;
+use crate::exchange::client_cert::Proof;
 use crate::exchange::fault::{Fault, Side};
 use crate::exchange::identity::Identity;
 use crate::exchange::marks::LimitMarks;
@@ -44,6 +47,8 @@ pub struct Exchange {
     pub trace: TraceContext,
     /// Who is asking.
     pub client: Client,
+    /// What its connection proved by a handshake that asked for it; an identity only where a policy asks for that.
+    pub proof: Option<Rc<Proof>>,
     /// The head, as received; spans into `bytes`.
     pub head: RequestHead,
     /// The head's bytes, and behind them what of the body arrived with it.
@@ -106,6 +111,7 @@ impl Default for Exchange {
             id: RequestId::EMPTY,
             trace: TraceContext::default(),
             client: Client::default(),
+            proof: None,
             head: RequestHead::default(),
             bytes: None,
             kept_head: Box::default(),
@@ -142,6 +148,7 @@ impl Exchange {
         self.id = RequestId::EMPTY;
         self.trace = TraceContext::default();
         self.client = Client::default();
+        self.proof = None;
         self.head.clear();
         self.bytes = None;
         self.route = None;

@@ -1,7 +1,8 @@
 //! Compiled templates: text with `{…}` placeholders that are filled from a request (CONFIG.md rule 6).
 //!
 //! A placeholder names where its value comes from: `{jwt.a.b}` a claim, `{path.id}` or `{id}` or
-//! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{request.host}`, `{client.address}`, `{client.network}`, and in the
+//! `{*rest}` a path parameter, `{query.q}`, `{header.x}`, `{request.host}`, `{client.address}`, `{client.network}`,
+//! `{client_cert.subject}` and its kin, and in the
 //! parts of a merge `{part.user.id}` a value from another part's answer, handed in as JSON by slot,
 //! and `{each}` or `{each*}` the elements that a call is made for; `{view}` is the name of the view that a merge
 //! has for the client, and nothing where that gets the whole answer. `{x?}` may be absent,
@@ -29,6 +30,7 @@ use crate::base::buffer::Buf;
 use crate::base::name::Name;
 use crate::base::span::Span;
 use crate::exchange::client::Client;
+use crate::exchange::client_cert::CertField;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::identity::Identity;
 use crate::exchange::params::Params;
@@ -106,6 +108,7 @@ impl Placeholder {
             Source::ClientAddress => Reference::ClientAddress,
             Source::ClientNetwork | Source::ClientPrefix(_) => Reference::ClientNetwork,
             Source::KeyOwner => Reference::KeyOwner,
+            Source::ClientCert(_) => Reference::ClientCert,
             Source::Part { path, .. } => Reference::Part(path),
             Source::Each(_) => Reference::Each,
             Source::View { .. } => Reference::View,
@@ -135,6 +138,8 @@ enum Source {
     ClientNetwork,
     /// Whom the API key belongs to.
     KeyOwner,
+    /// What the client's certificate says.
+    ClientCert(CertField),
     /// The network of a client's address with so many bits of IPv6.
     ClientPrefix(u8),
     /// The client's view; `proven` says whether a claim may decide which it is.
@@ -175,6 +180,8 @@ pub enum Reference<'a> {
     ClientNetwork,
     /// Whom the API key belongs to.
     KeyOwner,
+    /// What the client's certificate says.
+    ClientCert,
     /// The name of the client's view.
     View,
 }
@@ -329,7 +336,10 @@ impl Template {
     /// Whether what authentication proves is named anywhere, so that the route must prove an identity first.
     pub fn needs_identity(&self) -> bool {
         let proven = |one: &Placeholder| matches!(one.source, Source::View { proven: true });
-        self.needs_claim() || self.needs_key() || self.placeholders().any(proven)
+        self.needs_claim()
+            || self.needs_key()
+            || self.names_cert()
+            || self.placeholders().any(proven)
     }
 
     /// Whether a claim of a token is named anywhere.
@@ -358,6 +368,11 @@ impl Template {
     /// Whether the owner of an API key is named anywhere.
     pub fn needs_key(&self) -> bool {
         self.references().any(|reference| matches!(reference, Reference::KeyOwner))
+    }
+
+    /// Whether the client's certificate is named anywhere.
+    pub fn names_cert(&self) -> bool {
+        self.references().any(|reference| matches!(reference, Reference::ClientCert))
     }
 
     /// Whether a target has a query of its own (its text holds a `?`).

@@ -13,7 +13,7 @@ use crate::exchange::client::{self, AddressSource, Said};
 use crate::http::h1::parse::HeadLimits;
 use crate::http::names::{FieldName, FieldSet};
 use crate::route::spelling::PathSpelling;
-use crate::tls::server::ServerTls;
+use crate::tls::server::{ProofScope, ServerTls};
 
 /// A listener, compiled.
 #[derive(Clone, Debug)]
@@ -64,6 +64,9 @@ pub enum ProxyProtocol {
     Required,
 }
 
+/// What a proxy in front says of a client's certificate (RFC 9440 §2.4: nobody else may).
+const CERT_FIELDS: [&[u8]; 2] = [b"client-cert", b"client-cert-chain"];
+
 /// Whether a field is of the family `X-Forwarded-…`, or looks so to a server that folds odd bytes (`_`).
 fn is_x_forwarded(name: &[u8]) -> bool {
     const FAMILY: &[u8] = b"x-forwarded-";
@@ -78,6 +81,15 @@ impl Listener {
     /// Whether `address` is trusted to speak for others.
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(address))
+    }
+
+    /// Whether a request is for a host that asks for other proofs than its connection gave.
+    pub fn is_misdirected(&self, x: &Exchange) -> bool {
+        let Some(tls) = self.tls.as_ref().filter(|tls| tls.asks_clients) else { return false };
+        // What is no text is nobody's name.
+        let host = std::str::from_utf8(x.request().host()).unwrap_or_default();
+        let given = x.proof.as_ref().map(|proof| proof.scope).unwrap_or_default();
+        tls.scope(host.trim_end_matches('.')) != ProofScope(given)
     }
 
     /// Finds out who is asking, from the peer that `x` has already and what its head says. What is not to be
@@ -120,6 +132,7 @@ impl Listener {
             let name = field.name.of(raw);
             let made_up = FieldSet::FORWARDING.has(field.id)
                 || is_x_forwarded(name)
+                || CERT_FIELDS.iter().any(|known| FieldName::is_spelling(name, known))
                 || claimed().any(|claimed| claimed.as_bytes().eq_ignore_ascii_case(name));
             let disguised =
                 || claimed().any(|claimed| FieldName::is_disguise(name, claimed.as_bytes()));

@@ -1,4 +1,4 @@
-//! Who asked, in the access log: the user, the subject of a token, the owner of a key.
+//! Who asked, in the access log: the user, the subject of a token, the owner of a key, whom a certificate is about.
 //!
 //! Only what was proven is written, never what a client merely says of itself: a password typed into the field of the
 //! name must not stand in a file. Written as it is unless the operator drops or hashes it, as nginx, Apache, Caddy
@@ -6,6 +6,7 @@
 
 use crate::base::limits::LOG_IDENTITY_BYTES_MAX;
 use crate::exchange::Exchange;
+use crate::exchange::client_cert::CertField;
 use crate::exchange::identity::Identity;
 use crate::observe::line::Line;
 use crate::observe::log_rules::{Keep, LogRules};
@@ -20,16 +21,19 @@ pub(crate) enum Who {
     Subject,
     /// Of a key.
     KeyOwner,
+    /// Of a certificate.
+    ClientCert,
 }
 
 impl Who {
-    const ALL: [Who; 3] = [Self::User, Self::Subject, Self::KeyOwner];
+    const ALL: [Who; 4] = [Self::User, Self::Subject, Self::KeyOwner, Self::ClientCert];
 
     fn name(self) -> &'static str {
         match self {
             Self::User => field::USER,
             Self::Subject => field::SUBJECT,
             Self::KeyOwner => field::KEY_OWNER,
+            Self::ClientCert => field::CLIENT_CERT,
         }
     }
 
@@ -38,6 +42,9 @@ impl Who {
             Self::User => identity.user(),
             Self::Subject => identity.subject(),
             Self::KeyOwner => identity.key_owner(),
+            Self::ClientCert => {
+                identity.client_cert().and_then(|cert| cert.value(CertField::Subject))
+            }
         }
     }
 }

@@ -117,6 +117,7 @@ pub enum TextField {
     User,
     Subject,
     KeyOwner,
+    ClientCert,
 }
 
 impl TextField {
@@ -144,6 +145,7 @@ impl TextField {
         ("user", Self::User),
         ("subject", Self::Subject),
         ("key_owner", Self::KeyOwner),
+        ("client_cert", Self::ClientCert),
     ];
 }
 
@@ -360,6 +362,7 @@ impl LogRules {
             TextField::User => self.write_who(line, x, Some(Who::User)),
             TextField::Subject => self.write_who(line, x, Some(Who::Subject)),
             TextField::KeyOwner => self.write_who(line, x, Some(Who::KeyOwner)),
+            TextField::ClientCert => self.write_who(line, x, Some(Who::ClientCert)),
         }
     }
 }

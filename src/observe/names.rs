@@ -352,6 +352,8 @@ pub mod field {
     pub const SUBJECT: &str = "subject";
     /// The owner of the key.
     pub const KEY_OWNER: &str = "key_owner";
+    /// Whom the client's certificate is about.
+    pub const CLIENT_CERT: &str = "client_cert";
     /// What was too long, if it is one of these.
     pub const IDENTITY: &str = "identity";
     /// The limit that refused it.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::base::network_trie::NetworkTrie;
 use crate::exchange::Exchange;
+use crate::exchange::client_cert::CertField;
 use crate::exchange::fault::FaultKind;
 use crate::exchange::identity::Identity;
 use crate::policy::{Verdict, refuse};
@@ -22,6 +23,9 @@ const NETWORK: &str = "network_refused";
 const SCOPE: &str = "scope_missing";
 /// Another claim is missing, or says something else.
 const CLAIM: &str = "claim_refused";
+
+/// The certificate is missing, or says something else.
+const CERT: &str = "certificate_refused";
 
 /// Networks, each allowed or denied.
 #[derive(Clone, Debug)]
@@ -67,6 +71,26 @@ pub struct Rule {
     pub networks: Option<Networks>,
     /// What is known of whoever asks.
     pub claims: Box<[ClaimRule]>,
+    /// What the client's certificate says.
+    pub certs: Box<[CertRule]>,
+}
+
+/// What the client's certificate must say about one thing: any of these.
+#[derive(Clone, Debug)]
+pub struct CertRule {
+    /// What it is about.
+    pub field: CertField,
+    /// The values asked for.
+    pub values: Box<[CertValue]>,
+}
+
+/// A value that is asked for.
+#[derive(Clone, Debug)]
+pub enum CertValue {
+    /// Exactly this.
+    Is(Box<str>),
+    /// What begins so and goes on: ends with `/`.
+    Begins(Box<str>),
 }
 
 /// What one claim must say.
@@ -97,12 +121,12 @@ impl Allow {
 
     /// Whether no rule needs an identity to hold.
     pub fn is_of_networks(&self) -> bool {
-        self.rules.iter().all(|rule| rule.networks.is_some() && rule.claims.is_empty())
+        self.rules.iter().all(|rule| rule.networks.is_some() && !rule.asks_who())
     }
 
     /// Whoever proved an identity.
     pub fn authenticated() -> Allow {
-        Allow::new(vec![Rule { networks: None, claims: Box::default() }])
+        Allow::new(vec![Rule { networks: None, claims: Box::default(), certs: Box::default() }])
     }
 
     /// The rules.
@@ -131,19 +155,40 @@ impl Allow {
 }
 
 impl Rule {
+    /// Whether it needs to know who asks.
+    pub fn asks_who(&self) -> bool {
+        !self.claims.is_empty() || !self.certs.is_empty()
+    }
+
     fn judge(&self, identity: Option<&Identity>, address: IpAddr) -> Result<(), &'static str> {
         if self.networks.as_ref().is_some_and(|networks| !networks.permit(address)) {
             return Err(NETWORK);
         }
-        if self.networks.is_some() && self.claims.is_empty() {
+        if self.networks.is_some() && !self.asks_who() {
             return Ok(());
         }
         let Some(identity) = identity else { return Err(CLOSED) };
+        if !self.certs.iter().all(|cert| cert.holds(identity)) {
+            return Err(CERT);
+        }
         match self.claims.iter().find(|claim| !claim.holds(identity)) {
             None => Ok(()),
             Some(claim) if claim.path.is_empty() => Err(SCOPE),
             Some(_) => Err(CLAIM),
         }
+    }
+}
+
+impl CertRule {
+    fn holds(&self, identity: &Identity) -> bool {
+        let Some(cert) = identity.client_cert() else { return false };
+        let wanted = |said: &str| {
+            self.values.iter().any(|value| match value {
+                CertValue::Is(value) => **value == *said,
+                CertValue::Begins(begin) => said.len() > begin.len() && said.starts_with(&**begin),
+            })
+        };
+        cert.values(self.field).any(wanted)
     }
 }
 
@@ -221,6 +266,7 @@ mod tests {
         let scope = |scope: &str| Rule {
             networks: None,
             claims: [claim(&[], &[json!(scope)], false)].into(),
+            certs: Box::default(),
         };
         let allow = Allow::new(vec![scope("a"), scope("b")]);
         let mut x =
@@ -240,7 +286,10 @@ mod tests {
             trie.insert(&"127.0.0.1".parse().unwrap(), true).unwrap();
             trie
         };
-        let home = Rule { networks: Some(Networks::new(trie(), true)), claims: Box::default() };
+        let home = Rule {
+            networks: Some(Networks::new(trie(), true)),
+            ..Allow::authenticated().rules[0].clone()
+        };
         let allow = Allow::new(vec![scope("a"), home]);
         assert_eq!(allow.on_request(&mut x), Verdict::Continue, "networks need no identity");
         assert_eq!(Allow::authenticated().on_request(&mut x), refuse(FaultKind::HttpRequestDenied));

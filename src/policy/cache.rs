@@ -215,10 +215,11 @@ impl QueryRule {
 fn write_identity(identity: &Identity, out: &mut Vec<u8>) -> Option<()> {
     let issuer = identity.claim(&["iss"]).and_then(|issuer| issuer.as_str());
     let (subject, user, owner) = (identity.subject(), identity.user(), identity.key_owner());
-    if [subject, user, owner].iter().all(Option::is_none) {
+    let cert = identity.client_cert().map(|cert| &*cert.fingerprint);
+    if [subject, user, owner, cert].iter().all(Option::is_none) {
         return None;
     }
-    for piece in [issuer, subject, user, owner] {
+    for piece in [issuer, subject, user, owner, cert] {
         let length = piece.map_or(0, |text| text.len() as u64 + 1);
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(piece.unwrap_or_default().as_bytes());

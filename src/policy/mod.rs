@@ -10,6 +10,7 @@ pub mod bearer;
 pub mod cache;
 pub mod cache_status;
 pub mod claims;
+pub mod client_cert;
 pub mod compress;
 pub mod concurrency;
 pub mod cors;
@@ -37,6 +38,7 @@ use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::policy::allow::{Allow, Networks};
 use crate::policy::api_key::ApiKey;
 use crate::policy::bearer::Bearer;
+use crate::policy::client_cert::ClientCerts;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::rate_limit::{Limits, RateLimit};
 use crate::policy::slots::Slots;
@@ -50,6 +52,8 @@ pub enum Policy {
     Networks(Networks),
     /// Rate limits whose keys need no proven identity.
     ClientLimit(Limits),
+    /// Client certificates.
+    ClientCert(ClientCerts),
     /// API keys.
     ApiKey(ApiKey),
     /// Bearer tokens.
@@ -109,7 +113,7 @@ impl Policy {
             Self::Closed => 0,
             Self::Networks(_) => 1,
             Self::ClientLimit(_) => 2,
-            Self::ApiKey(_) => 3,
+            Self::ClientCert(_) | Self::ApiKey(_) => 3,
             Self::Jwt(_) => 5,
             Self::Allow(_) => 7,
             Self::RateLimit(_) => 8,
@@ -145,6 +149,7 @@ impl Policy {
             Self::Networks(networks) => networks.on_request(x),
             Self::Allow(allow) => allow.on_request(x),
             Self::ClientLimit(limits) | Self::RateLimit(limits) => limits.on_request(x, env),
+            Self::ClientCert(certs) => certs.on_request(x, env.wall),
             Self::ApiKey(keys) => keys.on_request(x, env),
             Self::Jwt(jwt) => jwt.on_request(x, env),
             Self::Concurrency(limit) => limit.on_request(x, env),

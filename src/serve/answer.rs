@@ -317,6 +317,9 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
         FaultKind::HttpRequestDenied => {
             cors::Refused::detail(reason).unwrap_or("This request is not allowed.")
         }
+        FaultKind::MisdirectedRequest => {
+            "This host asks for another proof of who you are than the connection gave; use a new one."
+        }
         FaultKind::RouteMissing => "Nothing is served at this address.",
         FaultKind::MethodRefused => "This method is not allowed here; Allow names those that are.",
         FaultKind::RequestTimeout => "The request did not arrive in time.",

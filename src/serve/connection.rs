@@ -6,7 +6,7 @@
 //! waits for a request it stands in the core's line of idle connections (`serve/clients.rs`) and may be
 //! given up.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use crate::base::address::Address;
 use crate::base::ids::ListenerId;
 use crate::base::shared::Admission;
 use crate::base::time::Instant;
+use crate::exchange::Exchange;
+use crate::exchange::client_cert::Proof;
 use crate::gateway::listener::Listener;
 use crate::net::stream::Wire;
 use crate::runtime::deadline::Slot;
@@ -39,6 +41,8 @@ pub struct Downstream<R: Runtime> {
     pub empty_line: Cell<bool>,
     /// Whether it should be TLS and is not: it gets one answer.
     pub unsecured: Cell<bool>,
+    /// What its client proved in the handshake, where that asked for something.
+    pub proof: OnceCell<Rc<Proof>>,
     address: Arc<Address>,
     found: Cell<Option<(u64, ListenerId)>>,
     seat: Cell<u32>,
@@ -63,14 +67,20 @@ impl<R: Runtime> Downstream<R> {
         let port = peer.map_or(0, |peer| peer.port());
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
         let (preface, empty_line) = (Preface::default(), Cell::new(false));
-        let unsecured = Cell::new(false);
+        let (unsecured, proof) = (Cell::new(false), OnceCell::new());
         let (found, seat) = (Cell::new(None), Cell::new(u32::MAX));
-        Self { stream, peer, port, preface, empty_line, unsecured, address, found, seat }
+        Self { stream, peer, port, preface, empty_line, unsecured, proof, address, found, seat }
     }
 
     /// Where it was accepted.
     pub fn address(&self) -> &Arc<Address> {
         &self.address
+    }
+
+    /// Says who is at the other end of the connection, as far as it is known before a request is read.
+    pub fn introduce(&self, listener: &Listener, x: &mut Exchange) {
+        x.client = proxy_header::client(self, listener);
+        x.proof = self.proof.get().cloned();
     }
 
     /// Waits for something to read, at most until `until`; holds nothing, and may be given up.

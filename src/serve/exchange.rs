@@ -100,6 +100,9 @@ async fn walk<'a, R: Runtime>(
     outgoing: &mut Outgoing<'a, R>,
 ) -> Result<Option<Lease<R>>, Fault> {
     let Way { core, installed, listener, .. } = *way;
+    if listener.is_misdirected(x) {
+        return Err(refusal(FaultKind::MisdirectedRequest));
+    }
     if x.head.method == Method::Options && Box::pin(options(way, x, incoming, outgoing)).await {
         return Ok(None);
     }

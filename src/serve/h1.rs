@@ -123,7 +123,7 @@ async fn serve_one<R: Runtime>(
     x.clear();
     x.timeline.begun = head.begun;
     x.began = head.began;
-    x.client = proxy_header::client(connection, listener);
+    connection.introduce(listener, x);
     let mut outgoing = Outgoing::new(core, &connection.stream, down, listener);
     let read = pin!(read_head(core, connection, listener, down, x, head)).await;
     let buf = match read {

@@ -7,12 +7,17 @@
 //! begins; a reload ends none.
 
 use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
 
-use rustls::Error;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::{CommonState, Error};
 
 use crate::base::buffer::Buf;
-use crate::base::limits::TLS_HANDSHAKES_MAX;
+use crate::base::limits::{BUFFER_BYTES, TLS_HANDSHAKES_MAX, TLS_UNFINISHED_BYTES_MAX};
 use crate::base::time::Instant;
+use crate::exchange::client_cert::{ClientCert, Proof};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::net::stream::{Unsecured, Wire};
 use crate::net::tls::{Pools, Session};
@@ -24,6 +29,8 @@ use crate::serve::connection::{Downstream, Waited};
 use crate::serve::h1::After;
 use crate::serve::proxy_header;
 use crate::serve::shard::Origins;
+use crate::tls::certificate;
+use crate::tls::server::{Greeting, ServerTls};
 use crate::upstream::Endpoint;
 
 /// The first byte of a handshake: a record of that type (RFC 8446 §5.1). No request begins with it.
@@ -61,17 +68,9 @@ pub async fn client<R: Runtime>(
         connection.stream.reset_on_close();
         return Secured::Close;
     };
-    let begun = {
-        let installed = core.installed();
-        let listener = connection.listener(&installed);
-        let tls = listener.and_then(|listener| Some((listener, listener.tls.as_ref()?)));
-        tls.and_then(|(listener, tls)| Some((tls.begin()?, listener.handshake_timeout)))
-    };
-    let Some((session, timeout)) = begun else { return Secured::Close };
-    let session = Session::server(session, pools(core));
-    session.feed(first);
+    let Some((tls, timeout)) = rules(core, connection) else { return Secured::Close };
     let until = core.runtime.now() + timeout;
-    let outcome = match slot.within(until, connection.stream.secure(session)).await {
+    let outcome = match slot.within(until, shake_hands(core, connection, &tls, first)).await {
         Ok(Ok(())) => {
             let resumed = connection.stream.session().is_some_and(Session::was_resumed);
             core.metrics.handshake(if resumed { Handshake::Resumed } else { Handshake::Full });
@@ -84,6 +83,87 @@ pub async fn client<R: Runtime>(
     };
     core.metrics.handshake(outcome);
     Secured::Close
+}
+
+/// The rules in force for a handshake that begins, and how long it may take.
+fn rules<R: Runtime>(core: &Core<R>, connection: &Downstream<R>) -> Option<(ServerTls, Duration)> {
+    let installed = core.installed();
+    let listener = connection.listener(&installed)?;
+    Some((listener.tls.clone()?, listener.handshake_timeout))
+}
+
+async fn shake_hands<R: Runtime>(
+    core: &Core<R>,
+    connection: &Downstream<R>,
+    tls: &ServerTls,
+    first: Buf,
+) -> Result<(), Unsecured> {
+    let (name, first) = match tls.needs_name() {
+        true => Box::pin(read_name(core, connection, first)).await?,
+        false => (String::new(), first),
+    };
+    let Some((session, scope)) = tls.begin(&name) else { return Err(Unsecured::Gone) };
+    let session = Session::server(session, pools(core));
+    session.feed(first);
+    connection.stream.secure(session).await?;
+    if tls.asks_clients {
+        let session = connection.stream.session();
+        let cert = session.and_then(|session| session.agreed(proven));
+        let proof = Proof { cert: cert.map(Rc::new), scope: scope.0 };
+        // A handshake is made once.
+        let _ = connection.proof.set(Rc::new(proof));
+    }
+    Ok(())
+}
+
+/// Reads a client's greeting until it says for whom it is; gives it back as it came.
+async fn read_name<R: Runtime>(
+    core: &Core<R>,
+    connection: &Downstream<R>,
+    first: Buf,
+) -> Result<(String, Buf), Unsecured> {
+    let mut greeting = Greeting::default();
+    let mut whole = first;
+    let mut seen = 0;
+    loop {
+        if let Some(name) = greeting.name(&whole.data()[seen..]) {
+            return Ok((name, whole));
+        }
+        seen = whole.len();
+        // Room in front for what is here already, as a session has it.
+        let pool = if seen * 2 < BUFFER_BYTES { &core.buffers } else { &core.bulk };
+        let mut buf = pool.take().ok_or(Unsecured::Short)?;
+        buf.clear();
+        if seen > TLS_UNFINISHED_BYTES_MAX || !buf.put(whole.data()) {
+            return Err(Unsecured::Gone);
+        }
+        let room = buf.spare();
+        match connection.stream.read(buf, room).await {
+            (Ok(0) | Err(_), _) => return Err(Unsecured::Gone),
+            (Ok(_), buf) => whole = buf,
+        }
+    }
+}
+
+/// The certificate that a client proved, as policies and templates see it.
+fn proven(session: &CommonState) -> Option<ClientCert> {
+    let der = session.peer_certificates()?.first()?;
+    let facts = certificate::read(der)?;
+    let of_kind = |kind: &str| {
+        let names = facts.alternatives.iter().filter_map(|name| name.strip_prefix(kind));
+        names.map(Box::from).collect::<Box<[Box<str>]>>()
+    };
+    Some(ClientCert {
+        subject: facts.subject.as_str().into(),
+        issuer: facts.issuer.as_str().into(),
+        serial: facts.serial.as_str().into(),
+        fingerprint: certificate::hex(&facts.sha256).into(),
+        dns: facts.names.iter().map(|name| name.as_str().into()).collect(),
+        uri: of_kind("URI:"),
+        email: of_kind("email:"),
+        encoded: format!(":{}:", STANDARD.encode(der)).into(),
+        not_after: facts.not_after,
+    })
 }
 
 /// The first bytes that a client sends, behind its PROXY header; `None` when it is to be closed.

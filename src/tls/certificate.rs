@@ -235,6 +235,19 @@ fn escaped(value: &[u8]) -> String {
     text
 }
 
+/// A name of printable ASCII, which a DNS name, a URI and a mail address are (RFC 5280 §4.2.1.6); what is not is written as
+/// in a URI, so that it is nobody's name.
+fn printable(name: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in name {
+        match byte {
+            0x21..=0x7e => text.push(char::from(*byte)),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
 fn extensions(content: &[u8], facts: &mut Facts) -> Option<()> {
     let mut list = Fields(Fields(content).next(SEQUENCE)?);
     while !list.0.is_empty() {
@@ -256,7 +269,7 @@ fn extensions(content: &[u8], facts: &mut Facts) -> Option<()> {
 }
 
 fn alternative(tag: u8, name: &[u8], facts: &mut Facts) {
-    let plain = || escaped(name);
+    let plain = || printable(name);
     let text = match (tag, name) {
         (0x81, _) => format!("email:{}", plain()),
         (0x82, _) => {

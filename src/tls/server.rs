@@ -11,7 +11,7 @@ use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{
-    ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions,
+    Acceptor, ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions,
     UnbufferedServerConnection, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
@@ -31,8 +31,20 @@ pub struct ServerRules<'a> {
     pub version_min: VersionMin,
     /// Suites by name; empty for all.
     pub suites: &'a [String],
-    /// Whose client certificates are believed.
+    /// Which clients come in by which name: the first that fits the name decides, the last fits all.
+    pub doors: Vec<DoorRules>,
+}
+
+/// Whose client certificates are believed by whoever asks for these hosts.
+pub struct DoorRules {
+    /// The hosts, in lower case; `*.example.com` stands for one label. Empty: all.
+    pub hosts: Vec<String>,
+    /// `None`: clients are asked for nothing.
     pub clients: Option<ClientRules>,
+    /// The keys of its tickets.
+    pub tickets: Tickets,
+    /// What tells apart whom it believes; equal where the same is asked for.
+    pub scope: ProofScope,
 }
 
 /// Client certificates.
@@ -42,6 +54,10 @@ pub struct ClientRules {
     /// Whether there must be one.
     pub required: bool,
 }
+
+/// Stands for what was asked of a client in its handshake: a digest of roots and mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ProofScope(pub [u8; 32]);
 
 /// The keys of tickets, and the sessions of clients that take none.
 #[derive(Clone)]
@@ -70,11 +86,29 @@ impl Tickets {
 /// TLS at one listener, compiled.
 #[derive(Clone)]
 pub struct ServerTls {
-    config: Arc<ServerConfig>,
+    doors: Arc<[Door]>,
     /// Whether clients may show certificates.
     pub asks_clients: bool,
     /// What its certificates say.
     pub facts: Box<[Facts]>,
+}
+
+/// One set of rules, for some hosts.
+struct Door {
+    hosts: Box<[String]>,
+    config: Arc<ServerConfig>,
+    scope: ProofScope,
+}
+
+impl Door {
+    fn is_for(&self, name: &str) -> bool {
+        let behind = name.split_once('.').map(|(_, behind)| behind);
+        let fits = |host: &String| match host.strip_prefix("*.") {
+            Some(all) => behind.is_some_and(|behind| behind.eq_ignore_ascii_case(all)),
+            None => host.eq_ignore_ascii_case(name),
+        };
+        self.hosts.is_empty() || self.hosts.iter().any(fits)
+    }
 }
 
 impl fmt::Debug for ServerTls {
@@ -88,44 +122,94 @@ impl ServerTls {
     ///
     /// # Errors
     /// In words: suites that no version has, roots that are none.
-    pub fn new(
-        rules: ServerRules<'_>,
-        facts: Box<[Facts]>,
-        tickets: &Tickets,
-        alpn: &[&str],
-    ) -> Result<Self, String> {
-        let provider = server_provider(rules.suites);
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(rules.version_min.versions())
-            .map_err(|_| "the suites that are named belong to none of the versions".to_owned())?;
-        let asks_clients = rules.clients.is_some();
-        let builder = match rules.clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => {
-                let mut roots = RootCertStore::empty();
-                for root in clients.roots {
-                    roots.add(root).map_err(|error| error.to_string())?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-                let verifier =
-                    if clients.required { verifier } else { verifier.allow_unauthenticated() };
-                let verifier = verifier.build().map_err(|error| error.to_string())?;
-                builder.with_client_cert_verifier(verifier)
-            }
+    pub fn new(rules: ServerRules<'_>, facts: Box<[Facts]>, alpn: &[&str]) -> Result<Self, String> {
+        let certificates = Arc::new(Certificates::new(rules.certificates, rules.refuses_unknown));
+        let asks_clients = rules.doors.iter().any(|door| door.clients.is_some());
+        let (suites, version_min) = (rules.suites, rules.version_min);
+        let door = |door: DoorRules| {
+            let DoorRules { hosts, clients, tickets, scope } = door;
+            let mut config = config(suites, version_min, clients, certificates.clone())?;
+            config.ticketer = tickets.tickets;
+            config.session_storage = tickets.sessions;
+            // One is enough for one more connection, and that one brings the next.
+            config.send_tls13_tickets = 1;
+            config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+            Ok(Door { hosts: hosts.into(), config: Arc::new(config), scope })
         };
-        let certificates = Certificates::new(rules.certificates, rules.refuses_unknown);
-        let mut config = builder.with_cert_resolver(Arc::new(certificates));
-        config.ticketer = tickets.tickets.clone();
-        config.session_storage = tickets.sessions.clone();
-        // One is enough for one more connection, and that one brings the next.
-        config.send_tls13_tickets = 1;
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok(Self { config: Arc::new(config), asks_clients, facts })
+        let doors = rules.doors.into_iter().map(door).collect::<Result<Vec<_>, String>>()?;
+        Ok(Self { doors: doors.into(), asks_clients, facts })
     }
 
-    /// A session that has not begun; `None` when the machine has no randomness.
-    pub fn begin(&self) -> Option<UnbufferedServerConnection> {
-        UnbufferedServerConnection::new(self.config.clone()).ok()
+    /// Whether the name that a client asks for decides what it is asked for.
+    pub fn needs_name(&self) -> bool {
+        self.doors.len() > 1
+    }
+
+    /// What is asked of clients that come for this host.
+    pub fn scope(&self, host: &str) -> ProofScope {
+        self.door(host).map_or_else(ProofScope::default, |door| door.scope)
+    }
+
+    fn door(&self, host: &str) -> Option<&Door> {
+        self.doors.iter().find(|door| door.is_for(host))
+    }
+
+    /// A session that has not begun, with a client that asks for this name, and what it will have proven;
+    /// `None` when the machine has no randomness.
+    pub fn begin(&self, name: &str) -> Option<(UnbufferedServerConnection, ProofScope)> {
+        let door = self.door(name)?;
+        Some((UnbufferedServerConnection::new(door.config.clone()).ok()?, door.scope))
+    }
+}
+
+fn config(
+    suites: &[String],
+    version_min: VersionMin,
+    clients: Option<ClientRules>,
+    certificates: Arc<Certificates>,
+) -> Result<ServerConfig, String> {
+    let provider = server_provider(suites);
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(version_min.versions())
+        .map_err(|_| "the suites that are named belong to none of the versions".to_owned())?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = RootCertStore::empty();
+            for root in clients.roots {
+                roots.add(root).map_err(|error| error.to_string())?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+            let verifier =
+                if clients.required { verifier } else { verifier.allow_unauthenticated() };
+            let verifier = verifier.build().map_err(|error| error.to_string())?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    Ok(builder.with_cert_resolver(certificates))
+}
+
+/// The name in a greeting, as far as it is here: `None` while more of it must come. A client that names nobody, and
+/// what is no greeting, has an empty one: the handshake itself says what is wrong with it.
+#[derive(Default)]
+pub struct Greeting(Acceptor);
+
+impl Greeting {
+    /// Looks at further bytes of the greeting.
+    pub fn name(&mut self, mut bytes: &[u8]) -> Option<String> {
+        while !bytes.is_empty() {
+            if !matches!(self.0.read_tls(&mut bytes), Ok(1..)) {
+                return Some(String::new());
+            }
+            match self.0.accept() {
+                Ok(Some(accepted)) => {
+                    return Some(accepted.client_hello().server_name().unwrap_or("").to_owned());
+                }
+                Ok(None) => {}
+                Err(_) => return Some(String::new()),
+            }
+        }
+        None
     }
 }
 

@@ -19,6 +19,7 @@ mod cache;
 mod cache_coded;
 mod cli;
 mod client_address;
+mod client_cert;
 mod codings;
 mod compress;
 mod concurrency;

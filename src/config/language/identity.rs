@@ -85,7 +85,35 @@ pub(super) const ALLOW_RULE: Shape = Shape::Named(&Shape::Either(&[
     Shape::Boolean,
     Shape::Integer(i64::MIN, i64::MAX),
     Shape::Table(&ALLOW_ALL),
+    Shape::Table(&ALLOW_CERT),
 ]));
+
+/// Words that `client_cert` may be.
+pub const CLIENT_CERT_WORDS: &[&str] = &["required", "optional", "none"];
+
+/// What the certificate of a client must say.
+pub static ALLOW_CERT: Section = Section {
+    title: "route.allow.client_cert",
+    here: "this certificate",
+    doc: "What a client's certificate must say; of a list any one is enough. Values are compared exactly.",
+    keys: &[
+        Key::new(
+            "subject",
+            Shape::Texts,
+            "Whom it is about, as RFC 4514 writes names: `CN=billing,O=Example`.",
+        ),
+        Key::new("issuer", Shape::Texts, "Who signed it, the same way."),
+        Key::new("serial", Shape::Texts, "Its serial number, in hexadecimal."),
+        Key::new("fingerprint", Shape::Texts, "SHA-256 of the whole, in hexadecimal."),
+        Key::new("dns", Shape::Texts, "A DNS name among its alternative names."),
+        Key::new(
+            "uri",
+            Shape::Texts,
+            "A URI among them; with `/*` at its end, one that begins so: `\"spiffe://example.com/*\"`.",
+        ),
+        Key::new("email", Shape::Texts, "A mail address among them."),
+    ],
+};
 
 /// What a claim must hold all of.
 pub static ALLOW_ALL: Section = Section {

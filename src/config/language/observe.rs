@@ -51,7 +51,7 @@ pub static LOG_FIELDS: Section = Section {
         Key::new(
             "identity",
             Shape::Choice(KEEP),
-            "Who was proven to ask: the members `user`, `subject` and `key_owner`.",
+            "Who was proven to ask: the members `user`, `subject`, `key_owner` and `client_cert`.",
         )
         .or("`\"keep\"`"),
         Key::new(

@@ -33,6 +33,7 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&BANDWIDTH, "[[route]]\n[route.bandwidth]\n", ""),
     (&REDIS, "[redis]\n", ""),
     (&ALLOW_ALL, "[[route]]\n[route.allow.role]\n", ""),
+    (&ALLOW_CERT, "[default]\nallow = { client_cert = { ", " } }"),
     (&CACHE, "[cache]\n", ""),
     (&ROUTE_CACHE, "[default.cache]\n", ""),
     (&CACHE_KEY, "[default.cache.key]\n", ""),

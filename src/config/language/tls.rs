@@ -35,8 +35,11 @@ pub static LISTEN_TLS: Section = Section {
         .or("all"),
         Key::new(
             "client",
-            Shape::Table(&CLIENT_CERTIFICATES),
-            "Asks clients for certificates (mutual TLS).",
+            Shape::Either(&[
+                Shape::Table(&CLIENT_CERTIFICATES),
+                Shape::List(&Shape::Table(&CLIENT_CERTIFICATES)),
+            ]),
+            "Asks clients for certificates (mutual TLS): a table for all hosts, or a list of tables for some hosts each.",
         ),
     ],
 };
@@ -69,6 +72,12 @@ pub static CLIENT_CERTIFICATES: Section = Section {
     doc: "Whose client certificates are believed, and whether there must be one.",
     keys: &[
         Key::new("roots", Shape::Text, "A file with the roots that sign them, in PEM.").required(),
+        Key::new(
+            "hosts",
+            Shape::Texts,
+            "The hosts that it is for, as clients name them (SNI): `\"admin.example.com\"`, `\"*.example.com\"`. Hosts that nobody names ask for no certificate.",
+        )
+        .or("all that are not named elsewhere"),
         Key::new(
             "mode",
             Shape::Choice(&["required", "optional"]),

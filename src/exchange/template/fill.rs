@@ -133,7 +133,10 @@ impl Placeholder {
                 return Err(RenderError::PartMissing);
             }
             (Absent::Refuse, _) => {
-                let claim = matches!(self.source, Source::Claim(_) | Source::KeyOwner);
+                let claim = matches!(
+                    self.source,
+                    Source::Claim(_) | Source::KeyOwner | Source::ClientCert(_)
+                );
                 return Err(RenderError::Missing { claim });
             }
             (Absent::Nothing, Position::JsonValue) => b"null",
@@ -213,6 +216,10 @@ impl Source {
             Self::KeyOwner => {
                 let owner = from.identity.and_then(Identity::key_owner);
                 owner.map(|owner| Text::Plain(owner.as_bytes()))
+            }
+            Self::ClientCert(field) => {
+                let cert = from.identity.and_then(Identity::client_cert);
+                cert.and_then(|cert| cert.value(*field)).map(|text| Text::Plain(text.as_bytes()))
             }
             Self::ClientPrefix(prefix) => Some(Text::small(from.client.network_of(*prefix))?),
         };

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::base::span::Span;
+use crate::exchange::client_cert::CertField;
 use crate::exchange::template::elements::Elements;
 use crate::exchange::template::of_request::OfRequest;
 use crate::exchange::template::{
@@ -14,7 +15,7 @@ use crate::exchange::template::{
 
 /// The first words that a placeholder may have, for "did you mean".
 pub const SOURCES: &[&str] =
-    &["jwt", "key", "path", "query", "header", "request", "client", "part"];
+    &["jwt", "key", "path", "query", "header", "request", "client", "client_cert", "part"];
 
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,11 @@ pub enum TemplateErrorKind {
     },
     /// `{client.…}` with something else than `address` or `network`.
     UnknownClient {
+        /// The word as written.
+        name: String,
+    },
+    /// `{client_cert.…}` with something that no certificate says.
+    UnknownOfCert {
         /// The word as written.
         name: String,
     },
@@ -100,6 +106,7 @@ impl TemplateError {
             TemplateErrorKind::UnknownSource { name }
             | TemplateErrorKind::UnknownParam { name }
             | TemplateErrorKind::UnknownClient { name }
+            | TemplateErrorKind::UnknownOfCert { name }
             | TemplateErrorKind::UnknownOfRequest { name } => Some(name),
             _ => None,
         }
@@ -115,7 +122,7 @@ impl fmt::Display for TemplateError {
             TemplateErrorKind::UnknownSource { name } => write!(
                 f,
                 "`{name}` is not a source of values; there are `jwt.…`, `key.owner`, `path.…`, `query.…`, \
-                 `header.…`, `request.host`, `client.address`, `client.network`, `part.…` and `view`"
+                 `header.…`, `request.host`, `client.address`, `client.network`, `client_cert.…`, `part.…` and `view`"
             ),
             TemplateErrorKind::UnknownParam { name } => {
                 write!(f, "the route's pattern has no parameter `{name}`")
@@ -131,6 +138,10 @@ impl fmt::Display for TemplateError {
                     f,
                     "`client.{name}` is not known; there are `client.address` and `client.network`"
                 )
+            }
+            TemplateErrorKind::UnknownOfCert { name } => {
+                let known = CertField::ALL.map(|(name, _)| format!("`{name}`"));
+                write!(f, "a certificate has no `{name}`; there are {}", known.join(", "))
             }
             TemplateErrorKind::NameMissing { source } => {
                 write!(f, "a name is missing in `{{{source}.…}}`")
@@ -405,6 +416,10 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
         ("client", "address") => Ok(Source::ClientAddress),
         ("client", "network") => Ok(Source::ClientNetwork),
         ("client", name) => Err(TemplateErrorKind::UnknownClient { name: name.to_owned() }),
+        ("client_cert", name) => {
+            let unknown = TemplateErrorKind::UnknownOfCert { name: name.to_owned() };
+            CertField::named(name).map(Source::ClientCert).ok_or(unknown)
+        }
         ("part", "") => missing("part"),
         ("part", path) => Ok(Source::Part { path: path.into(), slot: usize::MAX }),
         (first, _) => Err(TemplateErrorKind::UnknownSource { name: first.to_owned() }),

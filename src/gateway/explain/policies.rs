@@ -8,7 +8,7 @@ use crate::exchange::Exchange;
 use crate::gateway::Throttle;
 use crate::gateway::explain::{Told, filled, shown, size};
 use crate::gateway::route::{Route, Target};
-use crate::policy::allow::{Allow, Networks, Rule};
+use crate::policy::allow::{Allow, CertValue, Networks, Rule};
 use crate::policy::bearer::Bearer;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::fleet::Away;
@@ -36,6 +36,17 @@ fn rule_text(rule: &Rule) -> String {
             [one] => all.push(format!("{name} {one}")),
             some => all.push(format!("{name} {how} {}", some.join(", "))),
         }
+    }
+    for cert in &rule.certs {
+        let values: Vec<String> = cert
+            .values
+            .iter()
+            .map(|value| match value {
+                CertValue::Is(value) => format!("`{value}`"),
+                CertValue::Begins(begin) => format!("`{begin}*`"),
+            })
+            .collect();
+        all.push(format!("client_cert.{} {}", cert.field.name(), values.join(" or ")));
     }
     if all.is_empty() { "whoever proved an identity".to_owned() } else { all.join(" and ") }
 }
@@ -68,6 +79,10 @@ impl Told<'_> {
                 }
                 Policy::Jwt(bearer) => self.bearer(number, bearer, x),
                 Policy::Concurrency(limit) => self.concurrency(number, limit, x),
+                Policy::ClientCert(certs) => {
+                    let must = if certs.required { "required" } else { "optional" };
+                    self.line(format_args!("  {number}. client_cert, {must}"));
+                }
                 Policy::ApiKey(keys) => {
                     let rules = keys.rules();
                     let (name, header) = (&rules.name, &rules.header);

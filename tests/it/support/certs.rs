@@ -4,7 +4,7 @@
 //! repository.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::gateway::Folder;
 
@@ -116,4 +116,57 @@ fn run(folder: &Path, program: &str, arguments: &str, input: &str) -> (bool, Str
     let output = child.wait_with_output().expect("it ends");
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A connection of `openssl s_client` that stays open.
+pub struct Kept {
+    child: Child,
+}
+
+impl Authority {
+    /// Opens a connection that several requests go through, one after the other.
+    #[track_caller]
+    pub fn keep_open(&self, arguments: &str) -> Kept {
+        let child = Command::new("openssl")
+            .args(["s_client", "-quiet", "-CAfile", "root.pem"])
+            .args(arguments.split_ascii_whitespace())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl is needed for this test");
+        Kept { child }
+    }
+}
+
+impl Kept {
+    /// Sends a request and reads its answer, whose length is said; what there was when the connection ended.
+    #[track_caller]
+    pub fn ask(&mut self, request: &str) -> String {
+        use std::io::{Read, Write};
+        let stdin = self.child.stdin.as_mut().expect("piped above");
+        let _ = stdin.write_all(request.as_bytes());
+        let _ = stdin.flush();
+        let stdout = self.child.stdout.as_mut().expect("piped above");
+        let (mut text, mut byte) = (String::new(), [0]);
+        let mut left = usize::MAX;
+        while left > 0 && matches!(stdout.read(&mut byte), Ok(1)) {
+            text.push(char::from(byte[0]));
+            left = left.saturating_sub(1);
+            if left > 1 << 32 && text.ends_with("\r\n\r\n") {
+                let lower = text.to_ascii_lowercase();
+                let length = lower.split("content-length: ").nth(1).unwrap_or("0");
+                left = length.split("\r\n").next().and_then(|n| n.parse().ok()).unwrap_or(0);
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
