@@ -251,7 +251,7 @@ fn a_fix_that_fails_in_the_middle_can_be_undone() {
     let blocked = host.0.join("etc/security/limits.d/61-ringway-doctor.conf");
     fs::create_dir_all(&blocked).expect("a folder");
     let (code, said) = host.does(Deed::Fix);
-    assert!(code == 1 && said.contains("error: wrote    /etc/security/limits.d"), "{said}");
+    assert!(code == 1 && said.contains("error: /etc/security/limits.d"), "{said}");
     assert_eq!(host.text("proc/sys/net/core/somaxconn"), "4096\n");
     let (code, said) = host.does(Deed::Revert);
     assert_eq!(code, 0, "{said}");

@@ -16,6 +16,8 @@ pub struct Host {
     pub ring: Ring,
     /// Kernel settings by their names (sysctl(8)), as text.
     pub settings: BTreeMap<&'static str, String>,
+    /// Gateways that run here.
+    pub gateways: Vec<u32>,
     /// Of the process looked at: our own, or the one that `--pid` names.
     pub process: Process,
     /// Counters of the kernel's network code, by their names.

@@ -55,9 +55,10 @@ pub struct Done {
 }
 
 impl Done {
-    fn note(&mut self, what: String, result: io::Result<()>) -> bool {
+    /// Takes down what came of a step; whether all went well so far.
+    fn note(&mut self, did: &str, what: &str, result: io::Result<()>) -> bool {
         match result {
-            Ok(()) => self.lines.push(what),
+            Ok(()) => self.lines.push(format!("{did:8} {what}")),
             Err(error) => self.failures.push(format!("{what}: {}", reason(&error))),
         }
         self.failures.is_empty()
@@ -91,21 +92,23 @@ pub fn fix(tree: &Tree, findings: &[Finding]) -> Done {
         }
     };
     plan(tree, &changes, &mut journal);
-    if !done
-        .note(format!("wrote    {JOURNAL_PATH} (what --revert needs)"), keep(tree, &mut journal))
-    {
+    if !done.note(
+        "wrote",
+        &format!("{JOURNAL_PATH} (what --revert needs)"),
+        keep(tree, &mut journal),
+    ) {
         return done;
     }
     for written in &journal.files {
         let folders = written.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let result = fs::create_dir_all(tree.path(folders))
             .and_then(|()| replace(&tree.path(&written.path), &written.after));
-        done.note(format!("wrote    {}", written.path), result);
+        done.note("wrote", &written.path, result);
     }
     let is_now = |changed: &&Changed| changes.contains(&Change::Setting(name_of(&changed.name)));
     for changed in journal.settings.iter().filter(is_now) {
         let Changed { name, before, after } = changed;
-        done.note(format!("set      {name}: {before} -> {after}"), set(tree, name, after));
+        done.note("set", &format!("{name}: {before} -> {after}"), set(tree, name, after));
     }
     if done.failures.is_empty() {
         done.lines.push(next(&changes));
@@ -212,7 +215,7 @@ pub fn revert(tree: &Tree) -> Done {
         return done;
     }
     let result = fs::remove_file(tree.path(JOURNAL_PATH));
-    done.note(format!("removed  {JOURNAL_PATH}"), result);
+    done.note("removed", JOURNAL_PATH, result);
     for folder in journal.folders.iter().rev() {
         // One that somebody else uses by now is not empty, and stays.
         let _ = fs::remove_dir(tree.path(folder));
@@ -227,7 +230,7 @@ fn undo_setting(tree: &Tree, changed: &Changed, done: &mut Done) -> bool {
         Some(now) if now == *after => {
             let result = set(tree, name, before);
             let worked = result.is_ok();
-            done.note(format!("set      {name}: {after} -> {before}"), result);
+            done.note("set", &format!("{name}: {after} -> {before}"), result);
             worked
         }
         Some(now) if now == *before => true,
@@ -255,10 +258,10 @@ fn undo_file(tree: &Tree, written: &Written, done: &mut Done) -> bool {
     }
     let (what, result) = match before {
         Some(text) => ("restored", replace(&tree.path(path), text)),
-        None => ("removed ", fs::remove_file(tree.path(path))),
+        None => ("removed", fs::remove_file(tree.path(path))),
     };
     let worked = result.is_ok();
-    done.note(format!("{what} {path}"), result);
+    done.note(what, path, result);
     worked
 }
 

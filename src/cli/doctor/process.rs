@@ -78,13 +78,16 @@ fn nofile(host: &Host, demand: &Demand) -> Finding {
     let asked =
         if demand.clients_are_written { "connections_max asks" } else { "the default asks" };
     let wanted = format!("{needed} or more: {asked} for {} clients", demand.clients);
-    let Some((_, hard)) = host.process.nofile else {
-        return NOFILE.unknown("/proc/PID/limits says nothing").wanted(wanted);
-    };
-    let whose = match host.process.id {
-        Some(id) => format!("process {id}"),
-        None if host.systemd => "this shell; --pid looks at a running gateway".to_owned(),
-        None => "this shell".to_owned(),
+    let counts = host.systemd && !host.container && host.process.id.is_none();
+    let units = host.unit.as_deref().and_then(unit_limit).filter(|_| counts);
+    let (hard, whose) = match (units, host.process.nofile) {
+        // The unit's limit is what the gateway gets, whatever this shell has.
+        (Some(limit), _) => (limit, "LimitNOFILE of ringway.service".to_owned()),
+        (None, None) => return NOFILE.unknown("/proc/PID/limits says nothing").wanted(wanted),
+        (None, Some((_, hard))) => match host.process.id {
+            Some(id) => (hard, format!("process {id}")),
+            None => (hard, "this shell; --pid looks at a running gateway".to_owned()),
+        },
     };
     let workers = demand.workers_on(&host.process.cpus);
     let clients = connections_of_one(hard, workers).saturating_mul(workers);
@@ -104,11 +107,20 @@ fn nofile(host: &Host, demand: &Demand) -> Finding {
         true => NOFILE.problem(value, command),
         false => NOFILE.advice(value, command),
     };
-    let found = found.wanted(wanted).because(
-        "Where it is reached idle clients are closed, the oldest first, and new ones wait.",
-    );
+    let found = found.wanted(wanted).because(FULL);
     // Under systemd the unit decides, in a container whoever starts it: there the file has no say.
     if host.container || host.systemd { found } else { found.fixable(Change::Limits) }
+}
+
+const FULL: &str =
+    "Where it is reached idle clients are closed, the oldest first, and new ones wait.";
+
+/// The hard limit of open files that a unit gives; the last line of it counts.
+fn unit_limit(text: &str) -> Option<u64> {
+    let line =
+        |line: &'static str| text.lines().rev().find_map(move |at| at.trim().strip_prefix(line));
+    let hard = line("LimitNOFILE=")?.rsplit(':').next().unwrap_or_default().trim();
+    Some(if hard == "infinity" { u64::MAX } else { hard.parse().unwrap_or(0) })
 }
 
 fn files(host: &Host, demand: &Demand) -> Finding {
@@ -137,13 +149,7 @@ fn unit(host: &Host, demand: &Demand) -> Finding {
         );
         return if host.container { found } else { found.fixable(Change::Unit) };
     };
-    let value = |name: &str| {
-        text.lines().rev().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='))
-    };
-    let limit = value("LimitNOFILE").map(|text| {
-        let hard = text.rsplit(':').next().unwrap_or_default().trim();
-        if hard == "infinity" { u64::MAX } else { hard.parse().unwrap_or(0) }
-    });
+    let limit = unit_limit(text);
     if limit.is_none_or(|limit| limit < demand.descriptors()) {
         let found =
             limit.map_or("no LimitNOFILE=".to_owned(), |limit| format!("LimitNOFILE={limit}"));

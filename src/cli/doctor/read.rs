@@ -93,6 +93,7 @@ impl Tree {
                 .iter()
                 .filter_map(|name| Some((*name, self.setting(name)?)))
                 .collect(),
+            gateways: self.gateways(),
             process: Process {
                 id: pid,
                 nofile: limit(&limits, "Max open files"),
@@ -123,6 +124,16 @@ impl Tree {
         };
         host.ring = self.ring(&host);
         host
+    }
+
+    /// Processes of our name, but for this one.
+    fn gateways(&self) -> Vec<u32> {
+        let numbers = self.names("/proc").into_iter().filter_map(|name| name.parse().ok());
+        let is_ours = |id: &u32| {
+            *id != std::process::id()
+                && self.word(&format!("/proc/{id}/comm")).is_some_and(|name| name == "ringway")
+        };
+        numbers.filter(is_ours).collect()
     }
 
     /// A kernel setting, its parts one space apart.

@@ -66,15 +66,22 @@ fn head(host: &Host, demand: &Demand) -> String {
     };
     let of =
         format!("Linux {kernel}, {} ({}){place}", counted(cpus.len() as u64, "CPU"), ranges(cpus));
+    let mut text = wrapped(&of, 0);
     match &demand.source {
         // Not broken: it is a name.
-        Some(path) => format!("{}configuration {path}\n", wrapped(&of, 0)),
-        None => format!(
-            "{}no configuration: the defaults are asked for (-c FILE takes yours)\n",
-            wrapped(&of, 0)
-        ),
+        Some(path) => {
+            let _ = writeln!(text, "configuration {path}");
+        }
+        None => text.push_str(NO_CONFIGURATION),
     }
+    if let (None, Some(first)) = (host.process.id, host.gateways.first()) {
+        let _ = writeln!(text, "a gateway runs here: --pid {first} looks at its limits");
+    }
+    text
 }
+
+const NO_CONFIGURATION: &str =
+    "no configuration: the defaults are asked for (-c FILE takes yours)\n";
 
 fn line(out: &mut String, finding: &Finding, colours: bool) {
     let word = finding.verdict.word();
