@@ -104,6 +104,8 @@ struct State {
 
 struct Pending {
     asked: Instant,
+    /// How many keys were asked about.
+    keys: usize,
     by: Asker,
 }
 
@@ -205,11 +207,12 @@ async fn question<R: Runtime>(
         let Some(arguments) = limits.arguments(x) else { return StoreSaid::Away };
         call(&mut state.out, &state.script, true, &arguments);
         let by = Asker::Request(question.clone());
-        state.pending.push_back(Pending { asked: now, by });
+        state.pending.push_back(Pending { asked: now, keys: arguments.len(), by });
         state.wake();
     }
     let slot = core.deadlines.slot();
-    match slot.within(x.deadline.min(now + store.timeout), question.answered()).await {
+    // Never the request's own deadline: a client whose head came late would end the connection for everybody.
+    match slot.within(now + store.timeout, question.answered()).await {
         Ok(Answer::Numbers(numbers, count)) => StoreSaid::Numbers(numbers, count),
         Ok(Answer::Away) => StoreSaid::Away,
         Err(Elapsed) => {
@@ -428,11 +431,17 @@ fn check<R: Runtime>(core: &Core<R>, store: &Arc<Store>) -> Result<(), Lost> {
     }
 }
 
-/// Acts on an answer, unless nobody asked for it, or it is an error.
+/// Acts on an answer, unless nobody asked for it, it is an error, or something that the script cannot say: who took
+/// it for a grant would let everybody pass.
 fn take<R: Runtime>(core: &Core<R>, reply: Reply) -> Result<(), Lost> {
+    let odd = || Lost::from("it refuses the script, or answers what was not asked");
     let pending = core.store.state.borrow_mut().pending.pop_front();
-    let (Some(Pending { by, .. }), Reply::Numbers(numbers, count)) = (pending, reply) else {
-        return Err("it refuses the script, or answers what was not asked".into());
+    let Pending { keys, by, .. } = pending.ok_or_else(odd)?;
+    let Some((numbers, count)) = said(reply, keys) else {
+        if let Asker::Request(question) = by {
+            question.answer(Answer::Away);
+        }
+        return Err(odd());
     };
     match by {
         Asker::Request(question) => question.answer(Answer::Numbers(numbers, count)),
@@ -442,6 +451,14 @@ fn take<R: Runtime>(core: &Core<R>, reply: Reply) -> Result<(), Lost> {
         }
     }
     Ok(())
+}
+
+/// What the script says about so many keys: which of them refuses, or 0, and how far each time lies ahead.
+fn said(reply: Reply, keys: usize) -> Option<([i64; NUMBERS_MAX], usize)> {
+    let Reply::Numbers(numbers, count) = reply else { return None };
+    let names_one = usize::try_from(numbers[0]).is_ok_and(|place| place <= keys);
+    let whole = count == keys + 1 && names_one && numbers[1..count].iter().all(|ahead| *ahead >= 0);
+    whole.then_some((numbers, count))
 }
 
 /// Writes commands as they come.
@@ -529,7 +546,7 @@ fn gather<R: Runtime>(core: &Core<R>) {
             };
             call(&mut state.out, &state.script, false, &[argument]);
             let by = Asker::Count(spent.cells, spent.hash);
-            state.pending.push_back(Pending { asked: now, by });
+            state.pending.push_back(Pending { asked: now, keys: 1, by });
         }
     });
 }

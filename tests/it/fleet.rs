@@ -3,6 +3,8 @@
 //! What passes is bounded by what docs/policies/fleet-limits.md promises; time is measured around the whole of it,
 //! so that no slowness of the machine can make a test fail.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -187,6 +189,81 @@ fn while_the_store_is_away_the_machine_counts_or_all_pass_or_none() {
         redis.revive();
         connected(&gateway, 2.0);
         assert!(passing(&[&gateway], 20) <= 5, "{away}");
+    }
+}
+
+/// A client whose head took longer than the route's `timeout` once ended the connection to the store for everybody, and
+/// passed where `away` lets everybody pass.
+#[test]
+fn a_late_head_is_no_store_that_is_away() {
+    let redis = Redis::start();
+    let limit = "[limit.it]\nrate = \"1/h\"\nburst = 1\nkey = \"{header.x-who}\"\nstore = \"redis\"\nmode = \"exact\"\n\
+         away = \"allow\"";
+    let config = format!(
+        "[redis]\naddress = \"{}\"\ntimeout = \"500ms\"\n{limit}\n[[route]]\nmatch = \"/\"\nlimit = \"it\"\n\
+         timeout = \"1ms\"\nrespond = {{ status = 200, body = \"in\" }}\n",
+        redis.address
+    );
+    let (one, other) = (gateway(&config).start(), gateway(&config).start());
+    [&one, &other].into_iter().for_each(|gateway| connected(gateway, 2.0));
+    for who in ["a", "b", "c", "d"] {
+        other.get_with("/", &[("x-who", who)]).expect(200);
+        let mut late = one.connect();
+        late.send(format!("GET / HTTP/1.1\r\nhost: x\r\nx-who: {who}\r\n"));
+        // What the gateway has answered meanwhile took longer than its timeout.
+        (0..3).for_each(|_| connected(&one, 2.0));
+        late.send("\r\n");
+        late.response().expect_problem(429);
+    }
+    connected(&one, 2.0);
+    assert_eq!(one.metric("ringway_limit_store_missed_total", &[]), 0.0);
+}
+
+/// A store that knows the script and answers each call of it like this, whatever was asked.
+fn store_that_says(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let mut bytes = vec![0; 65536];
+                while let Ok(1..) = stream.read(&mut bytes) {
+                    let loads = bytes.windows(4).any(|four| four == b"LOAD");
+                    let said = if loads { &b"$5\r\nabcde\r\n"[..] } else { answer };
+                    bytes.fill(0);
+                    if stream.write_all(said).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn what_the_script_cannot_say_is_no_grant() {
+    let answers: [(&[u8], u16); 8] = [
+        (b"*2\r\n:0\r\n:0\r\n", 200),
+        (b"*0\r\n", 503),
+        (b"*1\r\n:0\r\n", 503),
+        (b"*3\r\n:0\r\n:0\r\n:0\r\n", 503),
+        (b"*2\r\n:-1\r\n:0\r\n", 503),
+        (b"*2\r\n:2\r\n:0\r\n", 503),
+        (b"*2\r\n:0\r\n:-1\r\n", 503),
+        (b"-NOSCRIPT gone\r\n", 503),
+    ];
+    for (answer, status) in answers {
+        let config = format!(
+            "[redis]\naddress = \"{}\"\ntimeout = \"500ms\"\n[limit.it]\nrate = \"1/h\"\nkey = \"all\"\nstore = \"redis\"\n\
+             mode = \"exact\"\naway = \"deny\"\n[[route]]\nmatch = \"/\"\nlimit = \"it\"\nrespond = {{ status = 200 }}\n",
+            store_that_says(answer)
+        );
+        let gateway = gateway(&config).start();
+        connected(&gateway, 2.0);
+        let answered = gateway.get("/");
+        assert_eq!(answered.status, status, "{:?}", String::from_utf8_lossy(answer));
     }
 }
 
