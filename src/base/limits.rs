@@ -509,6 +509,11 @@ pub const REVOKED_MAX: usize = 1_000_000;
 pub const LIST_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How often the files of lists are looked at for a change: one stat(2) each.
 pub const LIST_FILE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a file of a list must have been the same before it is loaded: between `>` and the first line that a shell
+/// writes lie milliseconds.
+pub const LIST_FILE_RESTS_AFTER: std::time::Duration = std::time::Duration::from_millis(100);
+/// At how many looks in a row, `LIST_FILE_RESTS_AFTER` apart, a file may be another one until it is loaded as it is.
+pub const LIST_FILE_UNREST_MAX: u32 = 20;
 /// The latest `exp` that is believed: 9999-12-31. Unit: seconds since 1970. A later one is milliseconds by
 /// mistake, and would never expire.
 pub const TOKEN_EXP_MAX: u64 = 253_402_300_799;

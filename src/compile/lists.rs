@@ -71,9 +71,11 @@ impl Lists {
         };
         let digest = KeyDigest::of(text.as_bytes());
         let last = making.last.and_then(|last| last.carry.lists.get(path));
-        let last = last.and_then(|last| Some((last.digest, (kind.unwrap)(&last.list)?.clone())));
+        let last = last.and_then(|last| Some((last, (kind.unwrap)(&last.list)?.clone())));
+        let holds =
+            |last: &CarriedList| last.digest == digest && last.generation == last.list.generation();
         let cell = match last {
-            Some((same, cell)) if same == digest => cell,
+            Some((last, cell)) if holds(last) => cell,
             last => {
                 let before = last.as_ref().map(|(_, cell)| cell.current());
                 let before = before.as_ref().and_then(|before| before.as_deref());
@@ -95,7 +97,8 @@ impl Lists {
             }
         };
         let list = (kind.wrap)(cell.clone());
-        self.carried.insert(path.into(), CarriedList { list: list.clone(), digest });
+        let generation = list.generation();
+        self.carried.insert(path.into(), CarriedList { list: list.clone(), digest, generation });
         self.watched.push(WatchedList { name: name.clone(), path: path.into(), list, digest });
         Some(cell)
     }

@@ -95,6 +95,8 @@ pub struct CarriedList {
     pub list: List,
     /// SHA-256 of the text that was compiled.
     pub digest: KeyDigest,
+    /// That of the list when it held this text: whoever watches the file may have loaded others since.
+    pub generation: u64,
 }
 
 /// SHA-256 of everything that decides about an issuer's keys.

@@ -81,6 +81,14 @@ pub enum List {
 }
 
 impl List {
+    /// Changes with every text that is loaded.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Revoked(cell) => cell.generation(),
+            Self::Keys(cell) => cell.generation(),
+        }
+    }
+
     /// Reads `text` and replaces the list; how many entries it has.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ mod identity;
 mod idle;
 mod jwt;
 mod jwt_more;
+mod lists;
 mod logging;
 mod maintenance;
 mod metrics;

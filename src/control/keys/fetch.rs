@@ -15,6 +15,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use crate::base::limits::{KEY_FETCH_TIME_MAX, KEY_SET_BYTES_MAX};
 use crate::control::keys::{FetchError, KeyOrigin};
+use crate::control::lists;
 
 /// Redirects followed by one fetch; issuers move their key set once at most.
 const REDIRECTS_MAX: u32 = 3;
@@ -90,7 +91,7 @@ fn jwks_uri(text: &[u8], issuer: &str) -> Result<String, FetchError> {
 
 fn read(path: &Path) -> Result<Vec<u8>, FetchError> {
     let failed = |error: std::io::Error| FetchError::File(error.kind());
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let file = lists::open(path).map_err(failed)?;
     let mut text = Vec::new();
     // One byte more than is allowed, so that a longer file is seen to be too long.
     file.take(KEY_SET_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(failed)?;
