@@ -255,21 +255,22 @@ impl Jwt {
         cell.current().as_ref().is_none_or(|list| list.holds(&token.claims))
     }
 
-    /// No key has the token's id: waits for a fetch, unless this id was unknown to the last one, too.
+    /// No key has the token's id: waits for a fetch, unless one that was asked for since this id was first seen did
+    /// not bring it. A fetch from before says nothing of it: the key may be a new one.
     fn miss(&self, token: &Token<'_>, env: &mut Env<'_>) -> Outcome {
         let keys = &self.inner.rules.keys;
         let kid = token.kid.as_deref().unwrap_or("").as_bytes();
-        let mark = (keys.generation(), env.now);
-        let known = env.slots.unknown_kids.find(self.inner.space, kid);
-        let is_known = known.is_some_and(|(generation, since)| {
-            *generation == mark.0 && env.now.since(*since) < UNKNOWN_KID_KEPT
+        let (space, generation) = (self.inner.space, keys.generation());
+        let seen = env.slots.unknown_kids.find(space, kid).copied().filter(|(known, since)| {
+            *known == generation && env.now.since(*since) < UNKNOWN_KID_KEPT
         });
-        if !is_known && keys.request_refresh(env.now) {
-            return Outcome::Wait;
-        }
-        if !is_known {
+        let (_, first_seen) = seen.unwrap_or((generation, env.now));
+        if seen.is_none() {
             let weight = kid.len() + 64;
-            env.slots.unknown_kids.insert(self.inner.space, kid, mark, weight);
+            env.slots.unknown_kids.insert(space, kid, (generation, first_seen), weight);
+        }
+        if !keys.was_fetched_since(first_seen) && keys.request_refresh(env.now) {
+            return Outcome::Wait;
         }
         Outcome::Refused(Refusal::KeyUnknown)
     }

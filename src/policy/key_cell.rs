@@ -103,6 +103,12 @@ impl KeyCell {
         true
     }
 
+    /// Whether a fetch that was asked for at this moment or later is over.
+    pub(crate) fn was_fetched_since(&self, moment: Instant) -> bool {
+        let seen = self.asked.load();
+        seen != 0 && seen & 1 == 0 && Instant::from_nanos(seen >> 1) >= moment
+    }
+
     /// Whether a fetch is asked for.
     pub fn refresh_is_wanted(&self) -> bool {
         self.asked.load() & 1 == 1

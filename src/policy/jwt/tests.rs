@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::base::buffer::{Buf, BufferPool};
-use crate::base::limits::TOKEN_BYTES_MAX;
+use crate::base::limits::{KEY_FETCH_INTERVAL, TOKEN_BYTES_MAX};
 use crate::base::random::Rng;
 use crate::base::span::Span;
 use crate::base::time::{Instant, Wall};
@@ -342,6 +342,32 @@ fn an_unknown_key_is_waited_for_once() {
     let bogus = signed("{\"alg\":\"HS256\",\"kid\":\"bogus\"}", &good().to_string());
     assert_eq!(core.reason(&bogus), "key_unknown");
     assert!(!keys.refresh_is_wanted());
+}
+
+/// A fetch for somebody's made-up id once closed the door for a minute to a new key that came just after it.
+#[test]
+fn a_fetch_says_nothing_of_a_key_id_that_was_first_seen_after_it() {
+    let jwks =
+        |kid: &str| json!({"keys": [{"kty": "oct", "kid": kid, "k": b64(SECRET)}]}).to_string();
+    let set = |kid: &str| KeySet::from_jwks(jwks(kid).as_bytes(), &[]).unwrap();
+    let mut core = Core::new(KeyCell::fixed(set("old")));
+    let keys = core.jwt.rules().keys.clone();
+    keys.set_fetcher(std::thread::current());
+    let of = |kid: &str| {
+        signed(&format!("{{\"alg\":\"HS256\",\"kid\":\"{kid}\"}}"), &good().to_string())
+    };
+    assert_eq!(core.ask(&of("bogus")).0, Verdict::Wait);
+    keys.refresh_is_done();
+    core.now = core.now + Duration::from_secs(1);
+    assert_eq!(core.reason(&of("bogus")), "key_unknown");
+    assert_eq!(core.reason(&of("new")), "key_unknown", "so soon nobody is asked again");
+    core.now = core.now + KEY_FETCH_INTERVAL;
+    assert_eq!(core.reason(&of("bogus")), "key_unknown", "a fetch did not bring it");
+    assert!(!keys.refresh_is_wanted());
+    assert_eq!(core.ask(&of("new")).0, Verdict::Wait);
+    keys.publish(set("new"));
+    keys.refresh_is_done();
+    assert!(core.passes(&of("new")));
 }
 
 #[test]
