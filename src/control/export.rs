@@ -105,8 +105,9 @@ impl Exporter {
             request = request.header(name, value.expose());
         }
         match request.send(body) {
-            Ok(_) => self.metrics.spans_exported.add(count),
-            Err(_) => self.metrics.spans_failed.add(count),
+            // A redirection is followed nowhere: the batch is lost.
+            Ok(answer) if answer.status().is_success() => self.metrics.spans_exported.add(count),
+            Ok(_) | Err(_) => self.metrics.spans_failed.add(count),
         }
     }
 }

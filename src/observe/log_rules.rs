@@ -306,8 +306,21 @@ impl LogRules {
             None => line.put(b"-"),
             Some(value) => match self.hashed(keep, value) {
                 Some(hash) => line.put(&hash),
+                None if rule.is_none() && name == "referer" => self.write_referer(line, value),
                 None => line.text(value, LOG_HEADER_BYTES_MAX),
             },
+        }
+    }
+
+    /// The address of the page before: its query may hold what a query must not show, and is treated alike.
+    fn write_referer(&self, line: &mut Line<'_>, value: &[u8]) {
+        let question = memchr::memchr(b'?', value);
+        let (page, query) =
+            question.map_or((value, None), |at| (&value[..at], Some(&value[at + 1..])));
+        line.text(page, LOG_HEADER_BYTES_MAX);
+        if let Some(query) = query.filter(|_| self.has_query()) {
+            line.put(b"?");
+            self.query_pieces(query, |p| line.text_or_nothing(p, LOG_TARGET_BYTES_MAX));
         }
     }
 

@@ -45,6 +45,20 @@ fn the_combined_format_is_the_one_that_tools_read() {
 }
 
 #[test]
+fn the_query_of_a_referer_is_a_query() {
+    for (rules, written) in [
+        ("", "http://a/b"),
+        ("fields = { query = { page = \"keep\" } }", "http://a/b?page=2"),
+        ("fields = { query = { \"*\" = \"keep\", token = \"drop\" } }", "http://a/b?page=2&x"),
+        ("fields = { headers = { referer = \"keep\" } }", "http://a/b?token=secret&page=2&x"),
+    ] {
+        let gateway = logging(&format!("format = \"{{header.referer}}\", {rules}"));
+        gateway.get_with("/", &[("Referer", "http://a/b?token=secret&page=2&x")]).expect(200);
+        assert_eq!(lines(&gateway, 1), [written], "{rules}");
+    }
+}
+
+#[test]
 fn a_template_has_the_fields_it_names() {
     let format = "format = \"{client}|{method}|{path}|{query}|{status}|{route}|{header.x-a}|{header.x-none}|{host}\"";
     let gateway = logging(format);

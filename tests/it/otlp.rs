@@ -143,7 +143,9 @@ fn a_collector_that_is_away_or_silent_never_matters() {
     let api = Origin::saying("{}");
     let (_port, refusing) = Origin::refusing();
     let silent = Origin::silent();
-    for address in [refusing, silent.address] {
+    // What leads elsewhere is followed nowhere, and has taken nothing.
+    let elsewhere = Origin::script(|_| vec![Step::Send(answer(307, &[("Location", "/v2")], b""))]);
+    for address in [refusing, silent.address, elsewhere.address] {
         let gateway = tracing(address, "sample = \"100%\", timeout = \"200ms\"", FORWARD, &api);
         let mut client = gateway.connect();
         for _ in 0..100 {
