@@ -4,7 +4,8 @@
 //! write again waits until that time is no further ahead than `PACING_AHEAD`. So nothing is ever refused and no byte is
 //! held: what waits is the next read. In any span of time at most `rate × (time + PACING_AHEAD)` and one piece go.
 //! The time of all responses is one shared word: each piece takes its place behind those before it, so that all
-//! who write get the same share. It never asks for the time.
+//! who write get the same share; a response takes the place of its first piece before it writes that, so that many
+//! short ones go no faster than a long one. It never asks for the time.
 
 use std::time::Duration;
 
@@ -83,6 +84,25 @@ impl SharedPacing {
     /// The rate.
     pub fn rate(&self) -> ByteRate {
         self.rate
+    }
+
+    /// Takes a place for bytes that are not written yet, behind those before; says when they may go.
+    pub fn reserve(&self, bytes: usize, now: Instant) -> Instant {
+        let span = self.rate.span(bytes);
+        let behind = self.wrote(bytes, now).as_nanos();
+        Instant::from_nanos(behind.saturating_sub(span))
+    }
+
+    /// Gives back what was reserved and not written: whoever comes next takes the place, and whoever waits behind it
+    /// keeps his own.
+    pub fn give_back(&self, bytes: usize) {
+        let span = self.rate.span(bytes);
+        for _ in 0..CELL_TRIES_MAX {
+            let seen = self.paid_until.load();
+            if self.paid_until.replace(seen, seen.saturating_sub(span)) {
+                return;
+            }
+        }
     }
 
     /// Takes note of bytes written at `now`; says when the next may go.
@@ -173,6 +193,20 @@ mod tests {
             resumes[next] = all.wrote(10_000, resumes[next]);
         }
         assert!(turns.iter().all(|count| (95..=105).contains(count)), "{turns:?}");
+    }
+
+    #[test]
+    fn beginners_wait_for_each_other_and_a_place_that_is_given_back_is_free() {
+        let all = SharedPacing::new(ByteRate::new(1_000_000));
+        let now = Instant::from_nanos(1_000_000_000);
+        let starts: Vec<Duration> = (0..20).map(|_| all.reserve(10_000, now).since(now)).collect();
+        let expected = |place: u64| Duration::from_millis((place * 10).saturating_sub(50));
+        assert_eq!(starts, (0..20).map(expected).collect::<Vec<_>>());
+        (0..18).for_each(|_| all.give_back(10_000));
+        assert_eq!(all.reserve(10_000, now).since(now), expected(2));
+        (0..100).for_each(|_| all.give_back(10_000));
+        let whole = all.reserve(10_000, now);
+        assert_eq!(whole, resume(now.as_nanos()), "nothing is saved up beyond what may be ahead");
     }
 
     #[test]

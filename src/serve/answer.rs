@@ -57,6 +57,7 @@ pub async fn part_problem<R: Runtime>(
     body: &[u8],
     outgoing: &mut Outgoing<'_, R>,
 ) {
+    outgoing.let_go();
     x.fault = Some(fault);
     let mut fields = Vec::with_capacity(64);
     fields.extend_from_slice(b"cache-control: no-store\r\nproxy-status: ");

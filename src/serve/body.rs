@@ -122,6 +122,11 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
         self.piece_bytes_max = piece_bytes_max;
     }
 
+    /// How much has arrived and was not handed out. Unit: bytes.
+    pub fn arrived_bytes(&self) -> usize {
+        self.arrived.as_ref().map_or(0, Buf::len)
+    }
+
     /// Whether the whole body was handed out.
     pub fn is_done(&self) -> bool {
         self.left == Left::Nothing

@@ -421,6 +421,10 @@ async fn pump<R: Runtime>(
     head: Buf,
 ) -> Result<(), Fault> {
     let Passage { watch, fill, .. } = *passage;
+    if outgoing.piece_bytes().is_some() {
+        let bytes = head.len() + body.arrived_bytes();
+        Box::pin(wait_for_turn(passage, outgoing, bytes)).await?;
+    }
     let first = body.next_arrived()?;
     note(fill, first.as_ref(), body);
     // The end goes out with the last piece, unless there are trailers to send behind it.
@@ -447,6 +451,16 @@ async fn pump<R: Runtime>(
         }
         None => outgoing.end(body.trailers()).await,
     }
+}
+
+/// Waits until a response that is held to a bandwidth may begin, as long as the client does.
+async fn wait_for_turn<R: Runtime>(
+    passage: &Passage<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+    bytes: usize,
+) -> Result<(), Fault> {
+    outgoing.take_turn(bytes);
+    passage.watch.over(pin!(outgoing.rest())).await
 }
 
 /// The same for a response that is held to a bandwidth: it rests before it reads, so that it holds no buffer

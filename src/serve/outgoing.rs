@@ -61,6 +61,8 @@ struct Held {
     all: Option<Arc<SharedPacing>>,
     /// When more may be written.
     resume: Instant,
+    /// What its first bytes have a place for, until they are written; `None` before it was taken.
+    reserved: Option<usize>,
 }
 
 /// Pieces of a body up to this size are copied behind the head, so that both leave in one write; the
@@ -97,7 +99,12 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// Holds the response to a bandwidth.
     pub fn hold_to(&mut self, bandwidth: &Bandwidth) {
         let each = bandwidth.each.map(Pacing::new);
-        self.held = Some(Held { each, all: bandwidth.all.clone(), resume: Instant::ORIGIN });
+        self.held = Some(Held {
+            each,
+            all: bandwidth.all.clone(),
+            resume: Instant::ORIGIN,
+            reserved: None,
+        });
     }
 
     /// How much is to be read at once for a response that is held to a bandwidth. Unit: bytes.
@@ -106,6 +113,19 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         let each = held.each.as_ref().map(|pacing| pacing.rate().piece_bytes());
         let all = held.all.as_ref().map(|all| all.rate().piece_bytes());
         each.into_iter().chain(all).min()
+    }
+
+    /// Takes a place for the first bytes of the response behind what its route wrote before; once.
+    pub fn take_turn(&mut self, bytes: usize) {
+        let now = self.core.runtime.now();
+        if let Some(held) = &mut self.held {
+            held.take_turn(bytes, now);
+        }
+    }
+
+    /// Holds it to no bandwidth any more: a refusal waits for nobody.
+    pub fn let_go(&mut self) {
+        self.held = None;
     }
 
     /// Waits until more may be written, without a buffer.
@@ -165,6 +185,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     pub async fn switch(&mut self, mut head: Buf, behind: Option<Buf>) -> Result<(), Fault> {
         self.begun = true;
         self.keep_alive = false;
+        self.let_go();
         match behind {
             Some(behind) if !head.put(behind.data()) => {
                 self.write(head).await?;
@@ -265,6 +286,9 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         let bytes = buf.len();
         self.bytes += bytes as u64;
         if self.held.is_some() {
+            if self.begun {
+                self.take_turn(bytes);
+            }
             Box::pin(self.rest()).await;
         }
         let Self { core, stream, slot, pause_max, .. } = *self;
@@ -285,9 +309,28 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
 }
 
 impl Held {
+    fn take_turn(&mut self, bytes: usize, now: Instant) {
+        if let (Some(all), None) = (&self.all, self.reserved) {
+            self.reserved = Some(bytes);
+            self.resume = self.resume.max(all.reserve(bytes, now));
+        }
+    }
+
     fn wrote(&mut self, bytes: usize, now: Instant) {
+        let reserved = self.reserved.as_mut().map_or(0, std::mem::take);
         let each = self.each.as_mut().map(|pacing| pacing.wrote(bytes, now));
-        let all = self.all.as_ref().map(|all| all.wrote(bytes, now));
+        let all = self.all.as_ref().map(|all| {
+            all.give_back(reserved.saturating_sub(bytes));
+            all.wrote(bytes.saturating_sub(reserved), now)
+        });
         self.resume = each.into_iter().chain(all).max().unwrap_or(now);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let (Some(all), Some(reserved)) = (&self.all, self.reserved) {
+            all.give_back(reserved);
+        }
     }
 }

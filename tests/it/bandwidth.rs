@@ -65,6 +65,29 @@ fn all_answers_of_a_route_share_a_bound_on_all_cores() {
 }
 
 #[test]
+fn many_short_answers_go_no_faster_together_than_a_long_one() {
+    let short = vec![b'x'; 40 * 1024];
+    let origin = Origin::answering(answer(200, &[], &short));
+    let config = "[upstream.app]\nendpoints = [\"@app@\"]\n\
+         [default]\nbandwidth = { all = \"512KiB/s\" }\n\
+         [[route]]\nmatch = \"/forwarded\"\nforward = \"app\"\n\
+         [[route]]\nmatch = \"/own\"\nrespond = { body = \"@own@\" }\n\
+         [[route]]\nmatch = \"/refused\"\nforward = \"app\"\nallow = \"nobody\"\n";
+    let own = String::from_utf8(short.clone()).unwrap();
+    let gateway = gateway(config).with("app", origin.address).with("own", own).start();
+    for path in ["/forwarded", "/own"] {
+        let mut client = gateway.connect();
+        let started = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(client.get(path, &[]).expect(200).body, short);
+        }
+        // The last one is not waited for, and the first one waits for nobody.
+        assert!(started.elapsed() >= least(8 * short.len() + 2 * 64 * 1024, 512 * 1024), "{path}");
+        client.get("/refused", &[]).expect_problem(403);
+    }
+}
+
+#[test]
 fn a_small_answer_waits_for_nothing_and_a_connection_goes_on() {
     let origin = Origin::saying("small");
     let gateway = paced(&origin, "bandwidth = \"1KiB/s\"");
