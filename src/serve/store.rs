@@ -569,7 +569,11 @@ mod tests {
         assert!(!client.runs.replace(true));
         let question = Rc::new(Question::default());
         let by = Asker::Request(question.clone());
-        client.state.borrow_mut().pending.push_back(Pending { asked: Instant::ORIGIN, keys: 1, by });
+        client.state.borrow_mut().pending.push_back(Pending {
+            asked: Instant::ORIGIN,
+            keys: 1,
+            by,
+        });
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let _stops = Stops(&client);
             let _held = client.state.borrow_mut();
