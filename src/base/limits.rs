@@ -373,6 +373,8 @@ pub const LOG_METHOD_BYTES_MAX: usize = 64;
 pub const LOG_NAME_BYTES_MAX: usize = 256;
 /// Pauses of 5 ms that the flush thread makes for a target that is busy: one second, then the page goes.
 pub const LOG_BUSY_PAUSES_MAX: u32 = 200;
+/// How long the flush thread waits for syslog or the journal to take a line. One that reads takes microseconds.
+pub const LOG_RECEIVER_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// Events of one kind told to the operator within `EVENT_WINDOW_SECS`; more are counted and mentioned.
 pub const EVENTS_PER_WINDOW_MAX: u32 = 20;
 /// The window of `EVENTS_PER_WINDOW_MAX`. Unit: seconds.

@@ -1,14 +1,16 @@
 //! A log whose lines are datagrams: syslog, as RFC 3164 and syslog(3) have it, and the journal's native protocol
 //! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 //!
-//! On the flush thread alone. It never waits: a receiver that takes nothing loses lines, which are counted, and a
-//! receiver that was restarted is found again with the next line. RFC 5424 was refused for `/dev/log`: what listens
+//! On the flush thread alone. The kernel holds ten datagrams for a receiver (net.unix.max_dgram_qlen), so that one that
+//! reads is waited for; it never waits for one that does not: after a pause that was in vain lines are lost, and
+//! counted, until one is taken again. A receiver that was restarted is found again with the next line. RFC 5424 was refused for `/dev/log`: what listens
 //! there reads the older form, and a host name that it knows better than we do is left out, as in syslog(3).
 
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
+use crate::base::limits::LOG_RECEIVER_WAIT;
 use crate::base::time::Wall;
 use crate::runtime::clock;
 
@@ -27,6 +29,8 @@ pub struct LineSocket {
     path: PathBuf,
     wrap: Wrap,
     socket: UnixDatagram,
+    /// Whether the receiver was waited for in vain and has taken nothing since.
+    stalled: bool,
     /// One wrapped line.
     room: Vec<u8>,
 }
@@ -38,7 +42,7 @@ impl LineSocket {
     /// Nobody listens there.
     pub fn open(path: &Path, wrap: Wrap) -> io::Result<Self> {
         let socket = connect(path)?;
-        Ok(Self { path: path.to_path_buf(), wrap, socket, room: Vec::new() })
+        Ok(Self { path: path.to_path_buf(), wrap, socket, stalled: false, room: Vec::new() })
     }
 
     /// Sends every line of a page. How many were sent, how many bytes, and what stopped the rest.
@@ -74,20 +78,34 @@ impl LineSocket {
             }
         }
         match self.socket.send(&self.room) {
-            Ok(_) => Ok(()),
+            Ok(_) => self.set_stalled(false),
             Err(error) if is_gone(&error) => {
                 self.socket = connect(&self.path)?;
+                self.stalled = false;
                 self.socket.send(&self.room).map(|_| ())
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.kind() == ErrorKind::WouldBlock {
+                    self.set_stalled(true)?;
+                }
+                Err(error)
+            }
         }
+    }
+
+    fn set_stalled(&mut self, stalled: bool) -> io::Result<()> {
+        if self.stalled != stalled {
+            self.socket.set_nonblocking(stalled)?;
+            self.stalled = stalled;
+        }
+        Ok(())
     }
 }
 
 fn connect(path: &Path) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.connect(path)?;
-    socket.set_nonblocking(true)?;
+    socket.set_write_timeout(Some(LOG_RECEIVER_WAIT))?;
     Ok(socket)
 }
 

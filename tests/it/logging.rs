@@ -139,6 +139,41 @@ fn received(socket: &UnixDatagram) -> String {
     String::from_utf8(room[..count].to_vec()).expect("text")
 }
 
+/// The kernel holds ten datagrams for a receiver: a page of lines is more.
+#[test]
+fn a_receiver_that_reads_gets_every_line_of_a_burst_and_one_that_does_not_stops_nobody() {
+    let folder = crate::support::gateway::Folder::new();
+    let path = folder.path().join("log.sock");
+    let receiver = UnixDatagram::bind(&path).expect("a socket");
+    receiver.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let text = format!(
+        "[observe]\naccess_log = \"syslog:{}\"\n[[route]]\nmatch = \"/{{*rest}}\"\nrespond = {{ body = \"in\" }}\n",
+        path.display()
+    );
+    let gateway = gateway(&text).start();
+    let mut client = gateway.connect();
+    let burst = "GET / HTTP/1.1\r\nhost: test\r\n\r\n".repeat(300);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            (0..300).for_each(|_| drop(receiver.recv(&mut [0; 4096]).expect("a line")));
+        });
+        client.send(&burst);
+        (0..300).for_each(|_| drop(client.response().expect(200)));
+        reading.join().expect("every line came");
+    });
+    let lines = |name: &str, labels: &[&str]| {
+        gateway.metric(&format!("ringway_access_log_lines{name}"), labels)
+    };
+    eventually("they are counted", || lines("_total", &[]) == 300.0);
+    assert_eq!(lines("_dropped_total", &["write_failed"]), 0.0);
+    client.send(&burst);
+    (0..300).for_each(|_| drop(client.response().expect(200)));
+    eventually("lines that nobody reads are lost", || {
+        lines("_total", &[]) + lines("_dropped_total", &["write_failed"]) == 600.0
+    });
+    assert!(lines("_dropped_total", &["write_failed"]) > 0.0);
+}
+
 #[test]
 fn syslog_and_the_journal_get_a_datagram_for_each_line() {
     for wrap in ["syslog", "journald"] {
