@@ -545,6 +545,9 @@ pub const JSON_TOKENS_KEPT_MAX: usize = 64 * 1024;
 /// data centre it takes under 10 ms; one lost SYN is sent again after 1 s (RFC 6298 §2), and by then another
 /// endpoint is the better choice.
 pub const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a connect must have been tried to prove something against its endpoint, where the request's own time ended
+/// it: a client that was slow leaves less.
+pub const CONNECT_PROVES_AFTER: std::time::Duration = std::time::Duration::from_millis(100);
 /// From the whole request to the head of the response. Default of `upstream.timeout.first_byte`; equal to the
 /// default total of a route.
 pub const FIRST_BYTE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);

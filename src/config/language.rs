@@ -106,7 +106,7 @@ pub static DEFAULT: Section = Section {
         Key::new(
             "timeout",
             Shape::Either(&[Shape::Duration, Shape::Table(&ROUTE_TIMEOUT)]),
-            "How long a request may take.",
+            "How long a request may take once its head is whole.",
         )
         .or("`\"15s\"`"),
         Key::new("body_max", Shape::Bytes, "Longest request body.").or("`\"10MiB\"`"),
@@ -169,7 +169,7 @@ pub static DEFAULT: Section = Section {
 pub static ROUTE_TIMEOUT: Section = Section {
     title: "route.timeout",
     here: "this timeout",
-    doc: "How long a request may take.",
+    doc: "How long a request may take once its head is whole.",
     keys: &[
         Key::new(
             "total",
@@ -220,7 +220,7 @@ pub static ROUTE: Section = Section {
         )
         .or("`\"none\"`"),
         Key::new("limit", Shape::Texts, "The rate limits that hold; `\"none\"` for none."),
-        Key::new("timeout", Shape::Either(&[Shape::Duration, Shape::Table(&ROUTE_TIMEOUT)]), "How long a request may take.")
+        Key::new("timeout", Shape::Either(&[Shape::Duration, Shape::Table(&ROUTE_TIMEOUT)]), "How long a request may take once its head is whole.")
             .or("`[default]`"),
         Key::new("body_max", Shape::Bytes, "Longest request body; over it the answer is 413.")
             .or("`[default]`"),

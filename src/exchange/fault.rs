@@ -80,6 +80,13 @@ macro_rules! kinds {
     };
 }
 
+impl FaultKind {
+    /// Whether a client did it in the middle of an attempt: it proves nothing against the origin.
+    pub fn is_of_client(self) -> bool {
+        matches!(self, Self::ClientGone | Self::RequestTimeout | Self::HttpRequestError)
+    }
+}
+
 kinds! {
     /// The request is malformed or ambiguous (RFC 9209 §2.3.17).
     HttpRequestError "http_request_error" 400;

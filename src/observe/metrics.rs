@@ -257,7 +257,13 @@ impl CoreMetrics {
         if attempt.reused {
             counters.reused.add(1);
         }
-        if attempt.fault.is_some() {
+        // What its client did is no failure of the origin's.
+        let failed = attempt.fault.is_some_and(|kind| match kind {
+            // Of a part it is the answer.
+            FaultKind::BodyTooLarge => attempt.part.is_some(),
+            kind => !kind.is_of_client(),
+        });
+        if failed {
             counters.failures.add(1);
             if attempt.connected.is_none() {
                 counters.connect_failures.add(1);

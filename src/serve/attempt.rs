@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::base::ids::{EndpointId, UpstreamId};
-use crate::base::limits::{INTERIM_RESPONSES_MAX, SEAT_RETRY_AFTER_SECS};
+use crate::base::limits::{CONNECT_PROVES_AFTER, INTERIM_RESPONSES_MAX, SEAT_RETRY_AFTER_SECS};
 use crate::base::seats::Seat;
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
@@ -279,7 +279,8 @@ async fn dial<R: Runtime>(
     lease: &Lease<R>,
 ) -> Result<Wire<R::Stream>, Fault> {
     let endpoint = &upstream.endpoints[lease.endpoint.index()];
-    let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
+    let begun = core.runtime.now();
+    let until = asked.deadline.min(begun + upstream.rules.connect_timeout);
     let mut dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
     let mut room = false;
     for _ in 0..ROOM_TRIES_MAX {
@@ -311,10 +312,14 @@ async fn dial<R: Runtime>(
         Err(_) => FaultKind::ConnectionTimeout,
     };
     let now = core.runtime.now();
-    let pause = lease.origins.state.borrow_mut().connect_failed(lease.endpoint, now);
-    core.turns.aside(upstream, endpoint, kind.name(), pause);
+    let own = until == asked.deadline;
+    let too_soon = now.since(begun) < CONNECT_PROVES_AFTER;
+    if !(own && too_soon && kind == FaultKind::ConnectionTimeout) {
+        let pause = lease.origins.state.borrow_mut().connect_failed(lease.endpoint, now);
+        core.turns.aside(upstream, endpoint, kind.name(), pause);
+    }
     // A deadline that was the exchange's own leaves no time for another try.
-    let again = if until == asked.deadline { Again::Never } else { Again::Always };
+    let again = if own { Again::Never } else { Again::Always };
     Err(Fault { kind, side: Side::Upstream, again })
 }
 

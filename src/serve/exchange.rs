@@ -111,7 +111,8 @@ async fn walk<'a, R: Runtime>(
     if let Some(closed) = route.maintenance.as_deref().filter(|rules| rules.holds(x)) {
         return Box::pin(close(core, closed, x, incoming, outgoing)).await;
     }
-    x.deadline = x.timeline.begun + route.timeout;
+    // The head has a bound of its own (`listen.timeout.head`): who sends it slowly must not leave origins no time.
+    x.deadline = x.timeline.head.unwrap_or(x.timeline.begun) + route.timeout;
     bound_bodies(route, x, incoming, outgoing)?;
     ask_all(way, route, x).await?;
     answering::edit(route, x)?;

@@ -50,6 +50,44 @@ fn a_head_that_drips_is_held_to_the_same_deadline() {
     dripping.join().unwrap();
 }
 
+/// It once took its time from the origin's: the connect had none left, and the endpoint was set aside for everybody.
+#[test]
+fn a_head_that_took_longer_than_the_routes_timeout_costs_no_origin_anything() {
+    let (origin, mute) = (Origin::saying("in"), Origin::silent());
+    let config = "[upstream.app]\nendpoints = [\"@app@\"]\n[upstream.mute]\nendpoints = [\"@mute@\"]\n\
+         [default]\ntimeout = \"300ms\"\n\
+         [[route]]\nmatch = \"/app\"\nforward = \"app\"\n[[route]]\nmatch = \"/mute\"\nforward = \"mute\"\n";
+    let gateway = gateway(config).with("app", origin.address).with("mute", mute.address).start();
+    let mut late = gateway.connect();
+    late.send("GET /app HTTP/1.1\r\nhost: x\r\n");
+    // Whoever waited here for an answer waited for longer than the timeout.
+    gateway.get("/mute").expect_problem(504);
+    late.send("\r\n");
+    assert_eq!(late.response().expect(200).text(), "in");
+    assert!(!gateway.stderr().contains("set aside"), "{}", gateway.stderr());
+}
+
+#[test]
+fn what_clients_do_is_no_failure_of_an_upstream() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let origin = Origin::script(move |_| {
+        vec![
+            Step::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_vec()),
+            Step::Wait(opened.clone()),
+        ]
+    });
+    let gateway = forwarding(&origin, "", "", "");
+    let mut leaving = gateway.connect();
+    leaving.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    leaving.try_head().expect("a head");
+    drop(leaving);
+    let attempts = || gateway.metric("ringway_upstream_attempts_total", &["app"]);
+    eventually("it is over", || attempts() == 1.0);
+    assert_eq!(gateway.metric("ringway_upstream_failures_total", &["app"]), 0.0);
+    gate.open();
+}
+
 #[test]
 fn a_head_whose_deadline_passes_while_the_core_stands_still_is_a_408() {
     let origin = Origin::saying("never");
