@@ -6,6 +6,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Ledger;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
@@ -111,8 +112,7 @@ async fn walk<'a, R: Runtime>(
     if let Some(closed) = route.maintenance.as_deref().filter(|rules| rules.holds(x)) {
         return Box::pin(close(core, closed, x, incoming, outgoing)).await;
     }
-    // The head has a bound of its own (`listen.timeout.head`): who sends it slowly must not leave origins no time.
-    x.deadline = x.timeline.head.unwrap_or(x.timeline.begun) + route.timeout;
+    x.deadline = deadline(route, x);
     bound_bodies(route, x, incoming, outgoing)?;
     ask_all(way, route, x).await?;
     answering::edit(route, x)?;
@@ -294,6 +294,12 @@ pub fn look_up<R: Runtime>(
         .shard(|shard| router.find(x.request(), &listener.spelling, &mut params, &mut shard.path));
     x.params = params;
     found
+}
+
+/// When the request must be over. The head has a bound of its own (`listen.timeout.head`): who sends it slowly must
+/// not leave origins no time.
+fn deadline(route: &Route, x: &Exchange) -> Instant {
+    x.timeline.head.unwrap_or(x.timeline.begun) + route.timeout
 }
 
 /// Refuses a body that says it is too large before a byte of it is read (RFC 9110 §15.5.14), and holds the answer
