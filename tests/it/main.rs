@@ -28,6 +28,7 @@ mod cors;
 mod dashboard;
 mod demo;
 mod drain;
+mod drivers;
 mod etag;
 mod exchanges;
 mod faults;

@@ -12,7 +12,7 @@ use crate::cli::doctor::host::{
     Card, Group, Host, Interrupt, Node, Process, Ring, SETTINGS, chosen, counted, counters,
     cpu_milli, dropped, field, interrupts, limit, list, names_any,
 };
-use crate::runtime::probe::{RingFlags, refusal, ring_flags};
+use crate::runtime::probe::{Failure, RingFlags, refusal, ring_flags};
 
 /// Where ringway.service may stand, the one that counts first (systemd.unit(5)).
 const UNIT_PLACES: [&str; 4] = [
@@ -158,7 +158,9 @@ impl Tree {
         };
         let disabled = host.setting("kernel.io_uring_disabled");
         let filtered = host.process.seccomp != Some(0);
-        Ring::Refused(refusal(&io::Error::from_raw_os_error(errno), disabled, filtered))
+        let error = io::Error::from_raw_os_error(errno);
+        let failure = Failure { call: "io_uring_setup", error };
+        Ring::Refused(refusal(&failure, disabled, filtered))
     }
 
     fn governors(&self) -> Vec<String> {

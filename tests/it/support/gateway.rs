@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use serde_json::Value;
 
 use super::eventually;
+use super::seccomp::Filter;
 use super::wire::{Response, Wire};
 
 /// A running Ringway.
@@ -42,6 +43,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     driver: Option<String>,
     readerless: bool,
+    filter: Option<Filter>,
     files: Vec<(String, String)>,
 }
 
@@ -63,6 +65,7 @@ pub fn gateway(text: &str) -> Setup {
         environment: Vec::new(),
         driver: None,
         readerless: false,
+        filter: None,
         files: Vec::new(),
     }
 }
@@ -71,6 +74,12 @@ impl Setup {
     /// `@name@` in the configuration stands for `value`.
     pub fn with(mut self, name: &str, value: impl Display) -> Setup {
         self.names.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// Puts a filter of system calls in force.
+    pub fn filtered(mut self, filter: Filter) -> Setup {
+        self.filter = Some(filter);
         self
     }
 
@@ -124,6 +133,9 @@ impl Setup {
         command.arg("run").arg("-c").arg(&config);
         let driver = self.driver.or_else(|| std::env::var("RINGWAY_TEST_DRIVER").ok());
         command.args(driver.map(|driver| format!("--driver={driver}")));
+        if let Some(filter) = self.filter {
+            filter.apply(&mut command);
+        }
         command.envs(self.environment).current_dir(folder.path());
         let mut child = command
             .stdin(Stdio::null())

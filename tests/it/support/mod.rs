@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod golden;
 pub mod origin;
 pub mod redis;
+pub mod seccomp;
 pub mod tokens;
 pub mod tunnel;
 pub mod wire;
