@@ -172,8 +172,10 @@ impl Opened {
             LogTarget::Stdout => Sink::File(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
             LogTarget::Stderr => Sink::File(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
             LogTarget::File(path) => {
-                let options = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-                Sink::File(options?)
+                // A pipe that nobody reads is refused: to wait for its reader would hold up signals, too.
+                let mut options = OpenOptions::new();
+                options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK);
+                Sink::File(options.open(path)?)
             }
             LogTarget::Syslog(path) => Sink::Lines(LineSocket::open(path, Wrap::Syslog)?),
             LogTarget::Journald(path) => Sink::Lines(LineSocket::open(path, Wrap::Journald)?),

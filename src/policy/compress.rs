@@ -3,9 +3,10 @@
 //! Never twice, never a part of a representation (206), never where the origin forbids a change (`no-transform`,
 //! a digest or signature over the content), and never, unless it is asked for, where an answer that may show
 //! what an attacker put in is coded together with a secret: their common length tells the secret (BREACH,
-//! <https://breachattack.com>). A secret is suspected where the request has Cookie or Authorization, or the
-//! answer a Set-Cookie. Everything is decided from two heads; the work is `serve/compressing.rs`'s.
+//! <https://breachattack.com>). A secret is suspected where the request has Cookie or Authorization, where its client
+//! is known by a certificate, or where the answer has a Set-Cookie. Everything is decided from two heads; the work is `serve/compressing.rs`'s.
 
+use crate::exchange::Exchange;
 use crate::http::Status;
 use crate::http::coding::Coding;
 use crate::http::encoding::{Choice, choose};
@@ -21,7 +22,7 @@ pub struct Compress {
     pub bytes_min: u64,
     /// What is compressed.
     pub types: Box<[MediaType]>,
-    /// Whether requests with Authorization are answered compressed.
+    /// Whether requests with Authorization, or of a client known by its certificate, are answered compressed.
     pub with_authorization: bool,
     /// Whether requests with Cookie are.
     pub with_cookie: bool,
@@ -119,7 +120,8 @@ fn forbids(value: &[u8]) -> bool {
 
 impl Compress {
     /// What becomes of an answer to this request.
-    pub fn decide(&self, request: Request<'_>, answer: &Answer<'_>) -> Decision {
+    pub fn decide(&self, x: &Exchange, answer: &Answer<'_>) -> Decision {
+        let request = x.request();
         let asked = |request: Request<'_>| {
             let values = request.head.fields.iter();
             let values = values.filter(|field| field.id == FieldName::AcceptEncoding);
@@ -133,7 +135,7 @@ impl Compress {
         if !wanted || !Self::may_be(request, answer) {
             return Decision::default();
         }
-        if self.may_hold_secret(request, answer) {
+        if self.may_hold_secret(x, answer) {
             // Another request for the same may get it compressed.
             return Decision { vary: true, ..Decision::default() };
         }
@@ -157,8 +159,12 @@ impl Compress {
         has_body && !answer.coded && !answer.fixed && !forbidden
     }
 
-    fn may_hold_secret(&self, request: Request<'_>, answer: &Answer<'_>) -> bool {
-        !self.with_authorization && request.field(FieldName::Authorization).is_some()
+    fn may_hold_secret(&self, x: &Exchange, answer: &Answer<'_>) -> bool {
+        let request = x.request();
+        // A browser shows its certificate to whoever's page asks, as it does a cookie.
+        let certified = x.identity.as_ref().is_some_and(|one| one.client_cert().is_some());
+        let authorized = certified || request.field(FieldName::Authorization).is_some();
+        !self.with_authorization && authorized
             || !self.with_cookie && request.field(FieldName::Cookie).is_some()
             || !self.with_set_cookie && answer.sets_cookie
     }

@@ -157,7 +157,7 @@ pub(super) fn begin<R: Runtime>(
     length: Option<u64>,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Option<BodyLength> {
-    let mut decision = rules.compress.as_ref()?.decide(x.request(), answer);
+    let mut decision = rules.compress.as_ref()?.decide(x, answer);
     // An answer that was begun and given up for another one leaves nothing behind.
     outgoing.encoding = None;
     if let Some(coding) = decision.coding

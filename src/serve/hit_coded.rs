@@ -66,7 +66,7 @@ fn decide(rules: &Answering, x: &Exchange, stored: &Stored) -> Decision {
     let fields = fields.chain(compressing::lines_of(&x.answer_lines));
     let answer = Answer::of(stored.status, Some(stored.body.len() as u64), fields);
     let compress = rules.compress.as_ref();
-    compress.map_or_else(Decision::default, |rules| rules.decide(x.request(), &answer))
+    compress.map_or_else(Decision::default, |rules| rules.decide(x, &answer))
 }
 
 /// Makes the content in this coding and keeps it, where nobody does so yet and it is not too large.

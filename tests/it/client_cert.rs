@@ -263,3 +263,32 @@ fn audit_knows_that_certificates_are_credentials() {
     );
     assert_eq!(code, 0, "{out}{err}");
 }
+
+/// What is coded beside a secret tells it by its length (BREACH), and a browser shows its certificate to whoever's page asks.
+#[test]
+fn an_answer_to_who_is_known_by_a_certificate_is_compressed_where_that_is_allowed() {
+    let authority = Authority::new();
+    authority.server("a", "DNS:a.test");
+    authority.server("ops", "DNS:ops.test");
+    let origin = Origin::saying("a text that repeats itself, a text that repeats itself");
+    let routes = "[upstream.app]\nendpoints = [\"@app@\"]\n\
+         [default]\ncompress = { min = \"1B\", types = [\"*/*\"] }\nresponse_headers = { set = { content-type = \"text/plain\" } }\n\
+         [[route]]\nmatch = \"/known\"\nforward = \"app\"\nclient_cert = \"optional\"\n\
+         [[route]]\nmatch = \"/unasked\"\nforward = \"app\"\n\
+         [[route]]\nmatch = \"/allowed\"\nforward = \"app\"\nclient_cert = \"optional\"\n\
+         compress = { min = \"1B\", types = [\"*/*\"], allow = [\"authorization\"] }\n";
+    let gateway = gateway(&format!("{LISTEN}{OPTIONAL}\n{routes}"))
+        .with("app", origin.address)
+        .with("C", authority.folder())
+        .start();
+    let port = gateway.address.port();
+    let coding = |path: &str, more: &str| {
+        let (_, text) = authority.curl(&format!(
+            "--resolve a.test:{port}:127.0.0.1 {more} -H Accept-Encoding:gzip -o /dev/null -w %header{{content-encoding}} \
+             https://a.test:{port}{path}"
+        ));
+        text
+    };
+    assert_eq!((coding("/known", ""), coding("/known", OPS)), ("gzip".into(), String::new()));
+    assert_eq!((coding("/unasked", OPS), coding("/allowed", OPS)), ("gzip".into(), "gzip".into()));
+}
