@@ -35,6 +35,15 @@ pub fn attach(
                 let path = call.target.as_ref().map_or("", |target| target.value.as_str());
                 (path.to_owned(), upstream(to.upstream).into_iter().collect())
             }
+            (Target::Aggregate(merge), config::Target::Merge(_))
+                if !route.stream && !route.server_timing =>
+            {
+                let (pass, views) = (&route.pass, &route.views);
+                let made_of = (&route.target, views, pass, route.etag, &route.on_partial);
+                let parts = merge.plan.parts.iter();
+                let asked = parts.filter_map(|part| upstream(part.upstream)).collect();
+                (format!("{made_of:?}"), asked)
+            }
             _ => continue,
         };
         made.cache = compile(route, &told, asked, last, carry);

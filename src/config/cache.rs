@@ -11,11 +11,15 @@ use crate::config::fields;
 use crate::config::language::{CACHE, CACHE_KEY, ROUTE_CACHE};
 use crate::config::reader::{Reader, text_of};
 use crate::config::span::{Span, Text};
-use crate::config::tree::{Kind, Log, Node};
+use crate::config::tree::{Entry, Kind, Log, Node};
 
 /// The bounds of `memory`. Unit: bytes. Less holds nothing worth a store.
 const MEMORY_MIN: u64 = 1024 * 1024;
 const MEMORY_CEILING: u64 = 1 << 40;
+
+/// Keys of a route's cache that say nothing of an answer made of several.
+const OF_ONE_ORIGIN: [&str; 6] =
+    ["heuristic", "negative_ttl", "set_cookie", "stale_if_error", "stale_while_revalidate", "tags"];
 
 /// What a route says of its cache.
 #[derive(Clone, Debug)]
@@ -109,6 +113,34 @@ pub(super) fn read(reader: &Reader<'_>) -> Option<Option<Cache>> {
         read_key(&key, &mut cache);
     }
     Some(Some(cache))
+}
+
+/// Refuses what cannot be had where several answers are made one.
+pub(super) fn check_merge(reader: &Reader<'_>, stream: bool, server_timing: bool) {
+    let Some(entry) = reader.entry("cache") else { return };
+    if matches!(&entry.node.kind, Kind::Text(text) if text == "none") {
+        return;
+    }
+    let refuse = |span, what: &str, help: &str| {
+        let diagnostic = Diagnostic::error(codes::WRONG_TARGET, span, what.to_owned());
+        reader.log.push(diagnostic.help(help));
+    };
+    let beside = [(stream, "stream"), (server_timing, "server_timing")];
+    for (_, key) in beside.iter().filter(|(is_set, _)| *is_set) {
+        let what = format!("`cache` cannot stand beside `{key}`: only whole answers are kept");
+        refuse(entry.key.span, &what, "remove one of both, or give `cache` to the parts");
+    }
+    let Kind::Table(entries) = &entry.node.kind else { return };
+    for Entry { key, .. } in
+        entries.iter().filter(|entry| OF_ONE_ORIGIN.contains(&&*entry.key.value))
+    {
+        let what = format!("`{}` means nothing here: it is for answers of one origin", key.value);
+        refuse(
+            key.span,
+            &what,
+            "it is for routes that `forward`; `cache` of a part has keys of its own",
+        );
+    }
 }
 
 fn read_word(node: &Node, log: &Log) -> Option<Option<Cache>> {

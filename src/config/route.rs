@@ -4,6 +4,7 @@
 
 use crate::config::aggregate::{self, Call, Part};
 use crate::config::answering;
+use crate::config::cache;
 use crate::config::codes;
 use crate::config::connect;
 use crate::config::defaults;
@@ -139,8 +140,14 @@ pub(super) fn read(
         let why = "nothing of the request is sent on";
         answering::only_forwarded(&reader, "request_headers", why);
         answering::only_forwarded(&reader, "mirror", why);
-        let why = "answers that are made here are not kept, only those of parts, each by itself";
-        answering::only_forwarded(&reader, "cache", why);
+    }
+    match &target {
+        Some(Target::Merge(_)) => cache::check_merge(&reader, stream, server_timing),
+        Some(Target::Forward(_)) | None => {}
+        Some(_) => {
+            let why = "an answer that is made here costs no more than a stored one";
+            answering::only_forwarded(&reader, "cache", why);
+        }
     }
     if let (Some(entry), Some(target)) = (reader.entry("upgrade"), &target)
         && !matches!(target, Target::Forward(_))

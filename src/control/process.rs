@@ -153,8 +153,8 @@ impl State for Shown {
     fn purge(&self, what: Purging<'_>) {
         let purge = match what {
             Purging::All => Purge::All,
-            Purging::Key(key) => Purge::Key(key.into()),
-            Purging::Prefix(prefix) => Purge::Prefix(prefix.into()),
+            Purging::Key(key) => Purge::key(key),
+            Purging::Prefix(prefix) => Purge::prefix(prefix),
             Purging::Tag(tag) => Purge::Tag(tag.into()),
         };
         self.responses.iter().for_each(|responses| responses.purge(&purge));

@@ -96,6 +96,7 @@ impl Cache {
         let url = Span::new(start, out.len());
         // What the route itself tells the origin of this request, or of this user.
         out.extend_from_slice(&x.request_lines);
+        write_overriding(request, out);
         for name in &self.key.fields {
             out.push(b'\n');
             for value in request.all_named(name) {
@@ -210,9 +211,49 @@ impl QueryRule {
     }
 }
 
+/// Fields by which origins take a request for another one than it says, in lower case: whoever sends one never
+/// brings, nor gets, an answer to a request without. Those that have names of their own are passed on only
+/// for trusted proxies.
+const OVERRIDING: [&[u8]; 10] = [
+    b"x-host",
+    b"x-http-method",
+    b"x-http-method-override",
+    b"x-method-override",
+    b"x-forwarded-path",
+    b"x-forwarded-prefix",
+    b"x-forwarded-scheme",
+    b"x-forwarded-server",
+    b"x-forwarded-uri",
+    b"x-original-host",
+];
+
+/// Appends what of [`OVERRIDING`] a request has.
+fn write_overriding(request: Request<'_>, out: &mut Vec<u8>) {
+    for field in request.head.fields.iter() {
+        let name = field.name.of(request.raw);
+        let overrides = match field.id {
+            FieldName::XForwardedHost
+            | FieldName::XForwardedPort
+            | FieldName::XOriginalUrl
+            | FieldName::XRewriteUrl => true,
+            FieldName::Other => {
+                matches!(name, [b'x' | b'X', ..])
+                    && OVERRIDING.iter().any(|known| FieldName::is_spelling(name, known))
+            }
+            _ => false,
+        };
+        if overrides {
+            out.push(b'\n');
+            out.extend(name.iter().map(u8::to_ascii_lowercase));
+            out.push(b':');
+            out.extend_from_slice(field.value.of(request.raw));
+        }
+    }
+}
+
 /// Appends who an identity is: all that was proven of it, each with its length, so that no text can be taken for
 /// another. `None` if nothing names it.
-fn write_identity(identity: &Identity, out: &mut Vec<u8>) -> Option<()> {
+pub fn write_identity(identity: &Identity, out: &mut Vec<u8>) -> Option<()> {
     let issuer = identity.claim(&["iss"]).and_then(|issuer| issuer.as_str());
     let (subject, user, owner) = (identity.subject(), identity.user(), identity.key_owner());
     let cert = identity.client_cert().map(|cert| &*cert.fingerprint);

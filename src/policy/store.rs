@@ -17,6 +17,7 @@
 //! the same; if not, it removes what it stored. Whichever is later sees the other: an answer that was asked for
 //! before an invalidation is never found after it.
 
+use std::collections::HashSet;
 use std::hash::Hasher;
 use std::sync::{Arc, OnceLock};
 
@@ -84,14 +85,54 @@ pub enum Purge {
 }
 
 impl Purge {
-    fn hits(&self, stored: &Stored) -> bool {
-        let url = stored.key.url.of(&stored.key.bytes);
-        match self {
-            Self::All => true,
-            Self::Key(key) => url == &**key,
-            Self::Prefix(prefix) => url.starts_with(prefix),
-            Self::Tag(tag) => stored.tags.contains(tag),
+    /// All variants of the address that begins with a host, which has no case.
+    pub fn key(address: &[u8]) -> Self {
+        Self::Key(with_lower_host(address))
+    }
+
+    /// All addresses that begin so.
+    pub fn prefix(address: &[u8]) -> Self {
+        Self::Prefix(with_lower_host(address))
+    }
+}
+
+fn with_lower_host(address: &[u8]) -> Box<[u8]> {
+    let mut address: Box<[u8]> = address.into();
+    let host = address.iter().position(|byte| *byte == b'/').unwrap_or(address.len());
+    address[..host].make_ascii_lowercase();
+    address
+}
+
+/// Several removals at once: one walk through a map for all of them, so that thousands of them cost no core
+/// thousands of walks.
+#[derive(Default)]
+struct Purges<'a> {
+    all: bool,
+    keys: HashSet<&'a [u8]>,
+    prefixes: Vec<&'a [u8]>,
+    tags: HashSet<&'a [u8]>,
+}
+
+impl<'a> Purges<'a> {
+    fn of(purges: &'a [Arc<Purge>]) -> Self {
+        let mut all = Self::default();
+        for purge in purges {
+            match &**purge {
+                Purge::All => all.all = true,
+                Purge::Key(key) => _ = all.keys.insert(key),
+                Purge::Prefix(prefix) => all.prefixes.push(prefix),
+                Purge::Tag(tag) => _ = all.tags.insert(tag),
+            }
         }
+        all
+    }
+
+    fn hit(&self, stored: &Stored) -> bool {
+        let url = stored.key.url.of(&stored.key.bytes);
+        self.all
+            || self.keys.contains(url)
+            || self.prefixes.iter().any(|prefix| url.starts_with(prefix))
+            || !self.tags.is_empty() && stored.tags.iter().any(|tag| self.tags.contains(&**tag))
     }
 }
 
@@ -249,16 +290,24 @@ impl Store {
             self.kin.retain(|_| false);
             return;
         }
+        let mut purges = Vec::new();
         // Bounded by the queue: what is told meanwhile waits for the next look.
         for _ in 0..CACHE_NEWS_MAX {
-            match seat.news.pop() {
+            let news = seat.news.pop();
+            if !purges.is_empty() && !matches!(news, Some(News::Purged(_))) {
+                // What is stored behind them stays.
+                self.apply(&purges);
+                purges.clear();
+            }
+            match news {
                 Some(News::Stored(stored)) => self.adopt(stored),
                 Some(News::Ended(stored)) => self.let_go(&stored),
                 Some(News::Removed(key)) => self.forget(key.hash, &key.bytes),
-                Some(News::Purged(purge)) => self.apply(&purge),
+                Some(News::Purged(purge)) => purges.push(purge),
                 None => return,
             }
         }
+        self.apply(&purges);
     }
 
     /// The response that this request would get.
@@ -330,10 +379,14 @@ impl Store {
         }
     }
 
-    fn apply(&mut self, purge: &Purge) {
+    fn apply(&mut self, purges: &[Arc<Purge>]) {
+        if purges.is_empty() {
+            return;
+        }
+        let purges = Purges::of(purges);
         // Ended ones are never found; their kin is let go as it is met.
         self.kin.retain(|kin| {
-            kin.0.iter().filter(|stored| purge.hits(stored)).for_each(|stored| stored.end());
+            kin.0.iter().filter(|stored| purges.hit(stored)).for_each(|stored| stored.end());
             kin.0.iter().any(|stored| stored.is_alive())
         });
     }

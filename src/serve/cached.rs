@@ -32,6 +32,7 @@ use crate::serve::exchange::settle;
 use crate::serve::fill::{End, Errand, Fill};
 use crate::serve::forward::{self, Passage};
 use crate::serve::outgoing::Outgoing;
+use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{Core, hit, renew};
 
@@ -50,7 +51,7 @@ enum Look {
 }
 
 /// Rounds of waiting for others before a request goes on alone: each ends with a fetch that brought nothing.
-const ROUNDS_MAX: usize = 3;
+pub(super) const ROUNDS_MAX: usize = 3;
 
 /// Answers a request from the store, or asks the origin.
 ///
@@ -161,9 +162,9 @@ async fn ask<R: Runtime>(
                     break;
                 }
                 Role::Alone => break,
-                Role::Follows(flight) => wait(passage, until, flight.over()).await?,
+                Role::Follows(flight) => wait(core, passage.watch, until, flight.over()).await?,
                 Role::Watches(watch) => {
-                    wait(passage, until, watch.watch(core, until)).await?;
+                    wait(core, passage.watch, until, watch.watch(core, until)).await?;
                 }
             }
             if let Look::Hit(stored, told) = look(core, cache, x, false) {
@@ -196,14 +197,15 @@ fn may_wait(errand: &Errand, x: &Exchange) -> bool {
 }
 
 /// Waits for another request's fetch, as long as the client is there.
-async fn wait<R: Runtime>(
-    passage: &Passage<'_, R>,
+pub(super) async fn wait<R: Runtime>(
+    core: &Core<R>,
+    client: &Watch<'_, R>,
     until: Instant,
     end: impl Future<Output = ()>,
 ) -> Result<(), Fault> {
-    let slot = passage.core.deadlines.slot();
+    let slot = core.deadlines.slot();
     let end = pin!(end);
-    let waited = passage.watch.over(pin!(slot.within(until, end))).await?;
+    let waited = client.over(pin!(slot.within(until, end))).await?;
     // Too late is as good as over: the request goes on by itself.
     let _: Result<(), Elapsed> = waited;
     Ok(())
@@ -271,7 +273,11 @@ fn is_absence(fault: &Fault) -> bool {
 }
 
 /// 504: nothing stored answers (RFC 9111 §5.2.1.7).
-async fn nothing<R: Runtime>(core: &Core<R>, x: &mut Exchange, outgoing: &mut Outgoing<'_, R>) {
+pub(super) async fn nothing<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    outgoing: &mut Outgoing<'_, R>,
+) {
     x.cached = Some(Cached::Miss);
     x.reason = "only_if_cached";
     let fields = b"cache-control: no-store\r\ncache-status: ringway; detail=only-if-cached\r\n";

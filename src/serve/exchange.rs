@@ -29,6 +29,7 @@ use crate::serve::attempt::Lease;
 use crate::serve::body::BodyReader;
 use crate::serve::budget::Budget;
 use crate::serve::forward::{self, Passage};
+use crate::serve::merged_cache::{self, Keeping};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::part::{self, Merging};
 use crate::serve::part_answer::Body;
@@ -150,7 +151,7 @@ async fn walk<'a, R: Runtime>(
             }
             return forwarded;
         }
-        Target::Aggregate(merge) => pin!(merged(way, merge, x, incoming, outgoing)).await?,
+        Target::Aggregate(merge) => pin!(joined(way, route, merge, x, incoming, outgoing)).await?,
         Target::Redirect(to) => {
             settle(incoming, outgoing);
             let reply = redirection(to, x)?;
@@ -164,13 +165,32 @@ async fn walk<'a, R: Runtime>(
     Ok(None)
 }
 
-/// Asks several origins and sends their one answer.
-async fn merged<R: Runtime>(
+/// Answers from the store, if the route has one, or asks several origins.
+async fn joined<R: Runtime>(
+    way: &Way<'_, R>,
+    route: &Route,
+    merge: &Merge,
+    x: &mut Exchange,
+    incoming: &mut BodyReader<'_, R>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
+    match &route.cache {
+        Some(cache) => Box::pin(merged_cache::run(cache, way, merge, x, incoming, outgoing)).await,
+        None => pin!(merged(way, merge, x, incoming, outgoing, None)).await,
+    }
+}
+
+/// Asks several origins and sends their one answer, which is kept if somebody waits to keep it.
+///
+/// # Errors
+/// As `fan_out::run`.
+pub(super) async fn merged<R: Runtime>(
     way: &Way<'_, R>,
     merge: &Merge,
     x: &mut Exchange,
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
+    keeping: Option<&Keeping<'_>>,
 ) -> Result<(), Fault> {
     let chosen = x.view.as_ref().map(|view| usize::from(view.index));
     let (plan, view, vary) = (&merge.plan, merge.view(chosen), &merge.vary);
@@ -179,11 +199,11 @@ async fn merged<R: Runtime>(
         false => Body::Empty,
     };
     settle(incoming, outgoing);
-    let ledger = Ledger::of(std::mem::take(&mut x.attempts));
-    let budget = Budget::default();
-    let merging = Merging { plan, view, vary, body: &body, ledger: &ledger, budget: &budget };
+    let (attempts, budget) = (Ledger::of(std::mem::take(&mut x.attempts)), Budget::default());
+    let (body, ledger, budget) = (&body, &attempts, &budget);
+    let merging = Merging { plan, view, vary, body, ledger, budget, keeping };
     let merged = fan_out::run(way.core, way.installed, merging, x, way.watch, outgoing).await;
-    x.attempts = ledger.close();
+    x.attempts = attempts.close();
     merged
 }
 

@@ -88,20 +88,28 @@ pub async fn run<R: Runtime>(
         fields.extend_from_slice(end.result.as_ref().map_or(&[], |answer| answer.lines.bytes()));
     }
     check_fields(&fields)?;
-    if !timing.is_empty() {
-        for piece in [b"server-timing: ", &timing[..], b"\r\n"] {
-            fields.extend_from_slice(piece);
-        }
-    }
+    put_timing(&timing, &mut fields);
     ends.show(view, &mut outcomes);
     let members = core.shard(|shard| Members::of(plan, &outcomes, &mut shard.tokens));
     let document = merge(plan, &outcomes, &members);
     let known = plan.etag && !is_partial && tagged(x, &document, &mut fields);
+    if let Some(keeping) = merging.keeping.filter(|_| !is_partial) {
+        keeping.take(core, &mut fields, document.pieces(), document.len());
+    }
     let status = if known { Status(304) } else { Status(200) };
     // A 304 says nothing of a content that it does not have (RFC 9110 §15.4.5).
     let kind = if known { "" } else { "application/json" };
     let local = Local { status, fields: &fields, kind, body: &[] };
     answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
+}
+
+/// Appends what the parts took, if anybody wants to know.
+fn put_timing(timing: &[u8], fields: &mut Vec<u8>) {
+    if !timing.is_empty() {
+        for piece in [b"server-timing: ", timing, b"\r\n"] {
+            fields.extend_from_slice(piece);
+        }
+    }
 }
 
 /// Whether the fields that parts brought fit the head of an answer.

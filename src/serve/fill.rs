@@ -187,10 +187,12 @@ impl<'a, R: Runtime> Fill<'a, R> {
         self.store(&Arc::new(Stored::new(making, self.cache.machine.clone())));
     }
 
-    /// The fetch has ended without an answer.
+    /// The fetch has ended without an answer. What broke off in the middle of a content that all could have had is left
+    /// to those who wait, one of whom fetches next; an origin that does not answer is no reason to wait for each other.
     pub fn fails(&self) {
+        let broke_off = self.saving.borrow().is_some();
         self.drop_saving();
-        self.land(false);
+        self.land(broke_off);
     }
 
     /// Whether what is stored may stand in for an error of the origin (RFC 5861 §4).

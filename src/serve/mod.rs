@@ -34,6 +34,7 @@ pub mod hit;
 mod hit_coded;
 pub mod join;
 pub mod merge_stream;
+mod merged_cache;
 pub mod mirror;
 pub mod outgoing;
 pub mod pace;

@@ -22,7 +22,7 @@ use crate::exchange::attempt::{Attempt, Ledger};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::part::CacheUses;
 use crate::exchange::template::{PartValues, RenderError};
-use crate::http::caching::{Freshness, Times};
+use crate::http::caching::Times;
 use crate::http::coding::Coding;
 use crate::http::framing::BodyLength;
 use crate::http::head::Response;
@@ -35,7 +35,8 @@ use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease};
 use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::budget::Budget;
-use crate::serve::part_answer::{Answer, Body, End, Failure, Judged};
+use crate::serve::merged_cache::{Keeping, Sharing};
+use crate::serve::part_answer::{Answer, Body, End, Failure, Judged, Terms};
 use crate::serve::work::ResponseScratch;
 use crate::serve::{Core, Installed};
 use crate::serve::{decode, hedge, part_cache, proxy_header};
@@ -56,6 +57,8 @@ pub struct Merging<'a> {
     pub ledger: &'a Ledger,
     /// What all bodies of the merge may still weigh.
     pub budget: &'a Budget,
+    /// Who keeps the answer that is made of them.
+    pub keeping: Option<&'a Keeping<'a>>,
 }
 
 /// One call to be made.
@@ -89,6 +92,7 @@ pub async fn ask<R: Runtime>(
         client: proxy_header::ends(&x.client),
         ledger: merging.ledger,
         budget: merging.budget,
+        sharing: merging.keeping.map(|keeping| &keeping.sharing),
     };
     let key = match may_begin(&call, x, &values, begun) {
         Ok(key) => key,
@@ -149,6 +153,8 @@ pub struct Call<'a, R: Runtime> {
     pub ledger: &'a Ledger,
     /// What its body is charged to.
     pub budget: &'a Budget,
+    /// Where it is noted what its answer allows, if the whole answer is to be kept.
+    pub sharing: Option<&'a Sharing>,
 }
 
 impl<R: Runtime> Call<'_, R> {
@@ -171,15 +177,6 @@ pub enum Source<'a> {
 pub struct Fetched {
     pub result: Result<Judged, Failure>,
     pub terms: Terms,
-}
-
-/// What may be done with an answer.
-#[derive(Clone, Copy, Default)]
-pub struct Terms {
-    /// Others who asked the same may have it.
-    pub shareable: bool,
-    /// How long it may be kept, if at all.
-    pub freshness: Option<Freshness>,
 }
 
 /// Makes a call, again where the standard allows it.
@@ -350,13 +347,21 @@ async fn once<R: Runtime>(
 
 /// What may be done with an answer whose request was sent at `sent`.
 fn terms_of<R: Runtime>(one: &Try<'_, R>, response: Response<'_>, sent: Instant) -> Terms {
-    let Source::Key(key) = one.source else { return Terms::default() };
+    let sharing = one.call.sharing;
+    let Source::Key(key) = one.source else {
+        sharing.inspect(|sharing| sharing.forbid());
+        return Terms::default();
+    };
     let runtime = &one.call.core.runtime;
+    let times = Times { sent, received: runtime.now(), wall: runtime.wall() };
+    sharing.inspect(|sharing| sharing.note_answer(key.has_authorization(), response, &times));
     let shareable = cache::is_shareable(response);
-    let freshness = one.call.part().cache.as_ref().and_then(|rule| {
-        let times = Times { sent, received: runtime.now(), wall: runtime.wall() };
-        rule.store(key.has_authorization(), response, &times).ok()
-    });
+    let freshness = one
+        .call
+        .part()
+        .cache
+        .as_ref()
+        .and_then(|rule| rule.store(key.has_authorization(), response, &times).ok());
     Terms { shareable, freshness }
 }
 

@@ -11,6 +11,7 @@ use crate::base::buffer::Buf;
 use crate::exchange::fault::Fault;
 use crate::exchange::part::CacheUses;
 use crate::exchange::template::RenderError;
+use crate::http::caching::Freshness;
 
 /// How one part ended.
 pub struct End {
@@ -42,6 +43,15 @@ impl Answer {
             Taken::Empty => None,
         }
     }
+}
+
+/// What may be done with an answer.
+#[derive(Clone, Copy, Default)]
+pub struct Terms {
+    /// Others who asked the same may have it.
+    pub shareable: bool,
+    /// How long it may be kept, if at all.
+    pub freshness: Option<Freshness>,
 }
 
 /// What an answer is worth to anybody: not yet cut to a view.

@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::aggregate::PartFault;
 use crate::aggregate::cache::{self, Key};
@@ -29,7 +30,7 @@ use crate::runtime::Runtime;
 use crate::serve::budget::Budget;
 use crate::serve::flight::{Flights, Landing, Lead, Role};
 use crate::serve::part::{self, Call, Fetched, Source};
-use crate::serve::part_answer::{Failure, Judged, Kept};
+use crate::serve::part_answer::{Failure, Judged, Kept, Terms};
 use crate::serve::{Core, Installed};
 use crate::upstream::Upstream;
 
@@ -104,8 +105,12 @@ pub async fn ask<R: Runtime>(call: &Call<'_, R>, key: &Key) -> Outcome {
     let mut spare = None;
     if let Some(stored) = cached.then(|| call.core.parts.find(key)).flatten() {
         match stored.freshness.usable(&RequestControl::default(), call.core.runtime.now()) {
-            Use::Fresh => return Outcome::of(&stored, CacheUse::Hit),
+            Use::Fresh => {
+                note_kept(call, &stored);
+                return Outcome::of(&stored, CacheUse::Hit);
+            }
             Use::WhileRevalidating => {
+                note_kept(call, &stored);
                 renew(call, key);
                 return Outcome::of(&stored, CacheUse::Stale);
             }
@@ -125,6 +130,12 @@ pub async fn ask<R: Runtime>(call: &Call<'_, R>, key: &Key) -> Outcome {
         outcome.uses = CacheUses::one(CacheUse::Stale);
     }
     outcome
+}
+
+/// Notes how long an answer that is kept is good, where the whole answer is to be kept.
+fn note_kept<R: Runtime>(call: &Call<'_, R>, stored: &Stored) {
+    let now = call.core.runtime.now();
+    call.sharing.inspect(|sharing| sharing.note_kept(&stored.freshness, now));
 }
 
 impl Outcome {
@@ -161,7 +172,11 @@ async fn through_flights<R: Runtime>(call: &Call<'_, R>, key: &Key) -> Outcome {
         };
         let has_time = call.deadline.since(core.runtime.now()) >= PART_TIME_MIN;
         match landing {
-            Landing::Shared(kept) => return Outcome::landed(Ok(Judged::from(&kept))),
+            // How long another one's answer is good is not told.
+            Landing::Shared(kept) => {
+                call.sharing.inspect(|sharing| sharing.note(Duration::ZERO));
+                return Outcome::landed(Ok(Judged::from(&kept)));
+            }
             // The leader had less time than this one has.
             Landing::Failed(PartFault::Timeout) if has_time => {}
             Landing::Failed(fault) => return Outcome::landed(Err(Failure::Part(fault))),
@@ -189,7 +204,7 @@ fn settle<R: Runtime>(
     key: &Key,
     lead: Lead<'_>,
     result: Result<Judged, Failure>,
-    terms: part::Terms,
+    terms: Terms,
 ) -> Result<Judged, Failure> {
     let PartCache { flights, .. } = &call.core.parts;
     match result {
@@ -279,6 +294,7 @@ impl<R: Runtime> Renewal<R> {
             client: *client,
             ledger: &ledger,
             budget: &budget,
+            sharing: None,
         };
         let Role::Leads(lead) = core.parts.flights.join(key.bytes(), key.part()) else { return };
         let Fetched { result, terms } = part::fetch(&call, Source::Key(key)).await;
