@@ -102,6 +102,16 @@ fn purge<S: State>(path: &str, query: Option<&str>, by_page: bool, state: &S) ->
     let value = Some(value).filter(|value| !value.is_empty() && !value.contains('&'));
     let value =
         value.and_then(|value| percent_decode(value.as_bytes(), Plus::Literal, &mut room).ok());
+    // Nothing is stored under such an address: "removed" would not be true.
+    let whole = |value: &[u8]| {
+        ["/", "http://", "https://"].iter().any(|first| value.starts_with(first.as_bytes()))
+    };
+    if matches!(word, "key" | "prefix") && value.is_some_and(whole) {
+        return Answer::text(
+            400,
+            "begin with the host, without a scheme: example.com/products/7\n",
+        );
+    }
     match (word, value) {
         ("key", Some(value)) => state.purge(Purging::Key(value)),
         ("prefix", Some(value)) => state.purge(Purging::Prefix(value)),

@@ -90,7 +90,13 @@ pub struct AdminError {
 
 impl fmt::Display for AdminError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the admin listener cannot be opened on {}: {}", self.address, self.why)
+        write!(f, "the admin listener cannot be opened on {}: ", self.address)?;
+        match self.why.kind() {
+            io::ErrorKind::AddrInUse => f.write_str(
+                "another program listens there, perhaps another gateway; give this one an `[admin] address` of its own",
+            ),
+            _ => write!(f, "{}", self.why),
+        }
     }
 }
 

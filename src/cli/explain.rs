@@ -104,6 +104,12 @@ pub fn usage(why: &str) -> Said {
     Said { out: String::new(), err: format!("error: {why}\n{example}\n"), code: USAGE }
 }
 
+/// Whether a word that stands where a file may stand is the method of a request without its quotes.
+pub fn is_method(word: &str) -> bool {
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"].contains(&word)
+        && !Path::new(word).exists()
+}
+
 /// The request as a client would send it.
 fn head_text(request: &str, headers: &[String]) -> Result<String, String> {
     let mut words = request.split_ascii_whitespace();

@@ -42,7 +42,10 @@ pub fn run(path: Option<&Path>, wishes: &Wishes) -> Said {
         return failed(USAGE, "an owner is a word without blanks and `=`".into());
     }
     if wishes.scopes.iter().any(|scope| !word(scope) || scope.contains(',')) {
-        return failed(USAGE, "a scope is a word without blanks, commas and `=`".into());
+        return failed(
+            USAGE,
+            "a scope is a word without blanks, commas and `=`; give `--scope` once for each".into(),
+        );
     }
     if wishes.until.as_ref().is_some_and(|until| api_key::moment(until).is_none()) {
         return failed(USAGE, "`--until` is a day, `2027-01-31`, or seconds since 1970".into());

@@ -387,6 +387,9 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
             let asked = explain::Asked { headers: &headers, claims: &jwt, from };
             said(match (words.as_slice(), &config.config) {
                 ([request], config) => explain::run(config.as_deref(), request, asked),
+                ([method, rest], None) if explain::is_method(method) => explain::usage(&format!(
+                    "the request is one text, in quotes: `ringway explain '{method} {rest}'`"
+                )),
                 ([file, request], None) => explain::run(Some(file.as_ref()), request, asked),
                 _ => explain::usage(
                     "the configuration is given twice, or the request is several texts",

@@ -5,10 +5,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::Surroundings;
+use crate::config::{Surroundings, unreadable};
 
 /// Files, as far as they were asked for.
 pub struct Assets<'a> {
@@ -37,17 +36,7 @@ impl<'a> Assets<'a> {
     /// # Errors
     /// Missing, unreadable, not UTF-8 or longer than `bytes_max`.
     pub fn text(&self, path: &Path, bytes_max: usize) -> Result<String, String> {
-        let read = || self.around.file(path, bytes_max as u64).map_err(|error| reason(&error));
+        let read = || self.around.file(path, bytes_max as u64).map_err(|error| unreadable(&error));
         self.read.borrow_mut().entry(path.to_path_buf()).or_insert_with(read).clone()
-    }
-}
-
-/// Why a file cannot be read, without words that differ between systems where we know better ones.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".into(),
-        io::ErrorKind::PermissionDenied => "this process may not read it".into(),
-        io::ErrorKind::InvalidData => "it is not UTF-8".into(),
-        _ => error.to_string(),
     }
 }

@@ -10,7 +10,7 @@ use crossbeam::channel::Receiver;
 use crate::base::ids::RouteId;
 use crate::compile::codes;
 use crate::compile::report::Report;
-use crate::compile::template::warn_of_variables;
+use crate::compile::template::warn_of_log_variables;
 use crate::compile::withheld;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{Config, LogRules as Written, Secret, Text, codes as reading, suggest};
@@ -162,7 +162,7 @@ fn format(text: &Text, report: &Report) -> Option<Format> {
         "combined" => return Some(Format::Combined),
         _ => {}
     }
-    warn_of_variables(text, report);
+    warn_of_log_variables(text, report);
     let mut pieces = Vec::new();
     let mut good = true;
     let mut rest = text.value.as_str();

@@ -178,7 +178,11 @@ impl<'a> Scope<'a> {
             self.params.iter().map(|param| param.trim_start_matches('*')).collect();
         let near = suggest::nearest(name, params.iter().copied());
         let pattern = &self.route.matches.text;
+        let meant = MEANT.iter().find(|(word, _)| near.is_none() && *word == name);
         let diagnostic = diagnostic.suggest(near, "").also(pattern.span, "the route's pattern");
+        let diagnostic = meant
+            .into_iter()
+            .fold(diagnostic, |all, (_, ours)| all.help(format!("write `{ours}`")));
         if params.is_empty() {
             diagnostic.note("the pattern has no parameters")
         } else {
@@ -186,6 +190,22 @@ impl<'a> Scope<'a> {
         }
     }
 }
+
+/// What words that stand alone are probably meant to be, where the pattern has no such parameter.
+const MEANT: [(&str, &str); 12] = [
+    ("api_key", "{key.owner}"),
+    ("owner", "{key.owner}"),
+    ("sub", "{jwt.sub}"),
+    ("ip", "{client.address}"),
+    ("remote_addr", "{client.address}"),
+    ("client", "{client.address}"),
+    ("host", "{request.host}"),
+    ("method", "{request.method}"),
+    ("path", "{request.path}"),
+    ("uri", "{request.path}"),
+    ("request_uri", "{request.path}"),
+    ("scheme", "{request.scheme}"),
+];
 
 /// Writes JSON as a template: a text that is one placeholder, of a source whose values have types, stands
 /// outside of quotes, so that the value keeps its type.
@@ -221,25 +241,38 @@ fn is_typed(text: &str) -> bool {
     typed && !inner.contains(['{', '}', '"', '\\'])
 }
 
-/// Variables of nginx, and what is written here for them.
+/// Variables of nginx, and what a template has for them; the log has the same without `request.`.
 const VARIABLES: [(&str, &str); 13] = [
     ("args", "{query.NAME}"),
     ("arg_", "{query.NAME}"),
     ("binary_remote_addr", "{client.address}"),
-    ("host", "{host}"),
+    ("host", "{request.host}"),
     ("http_", "{header.NAME}"),
     ("proxy_add_x_forwarded_for", "nothing: X-Forwarded-For is sent anyway"),
     ("remote_addr", "{client.address}"),
-    ("request_method", "{method}"),
-    ("request_uri", "{path}"),
-    ("scheme", "{scheme}"),
-    ("server_name", "{host}"),
+    ("request_method", "{request.method}"),
+    ("request_uri", "{request.path}"),
+    ("scheme", "{request.scheme}"),
+    ("server_name", "{request.host}"),
     ("status", "{status}"),
-    ("uri", "{path}"),
+    ("uri", "{request.path}"),
 ];
 
 /// `$remote_addr` is a text here, and nobody means it as one.
 pub fn warn_of_variables(text: &Text, report: &Report) {
+    warn_of(text, str::to_owned, report);
+}
+
+/// The same in a line of the log, whose fields have other names.
+pub fn warn_of_log_variables(text: &Text, report: &Report) {
+    warn_of(
+        text,
+        |ours| ours.replace("{request.", "{").replace("{client.address", "{client"),
+        report,
+    );
+}
+
+fn warn_of(text: &Text, spelt: impl Fn(&str) -> String, report: &Report) {
     for (at, _) in text.value.match_indices('$') {
         let rest = &text.value[at + 1..];
         let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
@@ -249,7 +282,7 @@ pub fn warn_of_variables(text: &Text, report: &Report) {
         let span = report.inside(text, at..at + 1 + name.len());
         let message = format!("`${name}` is no variable here, but the text itself");
         let warning = Diagnostic::warning(codes::FOREIGN_VARIABLE, span, message);
-        report.push(warning.help(format!("write {ours}")));
+        report.push(warning.help(format!("write {}", spelt(ours))));
     }
 }
 

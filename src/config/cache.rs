@@ -12,6 +12,7 @@ use crate::config::language::{CACHE, CACHE_KEY, ROUTE_CACHE};
 use crate::config::reader::{Reader, text_of};
 use crate::config::span::{Span, Text};
 use crate::config::tree::{Entry, Kind, Log, Node};
+use crate::config::units;
 
 /// The bounds of `memory`. Unit: bytes. Less holds nothing worth a store.
 const MEMORY_MIN: u64 = 1024 * 1024;
@@ -151,7 +152,11 @@ fn read_word(node: &Node, log: &Log) -> Option<Option<Cache>> {
         other => {
             let message = format!("`{other}` is no way to use answers again");
             let diagnostic = Diagnostic::error(codes::NOT_ONE_OF, word.span, message);
-            log.push(diagnostic.help("write `\"origin\"`, `\"none\"` or `{ ttl = \"1m\" }`"));
+            let ttl = units::duration(other).map_or("1m", |_| other);
+            log.push(
+                diagnostic
+                    .help(format!("write `\"origin\"`, `\"none\"` or `{{ ttl = \"{ttl}\" }}`")),
+            );
             None
         }
     }

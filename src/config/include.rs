@@ -84,12 +84,28 @@ fn add_file(root: &mut Vec<Entry>, path: &Path, around: &dyn Surroundings, log: 
         Ok(text) => merge(root, read_text(&name, text, around, log), log),
         Err(error) => {
             let file = log.add(&name, String::new());
-            let message = format!("this file cannot be read: {error}");
+            let message = format!("this file cannot be read: {}", unreadable(&error));
             let diagnostic = Diagnostic::error(codes::UNREADABLE, Span::whole(file), message);
-            log.push(diagnostic.help(
-                "name a file or folder with `-c`; without it `ringway.toml` here and `/etc/ringway` are tried; `ringway demo` writes one to begin with",
-            ));
+            log.push(match error.kind() {
+                io::ErrorKind::NotFound => diagnostic.help(
+                    "name a file or folder with `-c`; without it `ringway.toml` here and `/etc/ringway` are tried; `ringway demo` writes one to begin with",
+                ),
+                io::ErrorKind::PermissionDenied => {
+                    diagnostic.help("let the user that the gateway runs as read it: `chgrp`, `chmod 0640`")
+                }
+                _ => diagnostic,
+            });
         }
+    }
+}
+
+/// Why a file cannot be read, without words that differ between systems where we know better ones.
+pub fn unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "this process may not read it".into(),
+        io::ErrorKind::InvalidData => "it is not UTF-8".into(),
+        _ => error.to_string(),
     }
 }
 

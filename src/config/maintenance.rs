@@ -10,6 +10,7 @@ use crate::base::limits::MAINTENANCE_NETWORKS_MAX;
 use crate::config::codes;
 use crate::config::defaults;
 use crate::config::fields;
+use crate::config::jwt::beside;
 use crate::config::language::MAINTENANCE;
 use crate::config::reader::{Reader, wrong_type};
 use crate::config::tree::{Kind, Node};
@@ -68,7 +69,7 @@ pub(super) fn read(outer: &Reader<'_>, node: &Node) -> Option<Maintenance> {
     let headers = sent.into_iter().map(|(name, value)| (name.value, value.value)).collect();
     let retry = reader.duration_in("retry_after", Duration::ZERO, defaults::DURATION_MAX);
     Some(Maintenance {
-        file: file.map(|file| PathBuf::from(file.value)),
+        file: file.map(|file| beside(&file.value, file.span, outer.log)),
         status: reader.integer("status").map_or(defaults::MAINTENANCE_STATUS, |s| s.value as u16),
         body: reader.text("body").map(|body| body.value),
         headers,

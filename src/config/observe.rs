@@ -100,9 +100,6 @@ fn read_access_log(node: &Node, log: &Log) -> (Option<Spanned<LogTarget>>, Optio
         Kind::Text(_) => (read_target(node, log), None),
         Kind::Table(_) => {
             let Some(reader) = Reader::open(&ACCESS_LOG, node, log) else { return (None, None) };
-            if reader.node("to").is_none() {
-                reader.missing("to", "write `{ to = \"stdout\", format = \"json\" }`");
-            }
             let target = reader.node("to").and_then(|to| read_target(to, log));
             (target, read_rules(&reader))
         }
@@ -119,6 +116,17 @@ fn read_target(node: &Node, log: &Log) -> Option<Spanned<LogTarget>> {
     if let Some(near) = slip(&text.value, &words) {
         let message = format!("`{}` is taken as the name of a file", text.value);
         log.push(Diagnostic::warning(codes::SLIP, text.span, message).suggest(Some(near), ""));
+    }
+    if let Some((word, socket)) = text.value.split_once(':')
+        && ["syslog", "journald"].contains(&word)
+        && !socket.starts_with('/')
+    {
+        let message = format!("`{word}:` is followed by the path of a socket");
+        let diagnostic = Diagnostic::error(codes::BAD_LOG, text.span, message);
+        log.push(diagnostic.help(format!(
+            "write `{word}:/path`, or `{word}` for the system's; a daemon there sends to other hosts"
+        )));
+        return None;
     }
     Some(text.map(|text| match text.as_str() {
         "off" => LogTarget::Off,

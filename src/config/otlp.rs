@@ -62,6 +62,11 @@ fn check(reader: &Reader<'_>, endpoint: &Text) -> Option<()> {
     let rest = endpoint.value.strip_prefix("http://");
     let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
     if host.is_some_and(|host| !host.is_empty() && !host.contains('@')) {
+        if rest.is_some_and(|rest| rest.split_once('/').is_none_or(|(_, path)| path.is_empty())) {
+            let message = "spans are sent to this very address, and it has no path";
+            let diagnostic = Diagnostic::warning(codes::SLIP, endpoint.span, message);
+            reader.log.push(diagnostic.help("collectors take them at `/v1/traces`"));
+        }
         return Some(());
     }
     let message = "this is not the address of a collector";

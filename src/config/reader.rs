@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::config::codes;
 use crate::config::defaults::DURATION_MAX;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::language::{LISTEN, ROOT};
+use crate::config::hint;
+use crate::config::language::ROOT;
 use crate::config::schema::{Section, Shape};
 use crate::config::span::{Span, Spanned, Text};
 use crate::config::suggest::nearest;
@@ -29,7 +30,7 @@ impl<'a> Reader<'a> {
     /// Opens a table and reports its unknown keys; `None` if the node is no table.
     pub(super) fn open(section: &'static Section, node: &'a Node, log: &'a Log) -> Option<Self> {
         let Kind::Table(entries) = &node.kind else {
-            wrong_type(log, node, "a table", "");
+            wrong_type(log, node, "a table", &hint::for_table(section, node));
             return None;
         };
         Some(Self::over(section, entries, node.span, log))
@@ -53,14 +54,14 @@ impl<'a> Reader<'a> {
         let name = key.value.as_str();
         match self.section.key(name) {
             Some(key) if key.is_supported() => {}
-            Some(_) if name == "tls" && self.is_edge() => {
+            Some(_) if name == "tls" && self.section.title == ROOT.title => {
                 let advice =
-                    "put a TLS terminator in front for now, and name it in `trusted_proxies`";
-                not_supported(self.log, key.span, "`tls`", advice);
+                    "certificates stand at each listener: `[listen.tls]` below `[[listen]]`";
+                not_supported(self.log, key.span, "`tls` for all listeners", advice);
             }
             Some(_) => self.not_supported(key.span, &format!("`{name}`")),
             None => {
-                let foreign = foreign(self.section, name);
+                let foreign = hint::foreign(self.section, name);
                 let near = nearest(name, self.section.keys.iter().map(|key| key.name))
                     .filter(|_| foreign.is_none());
                 let secret = matches!(near, Some("secret" | "pem" | "password"));
@@ -73,7 +74,10 @@ impl<'a> Reader<'a> {
                 let diagnostic = Diagnostic::error(codes::UNKNOWN_KEY, key.span, message)
                     .suggest(near, "not a key of this table");
                 let home = match near {
-                    None => foreign.map(foreign_advice).or_else(|| misplaced(self.section, name)),
+                    None => foreign
+                        .map(hint::foreign_advice)
+                        .or_else(|| hint::never_there(self.section, name))
+                        .or_else(|| misplaced(self.section, name)),
                     Some(_) => None,
                 };
                 self.log.push(
@@ -83,11 +87,6 @@ impl<'a> Reader<'a> {
                 );
             }
         }
-    }
-
-    /// Whether TLS here would be towards clients.
-    fn is_edge(&self) -> bool {
-        [ROOT.title, LISTEN.title].contains(&self.section.title)
     }
 
     /// Says that something of the language is not in this version.
@@ -124,7 +123,8 @@ impl<'a> Reader<'a> {
     pub(super) fn is_misspelt(&self, keys: &[&str]) -> bool {
         let names = || self.section.keys.iter().map(|key| key.name);
         let unknown = self.entries.iter().filter(|e| self.section.key(&e.key.value).is_none());
-        let meant = |name: &str| foreign(self.section, name).or_else(|| nearest(name, names()));
+        let meant =
+            |name: &str| hint::foreign(self.section, name).or_else(|| nearest(name, names()));
         unknown.filter_map(|e| meant(&e.key.value)).any(|near| keys.contains(&near))
     }
 
@@ -250,7 +250,8 @@ impl<'a> Reader<'a> {
         if let Kind::Table(entries) = &node.kind {
             return Some(entries);
         }
-        wrong_type(self.log, node, "a table", &format!("each has its name: `[{key}.NAME]`"));
+        let advice = self.section.key(key).map_or_else(String::new, hint::for_names);
+        wrong_type(self.log, node, "a table", &advice);
         None
     }
 
@@ -260,9 +261,13 @@ impl<'a> Reader<'a> {
             None => &[],
             Some(Node { kind: Kind::Array(list), .. }) => list,
             Some(node) => {
-                let table = matches!(node.kind, Kind::Table(_)) && what.contains("[[");
-                let advice =
-                    if table { format!("write two brackets: `[[{key}]]`") } else { String::new() };
+                let advice = match node.kind {
+                    Kind::Table(_) if what.contains("[[") => {
+                        format!("write two brackets: `[[{key}]]`")
+                    }
+                    Kind::Table(_) => format!("put brackets around it: `{key} = [{{ … }}]`"),
+                    _ => String::new(),
+                };
                 wrong_type(self.log, node, what, &advice);
                 &[]
             }
@@ -285,42 +290,17 @@ pub(super) fn not_supported(log: &Log, span: Span, what: &str, advice: &str) {
     log.push(if advice.is_empty() { diagnostic } else { diagnostic.help(advice) });
 }
 
-/// What other gateways call a key of this table.
-const FOREIGN: [(&str, &str); 14] = [
-    ("endpoint", "route"),
-    ("location", "route"),
-    ("servers", "endpoints"),
-    ("server", "endpoints"),
-    ("targets", "endpoints"),
-    ("gzip", "compress"),
-    ("brotli", "compress"),
-    ("add_header", "response_headers"),
-    ("proxy_set_header", "request_headers"),
-    ("proxy_pass", "forward"),
-    ("rate_limit", "limit"),
-    ("limit_req", "limit"),
-    ("path", "match"),
-    ("return", "redirect"),
-];
-
-/// The key of this table that is called otherwise elsewhere.
-fn foreign(section: &'static Section, name: &str) -> Option<&'static str> {
-    let known = |(theirs, ours): &&(&str, &str)| *theirs == name && section.supports(ours);
-    FOREIGN.iter().find(known).map(|(_, ours)| *ours)
-}
-
-fn foreign_advice(ours: &str) -> String {
-    let shown = if ours == "route" { "[[route]]" } else { ours };
-    format!("here it is `{shown}`")
-}
-
 /// Most tables that are named as a key's home: of a key of more tables, none was surely meant.
 const HOMES_MAX: usize = 3;
 
 /// Where a key belongs that `section` does not have, if other tables have it.
 fn misplaced(section: &'static Section, name: &str) -> Option<String> {
     if let Some(outer) = section.inner_home(name) {
-        return Some(format!("`{name}` belongs in `{outer}` here: `{outer} = {{ {name} = … }}`"));
+        let list = section.key(outer).is_some_and(|key| matches!(key.shape, Shape::List(_)));
+        let (open, close) = if list { ("[{", "}]") } else { ("{", "}") };
+        return Some(format!(
+            "`{name}` belongs in `{outer}` here: `{outer} = {open} {name} = … {close}`"
+        ));
     }
     let homes: Vec<String> = ROOT.homes(name).iter().map(|home| format!("`{home}`")).collect();
     let few = !homes.is_empty() && homes.len() <= HOMES_MAX;
@@ -354,6 +334,17 @@ pub(super) fn text_of(node: &Node, log: &Log, expected: &str) -> Option<Text> {
 pub(super) fn quoted(node: &Node, value: &str) -> String {
     if node.substituted { "the value".to_owned() } else { format!("`{value}`") }
 }
+
+/// A text as it may stand in advice, in its quotes; an ellipsis for what is long or came by substitution.
+pub(super) fn quoted_text(node: &Node, value: &str) -> String {
+    let plain = !node.substituted
+        && value.chars().count() <= ADVICE_CHARS_MAX
+        && !value.contains(|c: char| c.is_control() || matches!(c, '"' | '\\'));
+    if plain { format!("\"{value}\"") } else { "\"…\"".to_owned() }
+}
+
+/// Longest value that advice repeats. Unit: characters.
+const ADVICE_CHARS_MAX: usize = 60;
 
 /// A whole number within a range; a number in digits also when it came by substitution.
 pub(super) fn integer_of(node: &Node, min: i64, max: i64, log: &Log) -> Option<Spanned<i64>> {
@@ -428,7 +419,10 @@ pub(super) fn choice_of(
 ) -> Option<Spanned<&'static str>> {
     if !matches!(node.kind, Kind::Text(_)) {
         let listed: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        let advice = format!("write one of {}", listed.join(", "));
+        let advice = match listed.as_slice() {
+            [only] => format!("write {only}"),
+            _ => format!("write one of {}", listed.join(", ")),
+        };
         wrong_type(log, node, "a text", &advice);
         return None;
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::config::codes;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::include::Surroundings;
+use crate::config::include::{Surroundings, unreadable};
 use crate::config::span::Text;
 use crate::config::tree::{Kind, Log, Node};
 
@@ -54,7 +54,7 @@ fn replaced(text: &Text, around: &dyn Surroundings, log: &Log) -> Option<String>
             let problem = Problem {
                 code: codes::SUBSTITUTION,
                 message: "`${` is not closed by `}`".into(),
-                help: "a literal `${` is written `$${`",
+                help: "a literal `${` is written `$${`".into(),
             };
             report(problem, text, start..value.len(), log);
             return None;
@@ -73,10 +73,13 @@ fn replaced(text: &Text, around: &dyn Surroundings, log: &Log) -> Option<String>
     good.then_some(result)
 }
 
+/// What templates begin with: values of a request, which are not there when a file is read.
+const TEMPLATES: [&str; 7] = ["header.", "jwt.", "path.", "query.", "client.", "request.", "key."];
+
 struct Problem {
     code: &'static str,
     message: String,
-    help: &'static str,
+    help: String,
 }
 
 fn report(problem: Problem, text: &Text, range: Range<usize>, log: &Log) {
@@ -99,7 +102,12 @@ fn one(inside: &str, around: &dyn Surroundings) -> Result<String, Problem> {
         return Err(Problem {
             code: codes::SUBSTITUTION,
             message: "this is not the name of a variable".into(),
-            help: "write `${VAR}`, `${VAR:-default}` or `${file:/path}`; a literal `${` is written `$${`",
+            help: if TEMPLATES.iter().any(|first| inside.starts_with(first)) {
+                "what a request says is written without the `$`: `{header.x}`"
+            } else {
+                "write `${VAR}`, `${VAR:-default}` or `${file:/path}`; a literal `${` is written `$${`"
+            }
+            .into(),
         });
     }
     let value = around.variable(name);
@@ -111,7 +119,7 @@ fn one(inside: &str, around: &dyn Surroundings) -> Result<String, Problem> {
         (None, None) => Err(Problem {
             code: codes::UNSET,
             message: format!("the environment variable `{name}` is not set"),
-            help: "set it, or give a default: `${VAR:-default}`",
+            help: format!("set it, or give a default: `${{{name}:-default}}`"),
         }),
     }
 }
@@ -122,7 +130,7 @@ fn file(path: &str, around: &dyn Surroundings) -> Result<String, Problem> {
         return Err(Problem {
             code: codes::SUBSTITUTION,
             message: format!("the path `{path}` is not absolute"),
-            help: "write `${file:/run/secrets/name}`",
+            help: "write the whole path: `${file:/run/secrets/name}`".into(),
         });
     }
     match around.file(Path::new(path), FILE_BYTES_MAX) {
@@ -132,8 +140,8 @@ fn file(path: &str, around: &dyn Surroundings) -> Result<String, Problem> {
         }
         Err(error) => Err(Problem {
             code: codes::UNSET,
-            message: format!("the file `{path}` cannot be read: {}", error.kind()),
-            help: "the process must be able to read it when the configuration is loaded",
+            message: format!("the file `{path}` cannot be read: {}", unreadable(&error)),
+            help: "the process must be able to read it when the configuration is loaded".into(),
         }),
     }
 }

@@ -112,9 +112,18 @@ pub(super) fn from_toml(file: FileId, text: &str, log: &Log) -> Vec<Entry> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let tree = entries(file, table.into_inner());
     let count = errors.len();
+    let mut advised = None;
     for error in errors.into_iter().take(SYNTAX_ERRORS_MAX) {
         let range = error.span().unwrap_or(text.len()..text.len());
+        let line = line_start(text, range.start);
+        // What else is wrong with a line that lacks its quotes is an echo of that.
+        if advised == Some(line) {
+            continue;
+        }
+        let advice = bare_value(&text[line..]);
+        advised = advice.as_ref().map(|_| line);
         let diagnostic = syntax_error(file, text, range, error.message());
+        let diagnostic = advice.into_iter().fold(diagnostic, Diagnostic::help);
         let again = diagnostic.primary.span;
         let first = before(&tree, log.sources().slice(again), again);
         match first {
@@ -201,6 +210,39 @@ pub(super) fn syntax_error(
 ) -> Diagnostic {
     let range = if range.start == 0 && range.end == 0 { 0..text.len().min(1) } else { range };
     Diagnostic::error(codes::SYNTAX, Span::new(file, range), message)
+}
+
+/// Where the line of a place begins.
+fn line_start(text: &str, at: usize) -> usize {
+    let bytes = &text.as_bytes()[..at.min(text.len())];
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
+/// Longest line that is looked at for a value without quotes. Unit: bytes.
+const LINE_BYTES_MAX: usize = 200;
+
+/// Advice about a line that is probably `key = value` without quotes, or that of another gateway's file.
+fn bare_value(text: &str) -> Option<String> {
+    let line = text.lines().next()?.trim();
+    if line.len() > LINE_BYTES_MAX {
+        return None;
+    }
+    if line.ends_with(';') && !line.contains(['=', '"']) {
+        return Some("this is TOML: `key = value`, and tables in brackets".to_owned());
+    }
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.trim());
+    // The value may be a secret: it is never repeated.
+    let word = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.:/*{}%".contains(c);
+    let bare = !key.is_empty() && key.chars().all(word) && value.chars().all(plain);
+    let quotes = bare && !value.is_empty() && !value.starts_with('{') && !is_keyword(value);
+    quotes.then(|| format!("texts stand in quotes: `{key} = \"…\"`"))
+}
+
+/// Words of TOML that other languages begin with a capital.
+fn is_keyword(value: &str) -> bool {
+    ["true", "false", "inf", "nan"].iter().any(|word| word.eq_ignore_ascii_case(value))
 }
 
 #[cfg(test)]

@@ -29,6 +29,24 @@ const SIZES: [(&str, u64); 8] = [
 const PERIODS: [(&str, u64); 4] =
     [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
+/// Units as other programs spell them.
+const ELSEWHERE: [(&str, &str); 14] = [
+    ("k", "KiB"),
+    ("kib", "KiB"),
+    ("m", "MiB"),
+    ("mib", "MiB"),
+    ("g", "GiB"),
+    ("gib", "GiB"),
+    ("sec", "s"),
+    ("second", "s"),
+    ("seconds", "s"),
+    ("min", "m"),
+    ("minute", "m"),
+    ("minutes", "m"),
+    ("hour", "h"),
+    ("hours", "h"),
+];
+
 /// So many in so much time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -83,7 +101,14 @@ pub fn rate(text: &str) -> Result<Rate, String> {
     let advice = "write a whole number and a period: `100/s`, `10/m`, `1000/h`, `5000/d`";
     let (count, period) = text.trim().split_once('/').ok_or(advice)?;
     let count: u64 = count.trim().parse().map_err(|_| advice)?;
-    let millis = scale(&PERIODS, period.trim()).ok_or(advice)?;
+    let millis = scale(&PERIODS, period.trim()).ok_or_else(|| {
+        let word = period.trim();
+        let ours = ELSEWHERE.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(word));
+        match ours.filter(|(_, ours)| scale(&PERIODS, ours).is_some()) {
+            Some((_, ours)) => format!("write `{count}/{ours}`"),
+            None => advice.to_owned(),
+        }
+    })?;
     if count == 0 {
         return Err("a rate is at least one: to close a route, `respond` with a status".into());
     }
@@ -175,6 +200,11 @@ fn scale(units: &[(&str, u64)], unit: &str) -> Option<u64> {
 fn bad_unit(unit: &str, number: u64, what: &str, valid: &str, usual: &str) -> String {
     if unit.is_empty() {
         return format!("the unit is missing: `{number}{usual}`? Units of {what}: {valid}");
+    }
+    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(unit))
+        && valid.split(", ").any(|known| known == *ours)
+    {
+        return format!("write `{number}{ours}`; units of {what}: {valid}");
     }
     format!("units of {what}: {valid}")
 }

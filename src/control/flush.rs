@@ -185,7 +185,13 @@ impl Opened {
 }
 
 fn unopened(name: &str, error: &io::Error) -> String {
-    format!("the access log {name} cannot be opened: {error}")
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "its folder, or the socket, is not there".to_owned(),
+        io::ErrorKind::PermissionDenied => "this process may not write it".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nobody receives there".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("the access log {name} cannot be opened: {why}")
 }
 
 /// What the thread holds.

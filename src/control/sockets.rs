@@ -57,6 +57,7 @@ impl fmt::Display for Unbound {
             io::ErrorKind::PermissionDenied => f.write_str(
                 "not permitted; a port below 1024 needs CAP_NET_BIND_SERVICE, a socket file a writable folder",
             ),
+            io::ErrorKind::NotFound => f.write_str("the folder of the socket file is not there"),
             io::ErrorKind::AddrNotAvailable => f.write_str("this machine does not have that address"),
             _ => write!(f, "{error}"),
         }

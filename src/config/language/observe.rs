@@ -16,7 +16,7 @@ pub static ACCESS_LOG: Section = Section {
             Shape::Text,
             "`\"stdout\"`, `\"stderr\"`, `\"off\"`, a file, `\"syslog\"` (or `\"syslog:/path\"`), `\"journald\"` (or `\"journald:/path\"`).",
         )
-        .required(),
+        .or("`\"stdout\"`"),
         Key::new(
             "format",
             Shape::Text,

@@ -101,7 +101,7 @@ pub static MAINTENANCE: Section = Section {
         Key::new(
             "file",
             Shape::Text,
-            "Closed while this file is there, looked for every 100 ms; without the key it is closed until the next reload.",
+            "Closed while this file, relative to this one, is there, looked for every 100 ms; without the key it is closed until the next reload.",
         ),
         Key::new("status", Shape::Integer(400, 599), "The status.").or("`503`"),
         Key::new("body", Shape::Text, "The body.").or("a problem document"),

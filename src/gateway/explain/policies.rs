@@ -87,6 +87,9 @@ impl Told<'_> {
                     let rules = keys.rules();
                     let (name, header) = (&rules.name, &rules.header);
                     self.line(format_args!("  {number}. api_key `{name}`, in `{header}`"));
+                    self.line(format_args!(
+                        "     keys are not looked up here: owner and scopes are those of the real request, 401 without a known key"
+                    ));
                 }
                 Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
                 Policy::Networks(networks) => self.networks(number, networks, x),
