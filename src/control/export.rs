@@ -15,6 +15,8 @@ use ureq::Agent;
 
 use crate::base::limits::SPANS_PER_BATCH_MAX;
 use crate::compile::SpanFeed;
+use crate::control::tell::Tell;
+use crate::observe::event::Event;
 use crate::observe::metrics::FlushMetrics;
 use crate::observe::span::{AttemptSpan, Span};
 
@@ -33,10 +35,10 @@ impl Export {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(feed: SpanFeed, metrics: Arc<FlushMetrics>) -> std::io::Result<Self> {
+    pub fn start(feed: SpanFeed, metrics: Arc<FlushMetrics>, tell: Tell) -> std::io::Result<Self> {
         let (stop, stopped) = bounded(1);
         let thread = thread::Builder::new().name("ringway-spans".into()).spawn(move || {
-            Exporter::new(feed, metrics).run(&stopped);
+            Exporter::new(feed, metrics, tell).run(&stopped);
         })?;
         Ok(Self { stop, thread })
     }
@@ -55,19 +57,22 @@ struct Exporter {
     feed: SpanFeed,
     metrics: Arc<FlushMetrics>,
     agent: Agent,
+    tell: Tell,
+    /// Spans lost since the collector began to fail; `None` while all is well.
+    lost: Option<u64>,
 }
 
 impl Exporter {
-    fn new(feed: SpanFeed, metrics: Arc<FlushMetrics>) -> Self {
+    fn new(feed: SpanFeed, metrics: Arc<FlushMetrics>, tell: Tell) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(feed.timeout))
             .max_redirects(0)
             .http_status_as_error(true)
             .build();
-        Self { feed, metrics, agent: config.into() }
+        Self { feed, metrics, agent: config.into(), tell, lost: None }
     }
 
-    fn run(&self, stopped: &Receiver<()>) {
+    fn run(&mut self, stopped: &Receiver<()>) {
         let mut batch = Vec::with_capacity(SPANS_PER_BATCH_MAX);
         loop {
             let ended =
@@ -96,7 +101,7 @@ impl Exporter {
         false
     }
 
-    fn send(&self, batch: &[Span]) {
+    fn send(&mut self, batch: &[Span]) {
         let count = batch.iter().map(|span| 1 + span.attempts.len() as u64).sum();
         let body = document(&self.feed.service, batch).to_string();
         let mut request =
@@ -106,9 +111,25 @@ impl Exporter {
         }
         match request.send(body) {
             // A redirection is followed nowhere: the batch is lost.
-            Ok(answer) if answer.status().is_success() => self.metrics.spans_exported.add(count),
-            Ok(_) | Err(_) => self.metrics.spans_failed.add(count),
+            Ok(answer) if answer.status().is_success() => {
+                self.metrics.spans_exported.add(count);
+                if let Some(lost) = self.lost.take() {
+                    let collector = &self.feed.endpoint;
+                    self.tell.event(&Event::SpansRecovered { collector, lost });
+                }
+            }
+            Ok(answer) => self.failed(count, &format!("it answers {}", answer.status())),
+            Err(error) => self.failed(count, &error.to_string()),
         }
+    }
+
+    fn failed(&mut self, count: u64, why: &str) {
+        self.metrics.spans_failed.add(count);
+        if self.lost.is_none() {
+            let collector = &self.feed.endpoint;
+            self.tell.event(&Event::SpansFailing { collector, why });
+        }
+        self.lost = Some(self.lost.unwrap_or(0) + count);
     }
 }
 
@@ -142,9 +163,13 @@ fn spans(span: &Span) -> Vec<Value> {
         text("http.request.method", &span.method),
         text("url.scheme", if span.tls { "https" } else { "http" }),
         text("url.path", &span.path),
-        text("server.address", &span.host),
         text("client.address", &span.client.to_string()),
     ];
+    let (host, port) = host_and_port(&span.host);
+    attributes.push(text("server.address", host));
+    if let Some(port) = port {
+        attributes.push(number("server.port", port));
+    }
     if !span.route.is_empty() {
         attributes.push(text("http.route", &span.route));
     }
@@ -165,6 +190,15 @@ fn spans(span: &Span) -> Vec<Value> {
     })];
     out.extend(span.attempts.iter().map(|attempt| attempt_span(span, attempt)));
     out
+}
+
+/// The conventions have the port apart. What is no port stays with the host, as the client wrote it.
+fn host_and_port(host: &str) -> (&str, Option<u64>) {
+    let split = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    match split.and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?))) {
+        Some((name, port)) if !name.ends_with(':') => (name, Some(u64::from(port))),
+        _ => (host, None),
+    }
 }
 
 fn attempt_span(span: &Span, attempt: &AttemptSpan) -> Value {
@@ -223,4 +257,18 @@ fn number(key: &str, value: u64) -> Value {
 
 fn nanos(micros: u64) -> String {
     (u128::from(micros) * 1000).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+
+    #[test]
+    fn a_port_stands_apart_from_its_host() {
+        assert_eq!(host_and_port("gw.test:8443"), ("gw.test", Some(8443)));
+        assert_eq!(host_and_port("[::1]:80"), ("[::1]", Some(80)));
+        for whole in ["gw.test", "[::1]", "::1", "gw.test:", "gw.test:http", "gw.test:99999"] {
+            assert_eq!(host_and_port(whole), (whole, None));
+        }
+    }
 }

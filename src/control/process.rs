@@ -196,7 +196,7 @@ impl Process {
         shown.show(&certificates);
         let (reporter, reports) = bounded(REPORTS_MAX);
         presence::look(&compiled.watched);
-        let export = start_export(compiled.spans.take(), &shown);
+        let export = start_export(compiled.spans.take(), &shown, &tell);
         let mut process = Self {
             path: path.to_path_buf(),
             compiled,
@@ -412,7 +412,7 @@ impl Process {
         self.change_process(&compiled, log);
         self.endpoints.keep(&self.compiled.gateway, &compiled.gateway);
         presence::look(&compiled.watched);
-        if let Some(export) = start_export(compiled.spans.take(), &self.shown) {
+        if let Some(export) = start_export(compiled.spans.take(), &self.shown, &self.tell) {
             // The one before ends when the last exchange of its version has.
             self.export = Some(export);
         }
@@ -575,8 +575,8 @@ fn start_flush(compiled: &Compiled, shown: &Shown, tell: &Tell) -> Result<Option
     Flush::start(target, metrics, move |event| tell.event(event)).map(Some)
 }
 
-fn start_export(feed: Option<SpanFeed>, shown: &Shown) -> Option<Export> {
-    Export::start(feed?, shown.registry.flush.clone()).ok()
+fn start_export(feed: Option<SpanFeed>, shown: &Shown, tell: &Tell) -> Option<Export> {
+    Export::start(feed?, shown.registry.flush.clone(), tell.clone()).ok()
 }
 
 fn start_admin(

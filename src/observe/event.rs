@@ -59,6 +59,10 @@ pub enum Event<'a> {
     LogFailing { target: &'a str, why: &'a str },
     /// The access log is written again.
     LogRecovered { target: &'a str, lines_lost: u64 },
+    /// A collector does not take spans.
+    SpansFailing { collector: &'a str, why: &'a str },
+    /// It takes them again.
+    SpansRecovered { collector: &'a str, lost: u64 },
     /// The access log was opened again.
     LogReopened { target: &'a str },
     /// Connections cannot be accepted or made for want of descriptors or memory.
@@ -102,7 +106,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 28;
+const KINDS: usize = 30;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -137,6 +141,8 @@ impl Event<'_> {
             Self::CertificateEnds { .. } => ("certificate_ends", Warn, 25),
             Self::StoreAway { .. } => ("limit_store_away", Error, 26),
             Self::StoreBack { .. } => ("limit_store_back", Warn, 27),
+            Self::SpansFailing { .. } => ("spans_failing", Error, 28),
+            Self::SpansRecovered { .. } => ("spans_recovered", Warn, 29),
         }
     }
 
@@ -262,6 +268,13 @@ impl Event<'_> {
             Self::LogRecovered { target, lines_lost } => {
                 let s = plural(lines_lost);
                 write!(f, "access log {target} is written again after {lines_lost} lost line{s}")
+            }
+            Self::SpansFailing { collector, why } => {
+                write!(f, "the collector at {collector} does not take spans, they are lost: {why}")
+            }
+            Self::SpansRecovered { collector, lost } => {
+                let s = plural(lost);
+                write!(f, "the collector at {collector} takes spans again after {lost} lost one{s}")
             }
             Self::EndpointAside { upstream, address, why, pause } => {
                 let pause = Millis(pause);
@@ -530,6 +543,8 @@ mod tests {
             },
             Event::StoreAway { address: "10.0.0.30:6379", why },
             Event::StoreBack { address: "10.0.0.30:6379", took: pause },
+            Event::SpansFailing { collector: "http://127.0.0.1:4318/v1/traces", why },
+            Event::SpansRecovered { collector: "http://127.0.0.1:4318/v1/traces", lost: 2 },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

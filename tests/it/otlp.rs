@@ -153,6 +153,8 @@ fn a_collector_that_is_away_or_silent_never_matters() {
         }
         let lost = || gateway.metric("ringway_spans_dropped_total", &["export_failed"]);
         eventually("two hundred spans to be lost", || lost() == 200.0);
+        let told = gateway.stderr().matches("does not take spans").count();
+        assert_eq!(told, 1, "{}", gateway.stderr());
     }
 }
 
