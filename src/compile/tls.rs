@@ -24,6 +24,7 @@ use crate::gateway::carry::{Carry, KeyDigest};
 use crate::tls::VersionMin;
 use crate::tls::certificate::{self, Facts};
 use crate::tls::client::{ClientTls, OriginRules};
+use crate::tls::ocsp;
 use crate::tls::server::{
     ClientRules, DoorRules, ProofScope, ServerRules, ServerTls, Tickets, certified,
 };
@@ -174,7 +175,7 @@ fn chain_with_key(one: &Certificate, making: &Making<'_>) -> Option<(CertifiedKe
     let key = key(&one.key, making);
     let ocsp = match &one.ocsp {
         None => None,
-        Some(path) => Some(ocsp(path, making)?),
+        Some(path) => Some(read_ocsp(path, making)?),
     };
     let (chain, key) = (chain?, key?);
     let report = making.report;
@@ -184,6 +185,7 @@ fn chain_with_key(one: &Certificate, making: &Making<'_>) -> Option<(CertifiedKe
     };
     check_order(&chain, one.cert.span, making);
     check_time(&facts, one.cert.span, making);
+    let ocsp = ocsp.filter(|answer| is_to_be_shown(answer, &facts, one, making));
     match certified(chain, key, ocsp) {
         Ok(shown) => Some((shown, facts)),
         Err(why) => {
@@ -277,8 +279,32 @@ fn key(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<PrivateKeyDer<'st
     None
 }
 
+/// Whether an OCSP answer does good: one that has ended, or is about another certificate, is left out.
+fn is_to_be_shown(answer: &[u8], facts: &Facts, one: &Certificate, making: &Making<'_>) -> bool {
+    let Some(path) = &one.ocsp else { return false };
+    let now = making.assets.wall_secs();
+    let ended = |until: u64| now > 0 && until <= now;
+    let (shown, message) = match ocsp::read(answer) {
+        None => (false, "this OCSP answer is no successful one, and is left out"),
+        Some(said) if said.serial != facts.serial => {
+            (false, "this OCSP answer is about another certificate, and is left out")
+        }
+        Some(said) if said.until.is_some_and(ended) => {
+            (false, "this OCSP answer has ended, and is left out")
+        }
+        // It is the truth, and clients may know it.
+        Some(said) if said.revoked => {
+            (true, "this OCSP answer says that the certificate is revoked")
+        }
+        Some(_) => return true,
+    };
+    let warning = Diagnostic::warning(codes::CERTIFICATE_TIME, path.span, message);
+    making.report.push(warning.also(one.cert.span, "the certificate"));
+    shown
+}
+
 /// An OCSP answer: PEM, or base64 alone.
-fn ocsp(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<Vec<u8>> {
+fn read_ocsp(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<Vec<u8>> {
     let text = text(path, making)?;
     let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
     let answer = STANDARD.decode(body.trim()).ok().filter(|answer| answer.first() == Some(&0x30));

@@ -30,7 +30,6 @@ pub struct CertRule {
 }
 
 /// Reads the word; `Some(None)` where it is `"none"`, and then where that stands.
-#[allow(clippy::option_option, reason = "nothing said, said that there is none, said which")]
 pub(super) fn read(reader: &Reader<'_>) -> (Option<Option<Spanned<Asked>>>, Option<Span>) {
     let Some(word) =
         reader.node("client_cert").and_then(|node| choice_of(node, CLIENT_CERT_WORDS, reader.log))

@@ -74,11 +74,11 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 const INTEGER: u8 = 0x02;
-const OCTETS: u8 = 0x04;
+pub(super) const OCTETS: u8 = 0x04;
 const OID: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 /// `[0] version`.
 const VERSION: u8 = 0xa0;
@@ -89,7 +89,7 @@ const EXTENSIONS: u8 = 0xa3;
 const ALTERNATIVES: &[u8] = &[0x55, 0x1d, 0x11];
 
 /// One element: its tag, its content, what follows.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = if first < 0x80 {
@@ -104,10 +104,10 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 /// The elements of a sequence, one after the other.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn next(&mut self, wanted: u8) -> Option<&'a [u8]> {
+    pub(super) fn next(&mut self, wanted: u8) -> Option<&'a [u8]> {
         let (tag, content, rest) = element(self.0)?;
         self.0 = rest;
         (tag == wanted).then_some(content)
@@ -120,7 +120,7 @@ impl<'a> Fields<'a> {
         Some(&before[..before.len() - self.0.len()])
     }
 
-    fn skip_if(&mut self, unwanted: u8) {
+    pub(super) fn skip_if(&mut self, unwanted: u8) {
         if self.0.first() == Some(&unwanted)
             && let Some((_, _, rest)) = element(self.0)
         {
@@ -129,7 +129,7 @@ impl<'a> Fields<'a> {
     }
 
     /// UTCTime or GeneralizedTime, both in Greenwich and with seconds (RFC 5280 §4.1.2.5).
-    fn time(&mut self) -> Option<u64> {
+    pub(super) fn time(&mut self) -> Option<u64> {
         let (tag, text, rest) = element(self.0)?;
         self.0 = rest;
         let (year, text) = match tag {

@@ -131,6 +131,8 @@ impl ServerTls {
             let mut config = config(suites, version_min, clients, certificates.clone())?;
             config.ticketer = tickets.tickets;
             config.session_storage = tickets.sessions;
+            // Our order of suites holds.
+            config.ignore_client_order = true;
             // One is enough for one more connection, and that one brings the next.
             config.send_tls13_tickets = 1;
             config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();

@@ -66,6 +66,7 @@ mod spelling;
 mod stream;
 mod timeouts;
 mod tls;
+mod tls_reload;
 mod tls_upstream;
 mod tunnel;
 mod upgrade;

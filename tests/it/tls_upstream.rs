@@ -2,7 +2,9 @@
 //!
 //! The origin is `openssl s_server`, never our own code.
 
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use crate::support::certs::Authority;
 use crate::support::eventually;
@@ -139,7 +141,6 @@ fn sessions_with_an_origin_are_taken_up_again() {
 fn an_origin_without_tls_is_told_apart() {
     let authority = authority();
     let plain = crate::support::origin::Origin::raw(|mut stream, _| {
-        use std::io::{Read, Write};
         let mut bytes = [0; 64];
         let _ = stream.read(&mut bytes);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -153,4 +154,94 @@ fn an_origin_without_tls_is_told_apart() {
     let answer = gateway.get("/").expect(502);
     let status = answer.field("proxy-status").unwrap_or_default();
     assert!(status.contains("tls_protocol_error"), "{status}");
+}
+
+/// An origin that says what the test writes, and ends as the test likes.
+struct Scripted {
+    child: Child,
+    port: Port,
+    seen: Arc<Mutex<String>>,
+}
+
+impl Scripted {
+    #[track_caller]
+    fn start(authority: &Authority, version: &str) -> Scripted {
+        let port = Port::reserve();
+        let arguments =
+            format!("s_server -accept 127.0.0.1:{} -cert o.pem -key o.key {version}", port.number);
+        let mut child = Command::new("openssl")
+            .args(arguments.split_ascii_whitespace())
+            .current_dir(authority.path(""))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl is there");
+        let seen = Arc::new(Mutex::new(String::new()));
+        let (mut stdout, printed) = (child.stdout.take().expect("piped above"), seen.clone());
+        // Ends with the program.
+        std::thread::spawn(move || {
+            let mut bytes = [0; 512];
+            while let Ok(count @ 1..) = stdout.read(&mut bytes) {
+                printed.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        Scripted { child, port, seen }
+    }
+
+    /// Waits until it has printed this.
+    #[track_caller]
+    fn wait_for(&mut self, what: &str) {
+        eventually(what, || self.seen.lock().unwrap().contains(what));
+    }
+
+    fn say(&mut self, text: &str) {
+        let stdin = self.child.stdin.as_mut().expect("piped above");
+        stdin.write_all(text.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_body_that_ends_without_a_word_is_never_passed_off_as_whole() {
+    let authority = authority();
+    for version in ["-tls1_2", "-tls1_3"] {
+        // `Q` closes the socket and says nothing before; who is killed says nothing either.
+        for killed in [true, false] {
+            let mut origin = Scripted::start(&authority, version);
+            origin.wait_for("ACCEPT");
+            let text = format!(
+                "[upstream.app]\nendpoints = [\"127.0.0.1:{}\"]\ntls = {{ roots = \"@C@/root.pem\" }}\nretry = \"none\"\n\
+                 timeout = {{ connect = \"20s\" }}\n\n\
+                 [[route]]\nmatch = \"/{{*rest}}\"\nforward = \"app\"\n",
+                origin.port.number
+            );
+            let gateway = gateway(&text).with("C", authority.folder()).start();
+            let mut client = gateway.connect();
+            client.send("GET /part HTTP/1.1\r\nHost: a.test\r\n\r\n");
+            origin.wait_for("GET /part");
+            // Its length is unknown: it ends with its connection.
+            origin.say("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nthe first half\n");
+            let head = client.try_head().expect("a head");
+            assert_eq!(head.status, 200);
+            assert_eq!(client.read_chunk(), b"the first half\n");
+            if killed {
+                origin.child.kill().unwrap();
+            } else {
+                origin.say("Q\n");
+            }
+            let rest = client.until_close();
+            assert!(!rest.ends_with(b"0\r\n\r\n"), "{version}: passed off as whole");
+            let line = gateway.access_log(1).remove(0);
+            let fault = line["fault"].as_str().unwrap_or_default();
+            assert_eq!(fault, "http_response_incomplete", "{version}: {line}");
+        }
+    }
 }

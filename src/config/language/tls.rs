@@ -30,9 +30,10 @@ pub static LISTEN_TLS: Section = Section {
         Key::new(
             "suites",
             Shape::List(&Shape::Choice(crate::config::tls::SUITES)),
-            "The cipher suites that are taken. All that there are have forward secrecy and authenticated encryption.",
+            "The cipher suites that are taken, the preferred first; a client's own order does not count. All that there are have forward secrecy and authenticated encryption.",
         )
-        .or("all"),
+        .or("all, AES of 128 bits first")
+        ,
         Key::new(
             "client",
             Shape::Either(&[

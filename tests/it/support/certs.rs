@@ -77,6 +77,15 @@ impl Authority {
         text
     }
 
+    /// The same ten days ago.
+    #[track_caller]
+    pub fn openssl_before(&self, arguments: &str) -> String {
+        let arguments = format!("-f -10d openssl {arguments}");
+        let (good, text) = run(self.folder.path(), "faketime", &arguments, "");
+        assert!(good, "{arguments}\n{text}");
+        text
+    }
+
     /// Runs `openssl s_client` against an address, with these lines to send; whether it succeeded, and all that it
     /// printed.
     #[track_caller]
