@@ -169,6 +169,13 @@ impl Buf {
         }
     }
 
+    /// Takes block and data out. What is left is empty, has no room, and belongs to no budget.
+    #[must_use]
+    pub fn take(&mut self) -> Buf {
+        let hollow = Buf { block: Box::default(), start: 0, end: 0, home: self.home.clone() };
+        std::mem::replace(self, hollow)
+    }
+
     /// Forgets all data and leaves `n` bytes of room in front of what comes next (see `prepend`).
     pub fn clear_with_headroom(&mut self, n: usize) {
         debug_assert!(n <= self.block.len());
@@ -201,9 +208,27 @@ impl Buf {
     }
 }
 
+/// So that a protocol's library can send it without a copy.
+impl bytes::Buf for Buf {
+    fn remaining(&self) -> usize {
+        self.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.consume(count);
+    }
+}
+
 impl Drop for Buf {
     fn drop(&mut self) {
         let block = std::mem::take(&mut self.block);
+        if block.is_empty() {
+            return;
+        }
         self.home.in_use.set(self.home.in_use.get() - 1);
         let mut free = self.home.free.borrow_mut();
         if free.len() < BUFFERS_KEPT_MAX {
@@ -227,6 +252,19 @@ mod tests {
         let mut b = pool.take().expect("within budget");
         assert!(b.is_empty() && b.put(b"x"));
         assert_eq!(b.data().as_ptr(), block);
+    }
+
+    #[test]
+    fn what_was_taken_out_is_given_back_once() {
+        let pool = BufferPool::new(2);
+        let mut a = pool.take().expect("within budget");
+        assert!(a.put(b"x"));
+        let b = a.take();
+        assert_eq!((a.len(), a.spare(), b.data()), (0, 0, &b"x"[..]));
+        drop(a);
+        assert_eq!(pool.in_use(), 1);
+        drop(b);
+        assert_eq!(pool.in_use(), 0);
     }
 
     #[test]

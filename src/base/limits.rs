@@ -96,6 +96,43 @@ pub const TLS_FILE_BYTES_MAX: usize = 1024 * 1024;
 const _: () =
     assert!(TLS_UNFINISHED_BYTES_MAX + 32 * 1024 <= BULK_BUFFER_BYTES, "it fits a bulk buffer");
 
+// ---- HTTP/2 ----------------------------------------------------------------------------------------
+
+/// Streams that a client may have open at once on one connection. RFC 9113 §6.5.2 advises no fewer than 100;
+/// nginx takes 128, HAProxy 100.
+pub const H2_STREAMS_MAX: u32 = 128;
+/// What a client may send of one body before it is read. Unit: bytes. What RFC 9113 §6.9.2 begins with, and what
+/// HAProxy and Envoy's edge advice have.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 65_535;
+/// The same for all bodies of one connection together. Unit: bytes. Sixteen that nobody reads do not hold up
+/// the others; it is also all that a client can make a core hold. Envoy's edge advice.
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What one stream may have written and not sent. Unit: bytes. One buffer.
+pub const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams that a peer gave up before they were looked at.
+pub const H2_UNSEEN_RESETS_MAX: usize = 20;
+/// Streams that were reset because of what the peer sent on them; then the connection is closed.
+pub const H2_ERROR_RESETS_MAX: usize = 256;
+/// Streams that a peer may give up at once, beyond as many as end well; a twelfth of it comes back in five
+/// seconds. A browser that leaves a page gives up what it has open: 128 at most.
+pub const H2_RESETS_BURST: u32 = 240;
+/// SETTINGS frames at once; peers send one or two.
+pub const H2_SETTINGS_BURST: u32 = 60;
+/// PING frames at once, beyond one for each KiB that is sent. Clients of gRPC measure with them.
+pub const H2_PINGS_BURST: u32 = 240;
+/// PRIORITY frames at once, beyond two for each stream. Old browsers send a tree of them.
+pub const H2_PRIORITIES_BURST: u32 = 480;
+/// WINDOW_UPDATE frames at once, beyond two for each KiB that is sent and each stream.
+pub const H2_WINDOW_UPDATES_BURST: u32 = 1200;
+/// Frames at once that have no payload and end nothing.
+pub const H2_EMPTY_FRAMES_BURST: u32 = 60;
+/// Frames at once whose type is not known, or that answer what was not asked.
+pub const H2_UNKNOWN_BURST: u32 = 120;
+/// How long a client has to read what is left, and to close, once it was told that no more streams are taken.
+pub const H2_GOODBYE: std::time::Duration = std::time::Duration::from_secs(1);
+
+const _: () = assert!(H2_SEND_BUFFER_BYTES < BUFFER_BYTES, "what is written is moved in buffers");
+
 // ---- routing -------------------------------------------------------------------------------------
 
 /// Segments of a request path that are looked at. RFC 3986 sets no bound; deeper paths are refused (400).

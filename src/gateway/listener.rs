@@ -34,6 +34,8 @@ pub struct Listener {
     pub handshake_timeout: Duration,
     /// Whether every request is sent on to `https`.
     pub to_https: bool,
+    /// What it speaks.
+    pub protocols: Protocols,
     /// Which spellings of a path are refused.
     pub spelling: PathSpelling,
     /// Bounds on request heads.
@@ -50,6 +52,15 @@ pub struct Listener {
     pub connections_max: usize,
     /// Of these, connections of one client address (an IPv6 /64), unless it is a trusted proxy.
     pub connections_per_client_max: usize,
+}
+
+/// Versions of HTTP that a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// HTTP/1.0 and HTTP/1.1.
+    pub http1: bool,
+    /// HTTP/2.
+    pub http2: bool,
 }
 
 /// Whether connections begin with a PROXY header; one is taken from trusted peers only.

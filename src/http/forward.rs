@@ -177,7 +177,8 @@ pub fn request_head(
     Sink::fill(out, |sink| {
         // A request line that passes unchanged is part of the first run; a new Host goes right behind it.
         let cut = how.withheld.filter(|cut| request.query().is_some_and(|q| cut.cuts_query(q)));
-        let own_line = own_target && own_host && head.version == Version::Http11 && cut.is_none();
+        // A head of HTTP/2 is here as one of HTTP/1.1.
+        let own_line = own_target && own_host && head.version != Version::Http10 && cut.is_none();
         let first = if own_line {
             head.method_text.start
         } else {

@@ -14,6 +14,7 @@ pub mod etag;
 pub mod forward;
 pub mod framing;
 pub mod h1;
+pub mod h2;
 pub mod head;
 pub mod headers;
 pub mod names;

@@ -41,7 +41,7 @@ pub fn asked<'p>(
     let (head, raw) = (request.head, request.raw);
     let Some(value) = only_upgrade(&head.fields, raw) else { return Ok(None) };
     // HTTP/1.0 knows no upgrades (§7.8), and CONNECT has a tunnel of its own.
-    let able = head.version == Version::Http11 && head.method != Method::Connect;
+    let able = head.version != Version::Http10 && head.method != Method::Connect;
     if !able || !has_upgrade_option(&head.fields, raw) {
         return Ok(None);
     }

@@ -15,8 +15,10 @@ use crate::base::buffer::Buf;
 use crate::net::tls::{Progress, Session};
 use crate::runtime::Stream;
 
-/// A stream that may speak TLS.
-pub struct Wire<S: Stream> {
+pub use crate::net::strand::Wire;
+
+/// A socket that may speak TLS.
+pub struct Secure<S: Stream> {
     socket: S,
     tls: OnceCell<Box<Session>>,
 }
@@ -32,7 +34,7 @@ pub enum Unsecured {
     Refused(Error),
 }
 
-impl<S: Stream> Wire<S> {
+impl<S: Stream> Secure<S> {
     /// A plain stream.
     pub fn plain(socket: S) -> Self {
         Self { socket, tls: OnceCell::new() }
@@ -172,7 +174,7 @@ impl<S: Stream> Wire<S> {
     }
 }
 
-impl<S: Stream> Stream for Wire<S> {
+impl<S: Stream> Stream for Secure<S> {
     async fn read(&self, buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
         match self.tls.get() {
             None => self.socket.read(buf, bytes_max).await,
@@ -268,7 +270,7 @@ impl<S: Stream> Stream for Wire<S> {
     }
 }
 
-impl<S: Stream> Drop for Wire<S> {
+impl<S: Stream> Drop for Secure<S> {
     fn drop(&mut self) {
         if let Some(tls) = self.tls.get() {
             tls.close(|words| self.socket.try_write(words));

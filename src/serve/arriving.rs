@@ -38,8 +38,8 @@ pub struct Arrived {
 pub enum Cut {
     /// The client has sent all it will send; what is merely unfinished is not answered.
     Ended,
-    /// It is waited for no longer.
-    Refused(Fault),
+    /// It is waited for no longer, or is wrong for a reason that it does not show.
+    Refused(Fault, &'static str),
 }
 
 /// How the wait for the rest of a head ended.
@@ -138,7 +138,8 @@ impl Begun {
     }
 
     fn refused<R: Runtime>(&self, core: &Core<R>, kind: FaultKind) -> Rest {
-        self.cut(core, Cut::Refused(Fault { kind, side: Side::Downstream, again: Again::Never }))
+        let fault = Fault { kind, side: Side::Downstream, again: Again::Never };
+        self.cut(core, Cut::Refused(fault, ""))
     }
 
     /// What is here is looked at once more from its beginning, for nothing more comes.

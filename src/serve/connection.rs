@@ -25,7 +25,7 @@ use crate::runtime::{Runtime, Stream};
 use crate::serve::arriving::{Arrived, Rest};
 use crate::serve::proxy_header::{self, Preface};
 use crate::serve::secure::{self, Secured};
-use crate::serve::{Core, Installed, h1};
+use crate::serve::{Core, Installed, h1, h2};
 
 /// A client's connection.
 pub struct Downstream<R: Runtime> {
@@ -43,6 +43,8 @@ pub struct Downstream<R: Runtime> {
     pub unsecured: Cell<bool>,
     /// What its client proved in the handshake, where that asked for something.
     pub proof: OnceCell<Rc<Proof>>,
+    /// Whether a request came on it already.
+    pub asked: Cell<bool>,
     address: Arc<Address>,
     found: Cell<Option<(u64, ListenerId)>>,
     seat: Cell<u32>,
@@ -93,6 +95,16 @@ impl<R: Runtime> Downstream<R> {
             Err(_) if kept => Waited::InVain,
             _ => Waited::Close,
         }
+    }
+
+    /// Nothing is asked on it: it may be given up, and that ends the wait at `slot`.
+    pub fn rest(&self, core: &Core<R>, slot: &Slot) {
+        core.clients.idle(self.seat.get(), slot.index());
+    }
+
+    /// Something is asked on it; `false` when it was given up meanwhile.
+    pub fn wake(&self, core: &Core<R>) -> bool {
+        core.clients.busy(self.seat.get())
     }
 
     /// From now on it is open only so that its client may read the answer, and may be given up.
@@ -182,6 +194,9 @@ pub async fn serve<R: Runtime>(open: Open<R>) {
             match Box::pin(h1::busy(core, connection, bytes)).await {
                 h1::After::Idle => break,
                 h1::After::Close => return,
+                h1::After::Http2(first) => {
+                    return Box::pin(h2::serve(core, connection, Some(first))).await;
+                }
                 h1::After::Begun(head) => {
                     match Box::pin(head.rest(core, connection, &slot)).await {
                         Rest::Arrived(head) => arrived = Some(Box::new(head)),

@@ -12,10 +12,12 @@ use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::listener::Listener;
 use crate::http::framing::BodyLength;
+use crate::http::{Version, h2};
 use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, Parsed};
 use crate::http::names::FieldName;
 use crate::net::proxy_protocol;
+use crate::net::strand::Wire;
 use crate::observe::trace;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
@@ -44,6 +46,8 @@ pub enum After {
     Idle,
     /// It waits for the rest of a head.
     Begun(Begun),
+    /// Its client speaks HTTP/2, and these bytes came.
+    Http2(Buf),
     /// It is closed.
     Close,
 }
@@ -75,12 +79,14 @@ pub async fn busy<R: Runtime>(
         let Ok(head) = arrived.take().map_or_else(|| Arrived::nothing(core, connection), Ok) else {
             break After::Close;
         };
-        match pin!(serve_one(core, connection, &mut work, head, &slots)).await {
+        let stream = &connection.stream;
+        match pin!(serve_one(core, connection, stream, &mut work, head, &slots)).await {
             Next::Request(Some(bytes)) if bytes.data() != EMPTY_LINE => {
                 arrived = Some(Arrived::of(core, bytes));
             }
             Next::Rest(head) if !head.is_empty_line() => break After::Begun(head),
             Next::Close => break After::Close,
+            Next::Http2(bytes) => break After::Http2(bytes),
             next @ (Next::Request(_) | Next::Rest(_)) => {
                 // What is here is nothing or an empty line: the connection is idle.
                 connection.empty_line.set(!matches!(next, Next::Request(None)));
@@ -100,19 +106,30 @@ pub async fn busy<R: Runtime>(
 }
 
 /// What follows an exchange on its connection.
-enum Next {
+pub enum Next {
     /// Another request, of which some bytes may be here.
     Request(Option<Buf>),
     /// The rest of a head that has begun to arrive.
     Rest(Begun),
+    /// Frames of HTTP/2, for what came is its preface.
+    Http2(Buf),
     /// Nothing.
     Close,
 }
 
-/// One request: its head, its walk, its record.
-async fn serve_one<R: Runtime>(
+impl Next {
+    /// Whether request and response were whole.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Request(_))
+    }
+}
+
+/// One request: its head, its walk, its record. It is read from `stream`, and answered there: that of the
+/// connection, or one of several in it.
+pub async fn serve_one<R: Runtime>(
     core: &Rc<Core<R>>,
     connection: &Downstream<R>,
+    stream: &Wire<R::Stream>,
     work: &mut Work,
     head: Arrived,
     [up, down, aside]: &[Slot; 3],
@@ -124,18 +141,25 @@ async fn serve_one<R: Runtime>(
     x.timeline.begun = head.begun;
     x.began = head.began;
     connection.introduce(listener, x);
-    let mut outgoing = Outgoing::new(core, &connection.stream, down, listener);
+    let mut outgoing = Outgoing::new(core, stream, down, listener);
     let read = pin!(read_head(core, connection, listener, down, x, head)).await;
     let buf = match read {
         Ok(buf) => buf,
         Err(Unread::Gone) => return Next::Close,
         Err(Unread::Begun(head)) => return Next::Rest(head),
+        Err(Unread::Http2(bytes)) => return Next::Http2(bytes),
         Err(Unread::Refused(refused)) => {
             Box::pin(refuse(core, &installed, listener, x, refused, &mut outgoing)).await;
-            linger(core, connection, down).await;
+            if !stream.is_strand() {
+                linger(core, connection, down).await;
+            }
             return Next::Close;
         }
     };
+    if stream.is_strand() {
+        x.head.version = Version::Http2;
+    }
+    connection.asked.set(true);
     let Ok((arrived, bytes)) = split_body(core, x, buf) else { return Next::Close };
     x.bytes = Some(bytes);
     begin(core, &installed, listener, x);
@@ -144,10 +168,10 @@ async fn serve_one<R: Runtime>(
         BodyRules { side: Side::Downstream, pause_max: listener.body_timeout, bytes_max: u64::MAX };
     let length = x.head.body;
     let mut incoming =
-        BodyReader::new(core, &connection.stream, up, chunks, length, arrived, rules);
+        BodyReader::new(core, stream, up, chunks, length, arrived, rules);
     incoming.demand(listener.body_rate_min);
     let in_flight = core.exchange();
-    let watch = &Watch::new(core, &connection.stream, aside);
+    let watch = &Watch::new(core, stream, aside);
     let way = Way { core, installed: &installed, listener, up, down, watch };
     let switched = pin!(exchange::run(&way, x, response, &mut incoming, &mut outgoing)).await;
     let body_bytes = incoming.wire_bytes();
@@ -158,14 +182,17 @@ async fn serve_one<R: Runtime>(
     let behind_body = incoming.into_rest();
     if let Some(lease) = switched {
         let moved = (body_bytes, outgoing.bytes);
-        tunnel(&way, connection, x, lease, behind_body, moved).await;
+        tunnel(&way, connection, stream, x, lease, behind_body, moved).await;
         return Next::Close;
     }
     drop(in_flight);
     record::finish(core, &installed, x, body_bytes, outgoing.bytes);
     if x.fault.is_some() && outgoing.ends_with_connection() {
-        connection.stream.reset_on_close();
+        stream.reset_on_close();
         return Next::Close;
+    }
+    if stream.is_strand() {
+        return if whole && x.fault.is_none() { Next::Request(None) } else { Next::Close };
     }
     let behind = behind_body.or_else(|| behind_head(x));
     if whole && outgoing.keep_alive {
@@ -186,6 +213,8 @@ enum Unread {
     Gone,
     /// Only a part of it is here: what waits for the rest must not hold all that an exchange does.
     Begun(Begun),
+    /// It is no head but the preface of HTTP/2.
+    Http2(Buf),
     /// What it sent is refused.
     Refused(Refused),
 }
@@ -232,13 +261,19 @@ async fn read_head<R: Runtime>(
         Ok(Parsed::Partial) => Err(match cut {
             None => Unread::Begun(Begun::of(bytes, x)),
             Some(Cut::Ended) => Unread::Gone,
-            Some(Cut::Refused(fault)) => refused(fault, "", Some(bytes)),
+            Some(Cut::Refused(fault, reason)) => refused(fault, reason, Some(bytes)),
         }),
+        Err(_) if is_http2(connection, listener, bytes.data()) => Err(Unread::Http2(bytes)),
         Err(error) => {
             let reason = other_protocol(bytes.data()).unwrap_or(error.word());
             Err(refused(fault_of_head(&error), reason, Some(bytes)))
         }
     }
+}
+
+/// Whether a client begins to speak HTTP/2 where it may: with the first bytes that it sends (RFC 9113 §3.3).
+fn is_http2<R: Runtime>(connection: &Downstream<R>, listener: &Listener, raw: &[u8]) -> bool {
+    listener.protocols.http2 && !connection.asked.get() && h2::is_preface(raw)
 }
 
 /// Another protocol that a refused head belongs to: the mistakes of a first installation.
@@ -316,6 +351,7 @@ fn split_body<R: Runtime>(
 async fn tunnel<R: Runtime>(
     way: &Way<'_, R>,
     connection: &Downstream<R>,
+    client: &Wire<R::Stream>,
     x: &mut Exchange,
     lease: Lease<R>,
     behind_body: Option<Buf>,
@@ -325,7 +361,7 @@ async fn tunnel<R: Runtime>(
     let route = x.route.map(|id| installed.gateway.route(id));
     let idle_timeout = route.map_or(Duration::ZERO, |route| route.tunnel_idle_timeout);
     let behind_head = behind_kept_head(x);
-    let (client, origin) = (&connection.stream, lease.stream());
+    let origin = lease.stream();
     let ends = Ends { core, client, origin, up, down, idle_timeout };
     let carried = tunnel::run(&ends, behind_body.or(behind_head)).await;
     drop(lease);
@@ -340,7 +376,7 @@ async fn tunnel<R: Runtime>(
     let (read_bytes, sent_bytes) = moved;
     let (read_bytes, sent_bytes) = (read_bytes + carried.up_bytes, sent_bytes + carried.down_bytes);
     record::finish(core, installed, x, read_bytes, sent_bytes);
-    if carried.lingers {
+    if carried.lingers && !client.is_strand() {
         linger(core, connection, down).await;
     }
 }
@@ -360,7 +396,7 @@ fn behind_head(x: &mut Exchange) -> Option<Buf> {
 }
 
 /// Sends the end of the stream and reads what the client still sends, for a while.
-async fn linger<R: Runtime>(core: &Core<R>, connection: &Downstream<R>, slot: &Slot) {
+pub(super) async fn linger<R: Runtime>(core: &Core<R>, connection: &Downstream<R>, slot: &Slot) {
     connection.stream.shutdown_write();
     connection.closing(core, slot);
     let until = core.runtime.now() + LINGER_CLOSE;

@@ -28,6 +28,9 @@ pub mod forward_hedge;
 pub mod freshen;
 pub mod gather;
 pub mod h1;
+pub mod h2;
+pub mod h2_strand;
+pub mod h2_stream;
 pub mod hedge;
 pub mod hedges;
 pub mod hit;
@@ -71,6 +74,7 @@ use crate::runtime::{Runtime, Stream};
 use crate::serve::cache_room::CacheRoom;
 use crate::serve::clients::Clients;
 use crate::serve::compressing::Encoders;
+use crate::serve::h2::Multiplexed;
 use crate::serve::hedges::Hedges;
 use crate::serve::part_cache::PartCache;
 use crate::serve::proxy_header::Refused;
@@ -109,6 +113,8 @@ pub struct Core<R: Runtime> {
     pub refused_header: Cell<Option<Refused>>,
     /// Who they are, and which of them are idle.
     pub clients: Clients<R>,
+    /// Those of them that carry several exchanges at once.
+    pub multiplexed: Multiplexed,
     /// Whether descriptors or memory run out.
     pub shortage: Shortage,
     /// Endpoints that were set aside or taken back since the last tick.
@@ -203,6 +209,7 @@ impl<R: Runtime> Core<R> {
             handshakes: Cell::new(0),
             refused_header: Cell::new(None),
             clients: Clients::default(),
+            multiplexed: Multiplexed::default(),
             shortage: Shortage::default(),
             turns: Turns::default(),
             draining: Cell::new(false),

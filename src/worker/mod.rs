@@ -87,7 +87,8 @@ impl<R: Runtime> Worker<R> {
                 }
             }
             self.tick();
-            if core.draining.get() && core.busy() == 0 && self.accepting.get() == 0 {
+            let is_done = core.busy() == 0 && core.multiplexed.open() == 0;
+            if core.draining.get() && is_done && self.accepting.get() == 0 {
                 return self.end();
             }
         }
@@ -98,6 +99,7 @@ impl<R: Runtime> Worker<R> {
             Order::Install { gateway, listeners, closed } => {
                 let version = gateway.version;
                 self.core.install(gateway);
+                self.core.multiplexed.nudge(&self.core.deadlines);
                 self.close(&closed);
                 self.listen(listeners);
                 self.ear.report(Report::Installed { worker: self.core.id, version });
@@ -108,6 +110,7 @@ impl<R: Runtime> Worker<R> {
                 for door in self.doors.borrow_mut().drain(..) {
                     door.listener.stop();
                 }
+                self.core.multiplexed.nudge(&self.core.deadlines);
                 Then::GoOn
             }
             Order::Stop => Then::End,

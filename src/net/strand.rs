@@ -1,0 +1,216 @@
+//! What an exchange reads from and writes to: a socket, or one strand of a connection that carries several.
+//!
+//! A strand is a stream of bytes like any other; who makes one knows what its bytes mean, this room never does.
+//! The walk of a request is compiled once for both. On a socket it pays one look which of the two it is; what
+//! a strand adds to the futures is smaller than what a socket has there already.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::base::buffer::Buf;
+use crate::net::stream::{Secure, Unsecured};
+use crate::net::tls::Session;
+use crate::runtime::Stream;
+
+/// One of several streams within a connection.
+pub trait Strand {
+    /// Reads into the spare room of `buf`, at most `bytes_max`; zero bytes are the end.
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut Buf,
+        bytes_max: usize,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Ready when there is something to read, or nothing will come any more.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Takes some of the data of `buf`, or all of it together with its block.
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &mut Buf) -> Poll<io::Result<usize>>;
+
+    /// Whether the peer has given it up.
+    fn is_given_up(&self) -> bool;
+
+    /// Ends what is written.
+    fn shut(&self);
+
+    /// Gives it up, so that its peer sees a cut and no end.
+    fn give_up(&self);
+}
+
+/// A socket or a strand.
+pub struct Wire<S: Stream> {
+    way: Way<S>,
+}
+
+enum Way<S: Stream> {
+    Socket(Secure<S>),
+    Strand(Rc<dyn Strand>),
+}
+
+impl<S: Stream> Wire<S> {
+    /// A plain stream.
+    pub fn plain(socket: S) -> Self {
+        Self { way: Way::Socket(Secure::plain(socket)) }
+    }
+
+    /// One of several streams within a connection.
+    pub fn strand(strand: Rc<impl Strand + 'static>) -> Self {
+        Self { way: Way::Strand(strand) }
+    }
+
+    /// Whether it is one of several streams within a connection.
+    pub fn is_strand(&self) -> bool {
+        matches!(self.way, Way::Strand(_))
+    }
+
+    /// The session of TLS, once there is one.
+    pub fn session(&self) -> Option<&Session> {
+        match &self.way {
+            Way::Socket(socket) => socket.session(),
+            Way::Strand(_) => None,
+        }
+    }
+
+    /// Whether it is TLS.
+    pub fn is_secure(&self) -> bool {
+        self.session().is_some()
+    }
+
+    /// Makes the handshake of `session`; everything afterwards goes through it. Not to be used any more when
+    /// it fails or is given up.
+    ///
+    /// # Errors
+    /// The peer closed, or is not one to talk to; it was told why.
+    pub async fn secure(&self, session: Session) -> Result<(), Unsecured> {
+        match &self.way {
+            Way::Socket(socket) => socket.secure(session).await,
+            Way::Strand(_) => Err(Unsecured::Gone),
+        }
+    }
+}
+
+impl<S: Stream> Stream for Wire<S> {
+    async fn read(&self, mut buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
+        match &self.way {
+            Way::Socket(socket) => socket.read(buf, bytes_max).await,
+            Way::Strand(strand) => {
+                let result = poll_fn(|cx| strand.poll_read(cx, &mut buf, bytes_max)).await;
+                (result, buf)
+            }
+        }
+    }
+
+    fn try_read(&self, mut buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
+        match &self.way {
+            Way::Socket(socket) => socket.try_read(buf, bytes_max),
+            Way::Strand(strand) => {
+                // Whoever finds nothing waits until it is readable, and is woken by that.
+                let mut cx = Context::from_waker(Waker::noop());
+                match strand.poll_read(&mut cx, &mut buf, bytes_max) {
+                    Poll::Ready(result) => (result, buf),
+                    Poll::Pending => (Err(io::ErrorKind::WouldBlock.into()), buf),
+                }
+            }
+        }
+    }
+
+    async fn write_all(&self, mut buf: Buf) -> (io::Result<()>, Buf) {
+        let strand = match &self.way {
+            Way::Socket(socket) => return socket.write_all(buf).await,
+            Way::Strand(strand) => strand,
+        };
+        while !buf.is_empty() {
+            if let Err(error) = poll_fn(|cx| strand.poll_write(cx, &mut buf)).await {
+                return (Err(error), buf);
+            }
+        }
+        (Ok(()), buf)
+    }
+
+    async fn write(&self, mut buf: Buf) -> (io::Result<usize>, Buf) {
+        match &self.way {
+            Way::Socket(socket) => socket.write(buf).await,
+            Way::Strand(strand) => {
+                let result = poll_fn(|cx| strand.poll_write(cx, &mut buf)).await;
+                (result, buf)
+            }
+        }
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> usize {
+        match &self.way {
+            Way::Socket(socket) => socket.try_write(bytes),
+            Way::Strand(_) => 0,
+        }
+    }
+
+    fn unacknowledged(&self) -> usize {
+        match &self.way {
+            Way::Socket(socket) => socket.unacknowledged(),
+            Way::Strand(_) => 0,
+        }
+    }
+
+    fn has_hung_up(&self) -> bool {
+        match &self.way {
+            Way::Socket(socket) => socket.has_hung_up(),
+            Way::Strand(strand) => strand.is_given_up(),
+        }
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        match &self.way {
+            Way::Socket(socket) => socket.readable().await,
+            Way::Strand(strand) => {
+                poll_fn(|cx| strand.poll_readable(cx)).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        match &self.way {
+            Way::Socket(socket) => socket.is_quiet(),
+            Way::Strand(strand) => !strand.is_given_up(),
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        match &self.way {
+            Way::Socket(socket) => socket.is_broken(),
+            Way::Strand(strand) => strand.is_given_up(),
+        }
+    }
+
+    fn shutdown_write(&self) {
+        match &self.way {
+            Way::Socket(socket) => socket.shutdown_write(),
+            Way::Strand(strand) => strand.shut(),
+        }
+    }
+
+    fn reset_on_close(&self) {
+        match &self.way {
+            Way::Socket(socket) => socket.reset_on_close(),
+            Way::Strand(strand) => strand.give_up(),
+        }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        match &self.way {
+            Way::Socket(socket) => socket.peer(),
+            Way::Strand(_) => None,
+        }
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        match &self.way {
+            Way::Socket(socket) => socket.local(),
+            Way::Strand(_) => None,
+        }
+    }
+}

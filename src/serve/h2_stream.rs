@@ -1,0 +1,90 @@
+//! One stream of a client's HTTP/2 connection becomes an exchange (RFC 9113 §8.1).
+//!
+//! The request is told in HTTP/1.1 and goes the way of all requests: judged by the same parser, walked, answered
+//! and recorded by the same lines. What is malformed is answered with 400 and never forwarded; what the `h2` crate
+//! finds malformed by itself it resets.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use ::h2::ext::Protocol;
+use ::h2::server::SendResponse;
+use ::h2::{Reason, RecvStream};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::base::buffer::Buf;
+use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::http::h2::message::{self, Malformed, Told};
+use crate::net::strand::Wire;
+use crate::runtime::Runtime;
+use crate::serve::arriving::{Arrived, Cut};
+use crate::serve::connection::Downstream;
+use crate::serve::h2::InStream;
+use crate::serve::h2_strand::ServerStrand;
+use crate::serve::{Core, h1};
+
+/// Begins to serve a stream, by a task of its own.
+pub fn begin<R: Runtime>(
+    core: Rc<Core<R>>,
+    connection: Rc<Downstream<R>>,
+    request: ::http::Request<RecvStream>,
+    mut respond: SendResponse<Buf>,
+    stream: InStream<R>,
+) {
+    // Nothing was done for it: the client may ask again, elsewhere or later (§8.7).
+    let Ok(mut bytes) = core.buffer() else { return respond.send_reset(Reason::REFUSED_STREAM) };
+    let (told, cut) = match tell(&core, &mut bytes, &request) {
+        Ok(told) => (told, None),
+        Err(malformed) => (Told::Length, Some(refused(malformed))),
+    };
+    let head_only = request.method() == ::http::Method::HEAD;
+    let pool = core.buffers.clone();
+    let strand = ServerStrand::new(pool, request.into_body(), respond, told, head_only);
+    let wire = Wire::strand(Rc::new(strand));
+    let arrived = Arrived { cut, ..Arrived::of(&core, bytes) };
+    let runtime = core.runtime.clone();
+    runtime.spawn(serve(core, connection, wire, arrived, stream));
+}
+
+/// Writes the request's head in HTTP/1.1.
+fn tell<R: Runtime>(
+    core: &Core<R>,
+    out: &mut Buf,
+    request: &::http::Request<RecvStream>,
+) -> Result<Told, Malformed> {
+    let ended = ::h2::RecvStream::is_end_stream(request.body());
+    let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
+    let key = protocol.map(|_| {
+        // It means nothing between us and the origin but that the origin has read it (RFC 6455 §4.1).
+        let bits = [core.shard(|shard| shard.rng.bits()), core.shard(|shard| shard.rng.bits())];
+        STANDARD.encode([bits[0].to_be_bytes(), bits[1].to_be_bytes()].concat())
+    });
+    message::text(out, request, ended, protocol, key.as_deref().unwrap_or_default())
+}
+
+fn refused(malformed: Malformed) -> Cut {
+    let kind = match malformed {
+        Malformed::TooLarge => FaultKind::HeadTooLarge,
+        _ => FaultKind::HttpRequestError,
+    };
+    let fault = Fault { kind, side: Side::Downstream, again: Again::Never };
+    Cut::Refused(fault, malformed.word())
+}
+
+async fn serve<R: Runtime>(
+    core: Rc<Core<R>>,
+    connection: Rc<Downstream<R>>,
+    wire: Wire<R::Stream>,
+    arrived: Arrived,
+    stream: InStream<R>,
+) {
+    let slots = [core.deadlines.slot(), core.deadlines.slot(), core.deadlines.slot()];
+    let mut work = core.take_work();
+    // Boxed: a task is moved into its place, and what is large should not be moved.
+    let served = Box::pin(h1::serve_one(&core, &connection, &wire, &mut work, arrived, &slots));
+    if pin!(served).await.is_whole() {
+        stream.done();
+    }
+    core.keep_work(work);
+}
