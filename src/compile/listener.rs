@@ -16,7 +16,7 @@ use crate::config::listener::PathPolicy;
 use crate::config::{self, Config, Span, Spelling};
 use crate::exchange::client::AddressSource;
 use crate::gateway::carry::Carry;
-use crate::gateway::listener::{Listener, ProxyProtocol};
+use crate::gateway::listener::{Listener, Protocols, ProxyProtocol};
 use crate::http::h1::parse::HeadLimits;
 use crate::route::spelling::{Delimiter, DotSegments, EmptySegments, PathSpelling};
 
@@ -46,6 +46,7 @@ fn one(listener: &config::Listener, tells_destination: bool) -> Listener {
         },
         client_address: listener.client_address.iter().map(|one| source(&one.value)).collect(),
         tells_destination,
+        protocols: Protocols { http1: listener.protocols.http1, http2: listener.protocols.http2 },
         tls: None,
         handshake_timeout: listener.timeout.handshake,
         to_https: listener.to_https,

@@ -11,7 +11,7 @@ use crate::config::codes;
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::language::{LIMITS, LISTEN, LISTEN_TIMEOUT, PATH};
-use crate::config::reader::{Reader, quoted, wrong_type};
+use crate::config::reader::{Reader, choice_of, quoted, wrong_type};
 use crate::config::span::{Span, Spanned, Text};
 use crate::config::suggest;
 use crate::config::tls::{self, ListenTls};
@@ -35,12 +35,26 @@ pub struct Listener {
     pub limits: ListenLimits,
     /// How long a client may take.
     pub timeout: ListenTimeout,
+    /// What it speaks. Default: all that there is.
+    pub protocols: Protocols,
     /// Certificates, if it speaks TLS.
     pub tls: Option<ListenTls>,
     /// Whether every request is sent on to `https`. Default: no.
     pub to_https: bool,
     /// The table.
     pub span: Span,
+}
+
+/// The words for versions of HTTP, as in ALPN (RFC 7301, RFC 9113 §3.1).
+pub const PROTOCOLS: &[&str] = &["http/1.1", "h2"];
+
+/// Versions of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// HTTP/1.0 and HTTP/1.1.
+    pub http1: bool,
+    /// HTTP/2.
+    pub http2: bool,
 }
 
 /// Whether connections begin with a PROXY header.
@@ -189,6 +203,7 @@ pub(super) fn read(node: &Node, log: &Log) -> Option<Listener> {
         path,
         limits: limits.unwrap_or_default(),
         timeout: timeout.unwrap_or_default(),
+        protocols: read_protocols(&reader),
         tls,
         to_https,
         span: node.span,
@@ -240,6 +255,30 @@ fn read_networks(reader: &Reader<'_>) -> Vec<Spanned<Network>> {
         }
     }
     networks
+}
+
+fn read_protocols(reader: &Reader<'_>) -> Protocols {
+    let both = Protocols { http1: true, http2: true };
+    let Some(node) = reader.node("protocols") else { return both };
+    let list = reader.list("protocols", "a list of versions");
+    let words = list.iter().filter_map(|node| choice_of(node, PROTOCOLS, reader.log));
+    let (mut protocols, mut last) = (Protocols { http1: false, http2: false }, None);
+    for word in words {
+        let known = match word.value {
+            "h2" => std::mem::replace(&mut protocols.http2, true),
+            _ => std::mem::replace(&mut protocols.http1, true),
+        };
+        if known {
+            reader.log.error(codes::DUPLICATE, word.span, "this version is there twice");
+        }
+        last = Some(word);
+    }
+    if last.is_none() && list.is_empty() && matches!(node.kind, Kind::Array(_)) {
+        let message = "a listener that speaks nothing serves nobody";
+        let diagnostic = Diagnostic::error(codes::OUT_OF_RANGE, node.span, message);
+        reader.log.push(diagnostic.help("write `[\"http/1.1\", \"h2\"]`, or leave the key out"));
+    }
+    protocols
 }
 
 fn read_proxy_protocol(reader: &Reader<'_>) -> ProxyProtocol {

@@ -23,6 +23,7 @@ use crate::exchange::cached::Cached;
 use crate::exchange::fault::{FaultKind, Side};
 use crate::exchange::part::{CacheUse, CacheUses, REASONS};
 use crate::http::Status;
+use crate::http::h2::flood::Flood;
 use crate::observe::limits::LimitMetrics;
 use crate::observe::names::value;
 use crate::observe::plan::{Label, RecordPlan};
@@ -65,6 +66,11 @@ pub struct CoreMetrics {
     pub connections_refused: Counter,
     headers_refused: [Counter; HeaderRefusal::ALL.len()],
     handshakes: [Counter; Handshake::ALL.len()],
+    /// Client connections that spoke HTTP/2.
+    pub h2_connections: Counter,
+    /// Streams that clients opened.
+    pub h2_streams: Counter,
+    h2_floods: [Counter; Flood::ALL.len()],
     /// Idle client connections closed to make room for others.
     pub connections_given_up: Counter,
     /// Client connections open now.
@@ -128,6 +134,9 @@ impl Default for CoreMetrics {
             connections_refused: Counter::new(),
             headers_refused: [const { Counter::new() }; HeaderRefusal::ALL.len()],
             handshakes: [const { Counter::new() }; Handshake::ALL.len()],
+            h2_connections: Counter::new(),
+            h2_streams: Counter::new(),
+            h2_floods: [const { Counter::new() }; Flood::ALL.len()],
             connections_given_up: Counter::new(),
             connections_open: Gauge::default(),
             pool_idle: Gauge::default(),
@@ -294,6 +303,16 @@ impl CoreMetrics {
     /// How many ended so.
     pub(crate) fn handshakes(&self, how: Handshake) -> u64 {
         self.handshakes[how as usize].read()
+    }
+
+    /// A client's connection in HTTP/2 was closed, or its stream reset, for this.
+    pub fn h2_flood(&self, kind: Flood) {
+        self.h2_floods[kind as usize].add(1);
+    }
+
+    /// How often that was.
+    pub(crate) fn h2_floods(&self, kind: Flood) -> u64 {
+        self.h2_floods[kind as usize].read()
     }
 
     /// How often requests ended with this fault.

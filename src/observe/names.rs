@@ -78,6 +78,12 @@ metrics! {
         "Client connections closed because of their PROXY header, by reason.";
     TLS_HANDSHAKES Counter "ringway_tls_handshakes_total"
         "TLS handshakes with clients that ended, by result.";
+    H2_CONNECTIONS Counter "ringway_http2_connections_total"
+        "Client connections that spoke HTTP/2.";
+    H2_STREAMS Counter "ringway_http2_streams_total"
+        "Streams that clients opened in HTTP/2; each is a request.";
+    H2_FLOODS Counter "ringway_http2_floods_total"
+        "Client connections in HTTP/2 closed, and streams reset, because of what their client did too often or not at all, by kind.";
     CONNECTIONS_GIVEN_UP Counter "ringway_connections_given_up_total"
         "Idle client connections closed to make room for others.";
     CONNECTIONS_OPEN Gauge "ringway_connections_open"
@@ -220,6 +226,7 @@ pub mod label {
 pub mod value {
     use crate::exchange::attempt::Hedge;
     use crate::exchange::part::CacheUse;
+    use crate::http::h2::flood::Flood;
 
     /// What the store of answers did, in one word.
     pub fn of_cache(how: CacheUse) -> &'static str {
@@ -229,6 +236,22 @@ pub mod value {
             CacheUse::Stale => STALE,
             CacheUse::Collapsed => COLLAPSED,
             CacheUse::Renewal => RENEWAL,
+        }
+    }
+
+    /// A kind of flood, in one word.
+    pub fn of_flood(kind: Flood) -> &'static str {
+        match kind {
+            Flood::Resets => RESETS,
+            Flood::Settings => SETTINGS,
+            Flood::Pings => PINGS,
+            Flood::Priorities => PRIORITIES,
+            Flood::WindowUpdates => WINDOW_UPDATES,
+            Flood::EmptyFrames => EMPTY_FRAMES,
+            Flood::Unknown => UNKNOWN,
+            Flood::Bounded => BOUNDED,
+            Flood::SlowHead => SLOW_HEAD,
+            Flood::Stalled => STALLED,
         }
     }
 
@@ -300,6 +323,26 @@ pub mod value {
     pub const GONE: &str = "gone";
     /// HTTP without TLS where only TLS is spoken.
     pub const PLAIN_HTTP: &str = "plain_http";
+    /// Streams given up.
+    pub const RESETS: &str = "resets";
+    /// SETTINGS frames.
+    pub const SETTINGS: &str = "settings";
+    /// PING frames.
+    pub const PINGS: &str = "pings";
+    /// PRIORITY frames.
+    pub const PRIORITIES: &str = "priorities";
+    /// WINDOW_UPDATE frames.
+    pub const WINDOW_UPDATES: &str = "window_updates";
+    /// Frames without a payload.
+    pub const EMPTY_FRAMES: &str = "empty_frames";
+    /// Frames of unknown types.
+    pub const UNKNOWN: &str = "unknown";
+    /// CONTINUATION frames, header lists, tiny DATA frames.
+    pub const BOUNDED: &str = "bounded";
+    /// A header block that does not end.
+    pub const SLOW_HEAD: &str = "slow_head";
+    /// A response that nobody takes.
+    pub const STALLED: &str = "stalled";
     /// A PROXY header that took too long.
     pub const TIMEOUT: &str = "timeout";
     /// A copy that was answered.

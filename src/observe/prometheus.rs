@@ -13,6 +13,7 @@ use crate::exchange::cached::Cached;
 use crate::exchange::fault::FaultKind;
 use crate::exchange::marks::LimitSaid;
 use crate::exchange::part::{CacheUse, REASONS};
+use crate::http::h2::flood::Flood;
 use crate::observe::limits::{self, SeatsNow};
 use crate::observe::metrics::{Handshake, HeaderRefusal};
 use crate::observe::names::{Metric, label, metric, value};
@@ -161,6 +162,10 @@ impl Page {
         self.by_word(metric::PROXY_HEADERS_REFUSED, label::REASON, refused);
         let handshakes = |how: Handshake| (how.name(), snapshot.handshakes[how as usize]);
         self.by_word(metric::TLS_HANDSHAKES, label::RESULT, Handshake::ALL.map(handshakes));
+        self.one(metric::H2_CONNECTIONS, snapshot.h2_connections);
+        self.one(metric::H2_STREAMS, snapshot.h2_streams);
+        let floods = |kind: Flood| (value::of_flood(kind), snapshot.h2_floods[kind as usize]);
+        self.by_word(metric::H2_FLOODS, label::KIND, Flood::ALL.map(floods));
         self.one(metric::CONNECTIONS_GIVEN_UP, snapshot.connections_given_up);
         let [before, behind] = snapshot.compress_bytes;
         let bytes = [(value::IN, before), (value::OUT, behind)];

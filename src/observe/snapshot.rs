@@ -11,6 +11,7 @@ use crate::base::time::Wall;
 use crate::exchange::attempt::Hedge;
 use crate::exchange::cached::Cached;
 use crate::exchange::fault::{FaultKind, Side};
+use crate::http::h2::flood::Flood;
 use crate::observe::limits::{SeatsNow, SeatsShown};
 use crate::observe::metrics::{
     ControlMetrics, CoreMetrics, FlushMetrics, Handshake, HeaderRefusal,
@@ -116,6 +117,9 @@ pub struct Snapshot {
     pub(crate) connections_refused: u64,
     pub(crate) headers_refused: [u64; HeaderRefusal::ALL.len()],
     pub(crate) handshakes: [u64; Handshake::ALL.len()],
+    pub(crate) h2_connections: u64,
+    pub(crate) h2_streams: u64,
+    pub(crate) h2_floods: [u64; Flood::ALL.len()],
     pub(crate) connections_given_up: u64,
     pub(crate) pool_idle: u64,
     pub(crate) buffers_in_use: u64,
@@ -213,6 +217,11 @@ impl Snapshot {
         }
         for how in Handshake::ALL {
             self.handshakes[how as usize] += core.handshakes(how);
+        }
+        self.h2_connections += core.h2_connections.read();
+        self.h2_streams += core.h2_streams.read();
+        for kind in Flood::ALL {
+            self.h2_floods[kind as usize] += core.h2_floods(kind);
         }
         self.connections_given_up += core.connections_given_up.read();
         self.pool_idle += core.pool_idle.read();

@@ -69,9 +69,21 @@ impl<R: Runtime> Downstream<R> {
         let port = peer.map_or(0, |peer| peer.port());
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
         let (preface, empty_line) = (Preface::default(), Cell::new(false));
-        let (unsecured, proof) = (Cell::new(false), OnceCell::new());
+        let (unsecured, proof, asked) = (Cell::new(false), OnceCell::new(), Cell::new(false));
         let (found, seat) = (Cell::new(None), Cell::new(u32::MAX));
-        Self { stream, peer, port, preface, empty_line, unsecured, proof, address, found, seat }
+        Self {
+            stream,
+            peer,
+            port,
+            preface,
+            empty_line,
+            unsecured,
+            proof,
+            asked,
+            address,
+            found,
+            seat,
+        }
     }
 
     /// Where it was accepted.

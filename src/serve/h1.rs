@@ -12,10 +12,10 @@ use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::listener::Listener;
 use crate::http::framing::BodyLength;
-use crate::http::{Version, h2};
 use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, Parsed};
 use crate::http::names::FieldName;
+use crate::http::{Version, h2};
 use crate::net::proxy_protocol;
 use crate::net::strand::Wire;
 use crate::observe::trace;
@@ -167,8 +167,7 @@ pub async fn serve_one<R: Runtime>(
     let rules =
         BodyRules { side: Side::Downstream, pause_max: listener.body_timeout, bytes_max: u64::MAX };
     let length = x.head.body;
-    let mut incoming =
-        BodyReader::new(core, stream, up, chunks, length, arrived, rules);
+    let mut incoming = BodyReader::new(core, stream, up, chunks, length, arrived, rules);
     incoming.demand(listener.body_rate_min);
     let in_flight = core.exchange();
     let watch = &Watch::new(core, stream, aside);

@@ -88,17 +88,8 @@ impl ServerStrand {
         };
         let (arrived, send, waker) = (Bytes::new(), None, None);
         let outgoing = Outgoing::Nothing;
-        let inner = Inner {
-            pool,
-            body,
-            arrived,
-            incoming,
-            respond,
-            send,
-            outgoing,
-            head_only,
-            waker,
-        };
+        let inner =
+            Inner { pool, body, arrived, incoming, respond, send, outgoing, head_only, waker };
         Self { inner: RefCell::new(inner) }
     }
 }
@@ -188,8 +179,7 @@ impl Inner {
 
     /// Waits until there is something to read, or nothing comes any more.
     fn fill(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        while self.arrived.is_empty()
-            && matches!(self.incoming, Incoming::Bytes | Incoming::Chunks)
+        while self.arrived.is_empty() && matches!(self.incoming, Incoming::Bytes | Incoming::Chunks)
         {
             match ready!(self.body.poll_data(cx)) {
                 Some(Ok(data)) => self.arrived = data,
@@ -263,9 +253,8 @@ impl Inner {
             Ok(trailers) => trailers.unwrap_or_default(),
             Err(_) => return Poll::Ready(Incoming::Broken),
         };
-        let fits = buf.put(b"0\r\n")
-            && message::trailer_lines(buf, &trailers).is_ok()
-            && buf.put(b"\r\n");
+        let fits =
+            buf.put(b"0\r\n") && message::trailer_lines(buf, &trailers).is_ok() && buf.put(b"\r\n");
         Poll::Ready(if fits { Incoming::Ended } else { Incoming::Broken })
     }
 

@@ -40,7 +40,12 @@ pub static LISTEN: Section = Section {
             Shape::Choice(&["https"]),
             "Answers every request with 308 and the same address over `https`, whatever the routes say. For a listener without `tls`.",
         ),
-        Key::later("http2"),
+        Key::new(
+            "protocols",
+            Shape::List(&Shape::Choice(crate::config::listener::PROTOCOLS)),
+            "Versions of HTTP that clients may speak. With `tls` they are offered by ALPN; without it, HTTP/2 is for clients that begin with its preface (docs/http2.md).",
+        )
+        .or("`[\"http/1.1\", \"h2\"]`"),
         Key::later("http3"),
     ],
 };

@@ -6,8 +6,8 @@
 //! is not bounded twice.
 
 use crate::base::limits::{
-    H2_EMPTY_FRAMES_BURST, H2_PINGS_BURST, H2_PRIORITIES_BURST, H2_RESETS_BURST,
-    H2_SETTINGS_BURST, H2_UNKNOWN_BURST, H2_WINDOW_UPDATES_BURST,
+    H2_EMPTY_FRAMES_BURST, H2_PINGS_BURST, H2_PRIORITIES_BURST, H2_RESETS_BURST, H2_SETTINGS_BURST,
+    H2_UNKNOWN_BURST, H2_WINDOW_UPDATES_BURST,
 };
 use crate::base::time::Instant;
 
@@ -163,8 +163,7 @@ impl Frames {
             kind::DATA => Ok(()),
             kind::HEADERS | kind::CONTINUATION => {
                 let ended = flags & END_HEADERS != 0;
-                self.block_since =
-                    if ended { None } else { Some(self.block_since.unwrap_or(now)) };
+                self.block_since = if ended { None } else { Some(self.block_since.unwrap_or(now)) };
                 self.earn(Flood::WindowUpdates, 2);
                 if empty && !ended { self.spend(Flood::EmptyFrames) } else { Ok(()) }
             }

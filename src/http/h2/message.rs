@@ -58,8 +58,14 @@ pub enum Told {
 }
 
 /// Fields that HTTP/2 does not have (§8.2.2), and the one that begins it (RFC 7540 §3.2.1).
-const OF_CONNECTIONS: [&str; 6] =
-    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings"];
+const OF_CONNECTIONS: [&str; 6] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
 
 /// The only protocol that an extended CONNECT may ask for (RFC 8441 §5).
 const WEBSOCKET: &str = "websocket";

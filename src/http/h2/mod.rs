@@ -27,7 +27,8 @@ mod tests {
     fn a_preface_is_known_by_its_first_line_and_by_nothing_else() {
         assert!(is_preface(PREFACE) && is_preface(&PREFACE[..18]));
         assert!(is_preface(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"));
-        for other in [&b"PRI * HTTP/1.1\r\n\r\n"[..], b"PRI", b"PRI * HTTP/2.0\r\nhost: a\r\n\r\n"] {
+        for other in [&b"PRI * HTTP/1.1\r\n\r\n"[..], b"PRI", b"PRI * HTTP/2.0\r\nhost: a\r\n\r\n"]
+        {
             assert!(!is_preface(other), "{}", String::from_utf8_lossy(other));
         }
     }
