@@ -21,7 +21,7 @@ use ringway::exchange::client::AddressSource;
 use ringway::exchange::template::{Template, TemplateKind};
 use ringway::gateway::Gateway;
 use ringway::gateway::carry::Carry;
-use ringway::gateway::listener::{Listener, ProxyProtocol};
+use ringway::gateway::listener::{Listener, Protocols, ProxyProtocol};
 use ringway::gateway::route::{Forward, Route, Target};
 use ringway::http::caching::Terms;
 use ringway::http::h1::parse::HeadLimits;
@@ -208,6 +208,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         store: None,
         carry: Carry { machine: Some(machine), ..Carry::default() },
         listeners: [Listener {
+            protocols: Protocols { http1: true, http2: true },
             tls: None,
             handshake_timeout: Duration::ZERO,
             to_https: false,

@@ -18,6 +18,7 @@ use crate::base::limits::TLS_FILE_BYTES_MAX;
 use crate::compile::codes;
 use crate::compile::policy::Making;
 use crate::config::diagnostic::Diagnostic;
+use crate::config::listener::Protocols;
 use crate::config::tls::{Certificate, ListenTls, UpstreamTls};
 use crate::config::{Config, Span, Spanned};
 use crate::gateway::carry::{Carry, KeyDigest};
@@ -32,12 +33,26 @@ use crate::tls::server::{
 /// The protocols that are spoken behind TLS; the preferred first (RFC 7301).
 const ALPN: &[&str] = &["http/1.1"];
 
+/// What a listener offers, the preferred first.
+fn offered(protocols: Protocols) -> &'static [&'static str] {
+    match protocols {
+        Protocols { http1: true, http2: true } => &["h2", "http/1.1"],
+        Protocols { http2: true, .. } => &["h2"],
+        Protocols { .. } => ALPN,
+    }
+}
+
 /// A certificate this close to its end is warned about. Unit: seconds. Three weeks: issuers for 90 days advise to
 /// renew a month before.
 const ENDS_SOON: u64 = 21 * 86_400;
 
 /// TLS of a listener; `None` after an error was reported.
-pub fn listener(tls: &ListenTls, making: &Making<'_>, carry: &mut Carry) -> Option<ServerTls> {
+pub fn listener(
+    tls: &ListenTls,
+    protocols: Protocols,
+    making: &Making<'_>,
+    carry: &mut Carry,
+) -> Option<ServerTls> {
     let mut list = Vec::new();
     let mut facts = Vec::new();
     for one in &tls.certificates {
@@ -57,7 +72,7 @@ pub fn listener(tls: &ListenTls, making: &Making<'_>, carry: &mut Carry) -> Opti
         suites: &suites,
         doors,
     };
-    let made = ServerTls::new(rules, facts.into(), ALPN);
+    let made = ServerTls::new(rules, facts.into(), offered(protocols));
     made.map_err(|why| making.report.error(codes::BAD_TLS, tls.span, why)).ok()
 }
 

@@ -182,6 +182,7 @@ pub(super) fn read(node: &Node, log: &Log) -> Option<Listener> {
     let client_address = read_client_address(&reader, proxy_protocol);
     let path = reader.table("path", &PATH).map(|table| read_path(&table)).unwrap_or_default();
     let limits = reader.table("limits", &LIMITS).map(|table| read_limits(&table));
+    let protocols = read_protocols(&reader);
     let tls = tls::read_listen(&reader);
     let to_https = reader.choice("redirect").is_some();
     if let (Some(node), Some(_)) = (reader.node("redirect"), reader.node("tls")) {
@@ -203,7 +204,7 @@ pub(super) fn read(node: &Node, log: &Log) -> Option<Listener> {
         path,
         limits: limits.unwrap_or_default(),
         timeout: timeout.unwrap_or_default(),
-        protocols: read_protocols(&reader),
+        protocols,
         tls,
         to_https,
         span: node.span,

@@ -4,9 +4,10 @@
 //! The walk of a request is compiled once for both. On a socket it pays one look which of the two it is; what
 //! a strand adds to the futures is smaller than what a socket has there already.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -62,6 +63,14 @@ impl<S: Stream> Wire<S> {
         Self { way: Way::Strand(strand) }
     }
 
+    /// The socket, if it is one.
+    pub fn socket(&self) -> Option<&S> {
+        match &self.way {
+            Way::Socket(socket) => Some(socket.socket()),
+            Way::Strand(_) => None,
+        }
+    }
+
     /// Whether it is one of several streams within a connection.
     pub fn is_strand(&self) -> bool {
         matches!(self.way, Way::Strand(_))
@@ -93,14 +102,63 @@ impl<S: Stream> Wire<S> {
     }
 }
 
-impl<S: Stream> Stream for Wire<S> {
-    async fn read(&self, mut buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
-        match &self.way {
-            Way::Socket(socket) => socket.read(buf, bytes_max).await,
-            Way::Strand(strand) => {
-                let result = poll_fn(|cx| strand.poll_read(cx, &mut buf, bytes_max)).await;
-                (result, buf)
+pin_project_lite::pin_project! {
+    /// An operation of a socket, or of a strand.
+    #[project = EitherProjected]
+    enum Either<A, B> {
+        Socket { #[pin] future: A },
+        Strand { #[pin] future: B },
+    }
+}
+
+impl<A: Future, B: Future<Output = A::Output>> Future for Either<A, B> {
+    type Output = A::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A::Output> {
+        match self.project() {
+            EitherProjected::Socket { future } => future.poll(cx),
+            EitherProjected::Strand { future } => future.poll(cx),
+        }
+    }
+}
+
+/// An operation of a strand on a buffer, which is given back with its result.
+struct Move<P> {
+    buf: Option<Buf>,
+    poll: P,
+}
+
+impl<P> Future for Move<P>
+where
+    P: Fn(&mut Context<'_>, &mut Buf) -> Poll<io::Result<usize>> + Unpin,
+{
+    type Output = (io::Result<usize>, Buf);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut buf = self.buf.take().expect("polled after it was done");
+        match (self.poll)(cx, &mut buf) {
+            Poll::Ready(result) => Poll::Ready((result, buf)),
+            Poll::Pending => {
+                self.buf = Some(buf);
+                Poll::Pending
             }
+        }
+    }
+}
+
+impl<S: Stream> Stream for Wire<S> {
+    // Not `async fn`: each would keep what it is given twice, for every request.
+    fn read(&self, buf: Buf, bytes_max: usize) -> impl Future<Output = (io::Result<usize>, Buf)> {
+        match &self.way {
+            Way::Socket(socket) => Either::Socket { future: socket.read(buf, bytes_max) },
+            Way::Strand(strand) => Either::Strand {
+                future: Move {
+                    buf: Some(buf),
+                    poll: move |cx: &mut Context<'_>, buf: &mut Buf| {
+                        strand.poll_read(cx, buf, bytes_max)
+                    },
+                },
+            },
         }
     }
 
@@ -131,13 +189,15 @@ impl<S: Stream> Stream for Wire<S> {
         (Ok(()), buf)
     }
 
-    async fn write(&self, mut buf: Buf) -> (io::Result<usize>, Buf) {
+    fn write(&self, buf: Buf) -> impl Future<Output = (io::Result<usize>, Buf)> {
         match &self.way {
-            Way::Socket(socket) => socket.write(buf).await,
-            Way::Strand(strand) => {
-                let result = poll_fn(|cx| strand.poll_write(cx, &mut buf)).await;
-                (result, buf)
-            }
+            Way::Socket(socket) => Either::Socket { future: socket.write(buf) },
+            Way::Strand(strand) => Either::Strand {
+                future: Move {
+                    buf: Some(buf),
+                    poll: |cx: &mut Context<'_>, buf: &mut Buf| strand.poll_write(cx, buf),
+                },
+            },
         }
     }
 
@@ -162,12 +222,11 @@ impl<S: Stream> Stream for Wire<S> {
         }
     }
 
-    async fn readable(&self) -> io::Result<()> {
+    fn readable(&self) -> impl Future<Output = io::Result<()>> {
         match &self.way {
-            Way::Socket(socket) => socket.readable().await,
+            Way::Socket(socket) => Either::Socket { future: socket.readable() },
             Way::Strand(strand) => {
-                poll_fn(|cx| strand.poll_readable(cx)).await;
-                Ok(())
+                Either::Strand { future: poll_fn(|cx| strand.poll_readable(cx).map(Ok)) }
             }
         }
     }

@@ -212,17 +212,7 @@ impl Snapshot {
         self.tunnel_bytes_in += core.tunnel_bytes_in.read();
         self.tunnel_bytes_out += core.tunnel_bytes_out.read();
         self.connections_refused += core.connections_refused.read();
-        for how in HeaderRefusal::ALL {
-            self.headers_refused[how as usize] += core.headers_refused(how);
-        }
-        for how in Handshake::ALL {
-            self.handshakes[how as usize] += core.handshakes(how);
-        }
-        self.h2_connections += core.h2_connections.read();
-        self.h2_streams += core.h2_streams.read();
-        for kind in Flood::ALL {
-            self.h2_floods[kind as usize] += core.h2_floods(kind);
-        }
+        self.add_protocols(core);
         self.connections_given_up += core.connections_given_up.read();
         self.pool_idle += core.pool_idle.read();
         self.buffers_in_use += core.buffers_in_use.read();
@@ -242,6 +232,21 @@ impl Snapshot {
         self.mirrored[1] += core.mirrors_failed.read();
         self.mirrored[2] += core.mirrors_left_out.read();
         self.log_lines_unqueued += core.log_lines_dropped.read();
+    }
+
+    /// What came before a request, or around it.
+    fn add_protocols(&mut self, core: &CoreMetrics) {
+        for how in HeaderRefusal::ALL {
+            self.headers_refused[how as usize] += core.headers_refused(how);
+        }
+        for how in Handshake::ALL {
+            self.handshakes[how as usize] += core.handshakes(how);
+        }
+        self.h2_connections += core.h2_connections.read();
+        self.h2_streams += core.h2_streams.read();
+        for kind in Flood::ALL {
+            self.h2_floods[kind as usize] += core.h2_floods(kind);
+        }
     }
 
     fn add_faults(&mut self, core: &CoreMetrics) {

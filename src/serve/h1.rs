@@ -37,6 +37,8 @@ use crate::serve::{Core, Installed, answer, proxy_header, record};
 pub const TLS_HANDSHAKE: &str = "tls_handshake";
 /// Why a head is refused: it came without TLS to a listener that speaks nothing else.
 pub const PLAIN_HTTP: &str = "plain_http";
+/// Why a head is refused: it came in HTTP/1.1 to a listener that speaks HTTP/2 only.
+pub const HTTP1: &str = "http1";
 /// Why a head is refused: it is a PROXY header, and none is due.
 pub const PROXY_HEADER: &str = "proxy_header";
 
@@ -142,7 +144,7 @@ pub async fn serve_one<R: Runtime>(
     x.began = head.began;
     connection.introduce(listener, x);
     let mut outgoing = Outgoing::new(core, stream, down, listener);
-    let read = pin!(read_head(core, connection, listener, down, x, head)).await;
+    let read = pin!(read_head(core, connection, stream, listener, down, x, head)).await;
     let buf = match read {
         Ok(buf) => buf,
         Err(Unread::Gone) => return Next::Close,
@@ -150,24 +152,16 @@ pub async fn serve_one<R: Runtime>(
         Err(Unread::Http2(bytes)) => return Next::Http2(bytes),
         Err(Unread::Refused(refused)) => {
             Box::pin(refuse(core, &installed, listener, x, refused, &mut outgoing)).await;
-            if !stream.is_strand() {
-                linger(core, connection, down).await;
-            }
-            return Next::Close;
+            return close(core, connection, stream, down).await;
         }
     };
-    if stream.is_strand() {
-        x.head.version = Version::Http2;
-    }
-    connection.asked.set(true);
     let Ok((arrived, bytes)) = split_body(core, x, buf) else { return Next::Close };
     x.bytes = Some(bytes);
     begin(core, &installed, listener, x);
     outgoing.answers(&x.head);
     let rules =
         BodyRules { side: Side::Downstream, pause_max: listener.body_timeout, bytes_max: u64::MAX };
-    let length = x.head.body;
-    let mut incoming = BodyReader::new(core, stream, up, chunks, length, arrived, rules);
+    let mut incoming = BodyReader::new(core, stream, up, chunks, x.head.body, arrived, rules);
     incoming.demand(listener.body_rate_min);
     let in_flight = core.exchange();
     let watch = &Watch::new(core, stream, aside);
@@ -190,18 +184,30 @@ pub async fn serve_one<R: Runtime>(
         stream.reset_on_close();
         return Next::Close;
     }
-    if stream.is_strand() {
-        return if whole && x.fault.is_none() { Next::Request(None) } else { Next::Close };
+    if stream.is_strand() && whole && x.fault.is_none() {
+        return Next::Request(None);
     }
     let behind = behind_body.or_else(|| behind_head(x));
     if whole && outgoing.keep_alive {
         return Next::Request(behind);
     }
     // Closing while bytes lie unread resets the connection, and with it what the client has not read yet.
-    if x.fault.is_none_or(|fault| fault.kind != FaultKind::ClientGone)
-        && (!whole || behind.is_some() || !connection.stream.is_quiet())
-    {
-        linger(core, connection, down).await;
+    let unread = !whole || behind.is_some() || !stream.is_quiet();
+    if unread && x.fault.is_none_or(|fault| fault.kind != FaultKind::ClientGone) {
+        return close(core, connection, stream, down).await;
+    }
+    Next::Close
+}
+
+/// Closes a connection whose client may still be sending; a stream within one ends by itself.
+async fn close<R: Runtime>(
+    core: &Core<R>,
+    connection: &Downstream<R>,
+    stream: &Wire<R::Stream>,
+    slot: &Slot,
+) -> Next {
+    if !stream.is_strand() {
+        linger(core, connection, slot).await;
     }
     Next::Close
 }
@@ -231,6 +237,7 @@ struct Refused {
 async fn read_head<R: Runtime>(
     core: &Core<R>,
     connection: &Downstream<R>,
+    stream: &Wire<R::Stream>,
     listener: &Listener,
     slot: &Slot,
     x: &mut Exchange,
@@ -241,7 +248,7 @@ async fn read_head<R: Runtime>(
     if unread {
         let until = x.timeline.begun + listener.head_timeout;
         let room = bytes.spare();
-        match slot.within(until, pin!(connection.stream.read(bytes, room))).await {
+        match slot.within(until, pin!(stream.read(bytes, room))).await {
             Ok((Ok(0) | Err(_), _)) => return Err(Unread::Gone),
             Ok((Ok(_), filled)) => bytes = filled,
             // It had begun, for there was something to read: only this core was too slow.
@@ -253,8 +260,16 @@ async fn read_head<R: Runtime>(
         return Err(refused(refusal(FaultKind::HttpRequestError), PLAIN_HTTP, Some(bytes)));
     }
     match parse::request(bytes.data(), seen, &listener.head_limits, &mut x.head) {
+        Ok(Parsed::Done) if !listener.protocols.http1 && !stream.is_strand() => {
+            Err(refused(refusal(FaultKind::VersionRefused), HTTP1, Some(bytes)))
+        }
         Ok(Parsed::Done) => {
             x.timeline.head = Some(core.runtime.now());
+            if stream.is_strand() {
+                x.head.version = Version::Http2;
+            } else {
+                connection.asked.set(true);
+            }
             Ok(bytes)
         }
         Ok(Parsed::Partial) => Err(match cut {
@@ -272,7 +287,8 @@ async fn read_head<R: Runtime>(
 
 /// Whether a client begins to speak HTTP/2 where it may: with the first bytes that it sends (RFC 9113 §3.3).
 fn is_http2<R: Runtime>(connection: &Downstream<R>, listener: &Listener, raw: &[u8]) -> bool {
-    listener.protocols.http2 && !connection.asked.get() && h2::is_preface(raw)
+    let may = listener.protocols.http2 && !connection.stream.is_secure();
+    may && !connection.asked.get() && h2::is_preface(raw)
 }
 
 /// Another protocol that a refused head belongs to: the mistakes of a first installation.

@@ -294,11 +294,10 @@ impl<'a, R: Runtime> Serving<'a, R> {
         loop {
             match protocol {
                 Protocol::Handshake(handshake) => {
-                    if let Some(Order::End(_)) = self.order.get() {
-                        return Poll::Ready(());
-                    }
-                    let Ok(connection) = ready!(Pin::new(handshake).poll(cx)) else {
-                        return Poll::Ready(());
+                    let connection = match Pin::new(handshake).poll(cx) {
+                        Poll::Ready(Ok(connection)) => connection,
+                        Poll::Pending if self.order.get().is_none() => return Poll::Pending,
+                        _ => return Poll::Ready(()),
                     };
                     self.established.set(true);
                     self.streams.idle_since.set(self.core.runtime.now());
@@ -317,6 +316,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
                             if calm && error.is_library() {
                                 self.core.metrics.h2_flood(Flood::Bounded);
                             }
+                            return Poll::Ready(());
                         }
                         None => return Poll::Ready(()),
                     }
@@ -364,6 +364,10 @@ impl<'a, R: Runtime> Serving<'a, R> {
         if let Err(flood) = frames.look(buf.data(), self.core.runtime.now()) {
             self.core.metrics.h2_flood(flood);
             self.order.set(Some(Order::End(Reason::ENHANCE_YOUR_CALM)));
+            if !self.established.get() {
+                // Without the preface there is nobody who could be told.
+                self.pipes.feed(buf);
+            }
             return false;
         }
         self.pipes.feed(buf);

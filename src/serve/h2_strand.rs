@@ -94,6 +94,13 @@ impl ServerStrand {
     }
 }
 
+impl ServerStrand {
+    /// Ready when the request is whole; `false` when more came, or it broke off.
+    pub fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.inner.borrow_mut().fill(cx).map(|incoming| incoming == Incoming::Ended)
+    }
+}
+
 impl Strand for ServerStrand {
     fn poll_read(
         &self,

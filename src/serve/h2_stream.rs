@@ -4,6 +4,7 @@
 //! and recorded by the same lines. What is malformed is answered with 400 and never forwarded; what the `h2` crate
 //! finds malformed by itself it resets.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -38,13 +39,39 @@ pub fn begin<R: Runtime>(
         Ok(told) => (told, None),
         Err(malformed) => (Told::Length, Some(refused(malformed))),
     };
+    let length = request.headers().get(::http::header::CONTENT_LENGTH);
+    let says_nothing =
+        length.is_some_and(|length| length == "0") && !request.body().is_end_stream();
     let head_only = request.method() == ::http::Method::HEAD;
     let pool = core.buffers.clone();
     let strand = ServerStrand::new(pool, request.into_body(), respond, told, head_only);
-    let wire = Wire::strand(Rc::new(strand));
+    let strand = Rc::new(strand);
     let arrived = Arrived { cut, ..Arrived::of(&core, bytes) };
     let runtime = core.runtime.clone();
-    runtime.spawn(serve(core, connection, wire, arrived, stream));
+    if says_nothing {
+        return runtime.spawn(async move {
+            if is_whole(&core, &connection, &strand).await {
+                serve(core, connection, Wire::strand(strand), arrived, stream).await;
+            }
+        });
+    }
+    runtime.spawn(serve(core, connection, Wire::strand(strand), arrived, stream));
+}
+
+/// Waits for the end of a request that said it has no body, and is malformed if it has one (§8.1.1).
+async fn is_whole<R: Runtime>(
+    core: &Core<R>,
+    connection: &Downstream<R>,
+    strand: &ServerStrand,
+) -> bool {
+    let timeout = {
+        let installed = core.installed();
+        connection.listener(&installed).map(|listener| listener.body_timeout)
+    };
+    let slot = core.deadlines.slot();
+    let until = core.runtime.now() + timeout.unwrap_or_default();
+    let whole = slot.within(until, poll_fn(|cx| strand.poll_whole(cx))).await;
+    whole.unwrap_or(false)
 }
 
 /// Writes the request's head in HTTP/1.1.

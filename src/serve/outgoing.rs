@@ -17,6 +17,7 @@ use crate::gateway::listener::Listener;
 use crate::gateway::route::Bandwidth;
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
+use crate::http::h2::flood::Flood;
 use crate::http::head::RequestHead;
 use crate::http::{Method, Status, Version};
 use crate::net::stream::Wire;
@@ -26,7 +27,7 @@ use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
 use crate::serve::compressing::{self, Encoding};
 use crate::serve::pace::Pace;
-use crate::serve::writing::Writing;
+use crate::serve::writing::{Unwritten, Writing};
 
 /// The writer of one response.
 pub struct Outgoing<'a, R: Runtime> {
@@ -293,8 +294,11 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         }
         let Self { core, stream, slot, pause_max, .. } = *self;
         let writing = Writing { core, stream, slot, pause_max };
-        if pin!(writing.all(buf, &mut self.pace)).await.is_err() {
+        if let Err(unwritten) = pin!(writing.all(buf, &mut self.pace)).await {
             self.keep_alive = false;
+            if unwritten == Unwritten::Stalled && stream.is_strand() {
+                core.metrics.h2_flood(Flood::Stalled);
+            }
             // Closed in order, the kernel would go on holding megabytes for whoever takes none, and no bound
             // on connections counts them any more.
             stream.reset_on_close();

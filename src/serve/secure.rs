@@ -52,6 +52,12 @@ pub fn is_due<R: Runtime>(core: &Core<R>, connection: &Downstream<R>) -> bool {
     connection.listener(&installed).is_some_and(|listener| listener.tls.is_some())
 }
 
+/// Whether HTTP/2 was agreed on in the handshake (RFC 9113 §3.2).
+pub fn speaks_http2<R: Runtime>(connection: &Downstream<R>) -> bool {
+    let session = connection.stream.session();
+    session.is_some_and(|session| session.agreed(|tls| tls.alpn_protocol() == Some(b"h2")))
+}
+
 /// Makes the handshake with a client, behind its PROXY header if one is due.
 pub async fn client<R: Runtime>(
     core: &Core<R>,

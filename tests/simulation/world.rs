@@ -447,7 +447,7 @@ fn look_into_pools(core: &Core<Simulated>) -> Result<(), String> {
     for origins in &installed.origins {
         let pools = origins.pools.borrow();
         for kept in pools.connections() {
-            let operations = kept.stream.socket().operations();
+            let operations = kept.stream.socket().expect("no strand").operations();
             if operations > 0 {
                 return Err(format!("a kept connection has {operations} operations in flight"));
             }

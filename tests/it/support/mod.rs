@@ -10,6 +10,7 @@ pub mod edge;
 pub mod faults;
 pub mod gateway;
 pub mod golden;
+pub mod h2_wire;
 pub mod origin;
 pub mod redis;
 pub mod seccomp;

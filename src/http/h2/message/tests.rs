@@ -1,3 +1,5 @@
+//! Requests told in HTTP/1.1, and what is refused on the way.
+
 use super::*;
 use crate::base::buffer::BufferPool;
 
