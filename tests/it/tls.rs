@@ -137,8 +137,12 @@ fn versions_and_suites_are_those_that_are_asked_for() {
         let (good, text) = ask(&plain, old);
         assert!(!good, "{old}: {text}");
     }
-    let (good, text) = ask(&plain, "-alpn h2,http/1.1");
-    assert!(good && text.contains("ALPN protocol: http/1.1"), "{text}");
+    for (offered, chosen) in
+        [("h2,http/1.1", "h2"), ("http/1.1,h2", "h2"), ("http/1.1", "http/1.1")]
+    {
+        let (good, text) = ask(&plain, &format!("-alpn {offered}"));
+        assert!(good && text.contains(&format!("ALPN protocol: {chosen}\n")), "{text}");
+    }
     let (good, text) = ask(&plain, "-alpn spdy/3");
     assert!(!good && text.contains("no application protocol"), "{text}");
 }
