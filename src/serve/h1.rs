@@ -277,7 +277,12 @@ async fn read_head<R: Runtime>(
             Some(Cut::Ended) => Unread::Gone,
             Some(Cut::Refused(fault, reason)) => refused(fault, reason, Some(bytes)),
         }),
-        Err(_) if is_http2(connection, listener, bytes.data()) => Err(Unread::Http2(bytes)),
+        Err(_) if may_be_http2(connection, listener, bytes.data(), cut.is_some()) => {
+            Err(match h2::is_preface(bytes.data()) {
+                Some(_) => Unread::Http2(bytes),
+                None => Unread::Begun(Begun::of(bytes, x)),
+            })
+        }
         Err(error) => {
             let reason = other_protocol(bytes.data()).unwrap_or(error.word());
             Err(refused(fault_of_head(&error), reason, Some(bytes)))
@@ -285,10 +290,16 @@ async fn read_head<R: Runtime>(
     }
 }
 
-/// Whether a client begins to speak HTTP/2 where it may: with the first bytes that it sends (RFC 9113 §3.3).
-fn is_http2<R: Runtime>(connection: &Downstream<R>, listener: &Listener, raw: &[u8]) -> bool {
+/// Whether a client begins to speak HTTP/2 where it may: with the first bytes that it sends (RFC 9113 §3.3). It may
+/// be too early to tell, unless nothing more comes.
+fn may_be_http2<R: Runtime>(
+    connection: &Downstream<R>,
+    listener: &Listener,
+    raw: &[u8],
+    is_cut: bool,
+) -> bool {
     let may = listener.protocols.http2 && !connection.stream.is_secure();
-    may && !connection.asked.get() && h2::is_preface(raw)
+    may && !connection.asked.get() && h2::is_preface(raw).unwrap_or(!is_cut)
 }
 
 /// Another protocol that a refused head belongs to: the mistakes of a first installation.

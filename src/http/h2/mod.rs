@@ -11,12 +11,12 @@ pub mod reply;
 /// What a client sends first (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// So much of the preface is no request in HTTP/1.1 any more.
-const PREFACE_SURE: usize = "PRI * HTTP/2.0\r\n".len();
-
-/// Whether `raw` is the preface, or so much of its beginning that it can be nothing else.
-pub fn is_preface(raw: &[u8]) -> bool {
-    raw.len() >= PREFACE_SURE && (PREFACE.starts_with(raw) || raw.starts_with(PREFACE))
+/// Whether `raw` begins with the preface; `None` while that cannot be told.
+pub fn is_preface(raw: &[u8]) -> Option<bool> {
+    if raw.len() < PREFACE.len() && PREFACE.starts_with(raw) {
+        return None;
+    }
+    Some(raw.starts_with(PREFACE))
 }
 
 #[cfg(test)]
@@ -24,12 +24,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_preface_is_known_by_its_first_line_and_by_nothing_else() {
-        assert!(is_preface(PREFACE) && is_preface(&PREFACE[..18]));
-        assert!(is_preface(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"));
-        for other in [&b"PRI * HTTP/1.1\r\n\r\n"[..], b"PRI", b"PRI * HTTP/2.0\r\nhost: a\r\n\r\n"]
-        {
-            assert!(!is_preface(other), "{}", String::from_utf8_lossy(other));
+    fn a_preface_is_known_when_all_of_it_is_here() {
+        assert_eq!(is_preface(PREFACE), Some(true));
+        assert_eq!(is_preface(&[PREFACE, b"\0\0\0\x04\0"].concat()), Some(true));
+        for length in 0..PREFACE.len() {
+            assert_eq!(is_preface(&PREFACE[..length]), None, "{length}");
+        }
+        for other in [&b"PRI * HTTP/1.1"[..], b"PRI * HTTP/2.0\r\n\r\nXM\r\n\r\n", b"GET"] {
+            assert_eq!(is_preface(other), Some(false), "{}", String::from_utf8_lossy(other));
         }
     }
 }
