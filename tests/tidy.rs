@@ -46,7 +46,8 @@ const LAYERS: &[(&str, &str)] = &[
 const LAYER_EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 /// Files longer than the bound, because they are tables.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] =
+    &[("src/base/limits.rs", "the table of every bound in the program, which is one place")];
 
 /// Functions longer than the bound, because they are tables.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[];
