@@ -155,16 +155,19 @@ const FAILED: u8 = 2;
 
 /// The exchange's span, and one for each attempt.
 fn spans(span: &Span) -> Vec<Value> {
+    // A name of few values: whatever a client calls its method is none of it.
+    let method = if span.is_method_known { &span.method } else { "HTTP" };
     let name = match span.route.as_str() {
-        "" => span.method.clone(),
-        route => format!("{} {route}", span.method),
+        "" => method.to_owned(),
+        route => format!("{method} {route}"),
     };
-    let mut attributes = vec![
-        text("http.request.method", &span.method),
+    let mut attributes = method_of(span);
+    attributes.extend([
+        text("network.protocol.version", span.version),
         text("url.scheme", if span.tls { "https" } else { "http" }),
         text("url.path", &span.path),
         text("client.address", &span.client.to_string()),
-    ];
+    ]);
     let (host, port) = host_and_port(&span.host);
     attributes.push(text("server.address", host));
     if let Some(port) = port {
@@ -188,8 +191,22 @@ fn spans(span: &Span) -> Vec<Value> {
         "attributes": attributes,
         "status": { "code": if failed { FAILED } else { UNSET } },
     })];
-    out.extend(span.attempts.iter().map(|attempt| attempt_span(span, attempt)));
+    out.extend(span.attempts.iter().enumerate().map(|(place, attempt)| {
+        let before = span.attempts[..place].iter();
+        attempt_span(span, attempt, before.filter(|other| other.part == attempt.part).count())
+    }));
     out
+}
+
+/// The method, as the conventions have it: what they do not know is `_OTHER`, and what it was stands beside.
+fn method_of(span: &Span) -> Vec<Value> {
+    match span.is_method_known {
+        true => vec![text("http.request.method", &span.method)],
+        false => vec![
+            text("http.request.method", "_OTHER"),
+            text("http.request.method_original", &span.method),
+        ],
+    }
 }
 
 /// The conventions have the port apart. What is no port stays with the host, as the client wrote it.
@@ -201,7 +218,8 @@ fn host_and_port(host: &str) -> (&str, Option<u64>) {
     }
 }
 
-fn attempt_span(span: &Span, attempt: &AttemptSpan) -> Value {
+/// `resent` says how often the same was sent before.
+fn attempt_span(span: &Span, attempt: &AttemptSpan, resent: usize) -> Value {
     let name = match &attempt.part {
         Some(part) => format!("part {part}"),
         None => format!("attempt {}", attempt.upstream),
@@ -210,8 +228,12 @@ fn attempt_span(span: &Span, attempt: &AttemptSpan) -> Value {
         text("ringway.upstream", &attempt.upstream),
         json!({ "key": "ringway.connection.reused", "value": { "boolValue": attempt.reused } }),
     ];
-    if let Some(part) = &attempt.part {
-        attributes.push(text("ringway.part", part));
+    match &attempt.part {
+        Some(part) => attributes.push(text("ringway.part", part)),
+        None => attributes.extend(method_of(span)),
+    }
+    if resent > 0 {
+        attributes.push(number("http.request.resend_count", resent as u64));
     }
     if let Some(address) = attempt.address {
         attributes.push(text("server.address", &address.ip().to_string()));

@@ -13,6 +13,7 @@ use crate::base::limits::{LOG_HOST_BYTES_MAX, LOG_TARGET_BYTES_MAX, SPANS_QUEUED
 use crate::base::random::Rng;
 use crate::base::time::{Instant, Wall};
 use crate::exchange::{Exchange, TraceContext};
+use crate::http::{Method, Version};
 use crate::observe::metrics::{CoreMetrics, outcome};
 use crate::observe::plan::RecordPlan;
 
@@ -31,6 +32,10 @@ pub struct Span {
     pub micros: u64,
     /// The method.
     pub method: String,
+    /// Whether it is one of RFC 9110, or PATCH: the conventions have no others.
+    pub is_method_known: bool,
+    /// The protocol's version, `1.1` for instance.
+    pub version: &'static str,
     /// The effective host.
     pub host: String,
     /// The raw path.
@@ -148,6 +153,12 @@ impl Span {
             began: x.began,
             micros: x.timeline.done.unwrap_or(now).since(begun).as_micros() as u64,
             method: text(request.method_text(), LOG_HOST_BYTES_MAX),
+            is_method_known: x.head.method != Method::Other,
+            version: match x.head.version {
+                Version::Http10 => "1.0",
+                Version::Http11 => "1.1",
+                Version::Http2 => "2",
+            },
             host: text(request.authority(), LOG_HOST_BYTES_MAX),
             path: text(request.path(), LOG_TARGET_BYTES_MAX),
             tls: x.client.tls,

@@ -66,6 +66,9 @@ fn a_request_and_its_attempt_are_spans_of_the_clients_trace() {
     );
     assert_eq!((&server["kind"], &server["name"]), (&2.into(), &"GET orders".into()));
     assert_eq!(attribute(server, "http.request.method"), "GET");
+    assert_eq!(attribute(server, "network.protocol.version"), "1.1");
+    assert_eq!(attribute(server, "url.scheme"), "http");
+    assert_eq!(attribute(server, "http.request.method_original"), "");
     assert_eq!(attribute(server, "http.route"), "orders");
     assert_eq!(attribute(server, "url.path"), "/orders/1");
     assert_eq!(attribute(server, "http.response.status_code"), "200");
@@ -88,6 +91,35 @@ fn a_request_and_its_attempt_are_spans_of_the_clients_trace() {
     eventually("two spans to be counted", || {
         gateway.metric("ringway_spans_exported_total", &[]) == 2.0
     });
+}
+
+#[test]
+fn an_unknown_method_is_other_and_a_repeated_attempt_is_counted() {
+    // A kept connection closes instead of answering: its request is sent again.
+    let api = Origin::script(|request| match request.turn {
+        0 => vec![Step::Send(ok("1"))],
+        _ => vec![Step::Close],
+    });
+    let collector = collector();
+    let gateway = tracing(collector.address, "sample = \"100%\"", FORWARD, &api);
+    let mut client = gateway.connect();
+    client.get("/orders/1", &[]).expect(200);
+    client.get("/orders/2", &[]).expect(200);
+    let counts = || {
+        let spans = spans(&collector);
+        let counts = spans.iter().map(|span| attribute(span, "http.request.resend_count"));
+        counts.collect::<Vec<_>>()
+    };
+    eventually("five spans", || counts().len() >= 5);
+    assert_eq!(counts(), ["", "", "", "", "1"]);
+    let attempt = &spans(&collector)[4];
+    assert_eq!(attribute(attempt, "http.request.method"), "GET");
+    gateway.connect().call("BREW", "/orders/1", &[], b"");
+    eventually("two more", || counts().len() >= 7);
+    let server = &spans(&collector)[5];
+    assert_eq!(server["name"], "HTTP orders");
+    assert_eq!(attribute(server, "http.request.method"), "_OTHER");
+    assert_eq!(attribute(server, "http.request.method_original"), "BREW");
 }
 
 #[test]
