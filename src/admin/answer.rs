@@ -24,8 +24,8 @@ const LINGER_BYTES_MAX: usize = 64 * 1024;
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Serves one connection to its end.
-pub(super) fn serve<S: State>(mut socket: Socket, seat: &Seat, state: &S) {
-    let asked = read_request(&mut socket);
+pub(super) fn serve<S: State>(socket: &Socket, seat: &Seat, state: &S) {
+    let asked = read_request(socket);
     seat.asked();
     let answer = match asked {
         Ok(Asked { path, query, does: Does::Purge { by_page } }) => {
@@ -38,7 +38,7 @@ pub(super) fn serve<S: State>(mut socket: Socket, seat: &Seat, state: &S) {
         Err(None) => return,
     };
     // A client that does not take its answer has lost it.
-    let _ = write_answer(&mut socket, &answer).and_then(|()| linger(&mut socket));
+    let _ = write_answer(socket, &answer).and_then(|()| linger(socket));
 }
 
 /// What was asked for.
@@ -139,7 +139,7 @@ fn answer_to<S: State>(path: &str, state: &S) -> Answer {
 }
 
 /// Reads one head; an error is answered, or, when there is nobody left to answer, not.
-fn read_request(socket: &mut Socket) -> Result<Asked, Option<Answer>> {
+fn read_request(socket: &Socket) -> Result<Asked, Option<Answer>> {
     let deadline = clock::now() + TIMEOUT;
     let mut head = [0; ADMIN_HEAD_BYTES_MAX];
     let mut filled = 0;
@@ -191,7 +191,7 @@ fn parse(bytes: &[u8]) -> Option<Result<Asked, Answer>> {
     Some(Ok(Asked { path: path.to_owned(), query: query.map(str::to_owned), does }))
 }
 
-fn write_answer(socket: &mut Socket, answer: &Answer) -> io::Result<()> {
+fn write_answer(mut socket: &Socket, answer: &Answer) -> io::Result<()> {
     let deadline = clock::now() + TIMEOUT;
     let Answer { status, content_type, body, head_only, allow } = answer;
     let allow = if allow.is_empty() { String::new() } else { format!("Allow: {allow}\r\n") };
@@ -219,7 +219,7 @@ fn write_answer(socket: &mut Socket, answer: &Answer) -> io::Result<()> {
 }
 
 /// Reads what the client still sends, for a moment, before the socket closes.
-fn linger(socket: &mut Socket) -> io::Result<()> {
+fn linger(socket: &Socket) -> io::Result<()> {
     socket.shutdown(Shutdown::Write)?;
     let deadline = clock::now() + LINGER;
     let (mut room, mut read) = ([0; 4096], 0);
@@ -232,7 +232,7 @@ fn linger(socket: &mut Socket) -> io::Result<()> {
     Ok(())
 }
 
-fn read_before(socket: &mut Socket, room: &mut [u8], deadline: Instant) -> io::Result<usize> {
+fn read_before(mut socket: &Socket, room: &mut [u8], deadline: Instant) -> io::Result<usize> {
     socket.wait_at_most(left(deadline)?)?;
     socket.read(room)
 }

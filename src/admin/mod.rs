@@ -25,7 +25,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::admin::seats::{Seats, Socket};
-use crate::base::limits::ADMIN_CONNECTIONS_MAX;
+use crate::base::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_DESCRIPTORS_KEPT};
+use crate::runtime::descriptors::{self, Reserve};
 
 /// What the admin listener shows; control answers.
 pub trait State: Send + Sync + 'static {
@@ -211,20 +212,30 @@ fn remove_stale(path: &Path) {
 
 /// Accepts until the seats are closed; a thread for each connection, as many as there are seats.
 fn accept_all<S: State>(listener: &Listener, seats: &Arc<Seats>, state: &Arc<S>) {
+    let reserve = Arc::new(Reserve::new(ADMIN_DESCRIPTORS_KEPT));
     while !seats.are_closed() {
-        let Ok(socket) = listener.accept() else {
-            // No descriptors left, or the client is gone again: a pause, so as not to spin.
-            if !seats.are_closed() {
+        let socket = match listener.accept() {
+            Ok(socket) => Arc::new(socket),
+            Err(_) if seats.are_closed() => return,
+            Err(error) if descriptors::is_shortage(&error) && reserve.give_up() => continue,
+            Err(_) => {
+                // No descriptors left, or the client is gone again: a pause, so as not to spin.
                 thread::park_timeout(Duration::from_millis(50));
+                reserve.refill();
+                continue;
             }
-            continue;
         };
+        reserve.refill();
         let Some(seat) = seats.take(&socket) else { continue };
-        let state = state.clone();
+        let (state, reserve) = (state.clone(), reserve.clone());
         // Without a thread the connection is closed by dropping it, and its seat is free again.
-        let _ = thread::Builder::new()
-            .name("ringway-admin".into())
-            .spawn(move || answer::serve(socket, &seat, &*state));
+        let _ = thread::Builder::new().name("ringway-admin".into()).spawn(move || {
+            answer::serve(&socket, &seat, &*state);
+            drop(seat);
+            if let Some(socket) = Arc::into_inner(socket) {
+                reserve.take_back(socket.into());
+            }
+        });
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,13 +19,6 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    fn try_clone(&self) -> io::Result<Self> {
-        match self {
-            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
-            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
-        }
-    }
-
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(how),
@@ -47,20 +41,29 @@ impl Socket {
     }
 }
 
-impl Read for Socket {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(room),
-            Self::Unix(stream) => stream.read(room),
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        match socket {
+            Socket::Tcp(stream) => stream.into(),
+            Socket::Unix(stream) => stream.into(),
         }
     }
 }
 
-impl Write for Socket {
+impl Read for &Socket {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => (&mut &*stream).read(room),
+            Socket::Unix(stream) => (&mut &*stream).read(room),
+        }
+    }
+}
+
+impl Write for &Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
+            Socket::Tcp(stream) => (&mut &*stream).write(bytes),
+            Socket::Unix(stream) => (&mut &*stream).write(bytes),
         }
     }
 
@@ -88,8 +91,8 @@ struct Room {
 #[derive(Debug)]
 struct Taken {
     number: u64,
-    /// Shut down to take the seat away.
-    socket: Socket,
+    /// Shut down to take the seat away. Shared and not duplicated: a descriptor may be just what is missing.
+    socket: Arc<Socket>,
     /// Whether the request is read.
     asked: bool,
 }
@@ -103,8 +106,8 @@ impl Seats {
     }
 
     /// A seat for `socket`; `None` when all are held by requests being answered, or at the end.
-    pub(super) fn take(self: &Arc<Self>, socket: &Socket) -> Option<Seat> {
-        let socket = socket.try_clone().ok()?;
+    pub(super) fn take(self: &Arc<Self>, socket: &Arc<Socket>) -> Option<Seat> {
+        let socket = socket.clone();
         let mut room = self.room();
         if room.taken.len() >= self.seats_max {
             if let Some(slow) = room.taken.iter().find(|taken| !taken.asked) {

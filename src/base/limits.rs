@@ -438,6 +438,9 @@ pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const ADMIN_FIELDS_MAX: usize = 64;
 /// Connections to the admin listener at once; one more makes the oldest unanswered one go.
 pub const ADMIN_CONNECTIONS_MAX: usize = 16;
+/// Descriptors that the admin listener holds for the time when none is left: a probe that gets no answer just then has
+/// the process ended for being busy. Two probes and a scraper at once, and one more; the others wait 50 ms.
+pub const ADMIN_DESCRIPTORS_KEPT: usize = 4;
 /// Time for one request to the admin listener, and again for its answer. Unit: seconds.
 pub const ADMIN_TIMEOUT_SECS: u64 = 5;
 

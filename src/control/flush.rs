@@ -87,7 +87,8 @@ impl Flush {
         let (over_tx, over) = bounded::<()>(1);
         let thread = thread::Builder::new().name("ringway-log".into()).spawn(move || {
             let _ends_with_the_thread = over_tx;
-            Flusher { opened, metrics, tell, torn: false, lost: None }.run(&queue, &told);
+            Flusher { opened, metrics, tell, torn: false, stale: false, lost: None }
+                .run(&queue, &told);
         });
         let thread = thread.map_err(|error| error.to_string())?;
         Ok(Self { pages, orders, over, thread })
@@ -201,6 +202,8 @@ struct Flusher<T> {
     tell: T,
     /// Whether the last byte written stands in the middle of a line.
     torn: bool,
+    /// Whether the target is to be opened again, and could not be until now.
+    stale: bool,
     /// Lines lost since writing began to fail; `None` while all is well.
     lost: Option<u64>,
 }
@@ -234,17 +237,23 @@ impl<T: Fn(&Event<'_>)> Flusher<T> {
         match opened {
             Ok(opened) => {
                 self.opened = opened;
-                self.torn = false;
+                (self.torn, self.stale) = (false, false);
                 let name = self.opened.target.name().to_string_lossy();
                 (self.tell)(&Event::LogReopened { target: &name });
             }
+            // Told once, and tried with each page: whoever moved the file away waits for this one to be let go.
+            Err(_) if self.stale => {}
             Err(error) => {
-                (self.tell)(&Event::LogFailing { target: &name, why: &error.to_string() });
+                self.stale = true;
+                (self.tell)(&Event::LogKept { target: &name, why: &error.to_string() });
             }
         }
     }
 
     fn write_page(&mut self, page: LogPage) {
+        if self.stale {
+            self.open(None);
+        }
         match self.write(page.bytes()) {
             (_, Ok(())) => self.recovered(),
             (whole_lines, Err(error)) => self.failed(&error, page.lines() - whole_lines),

@@ -57,6 +57,8 @@ pub enum Event<'a> {
     DrainOver { left: u64, took: Duration },
     /// Lines of the access log are being lost.
     LogFailing { target: &'a str, why: &'a str },
+    /// It could not be opened again: what is open stays, and it is tried again.
+    LogKept { target: &'a str, why: &'a str },
     /// The access log is written again.
     LogRecovered { target: &'a str, lines_lost: u64 },
     /// A collector does not take spans.
@@ -106,7 +108,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 30;
+const KINDS: usize = 31;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -143,6 +145,7 @@ impl Event<'_> {
             Self::StoreBack { .. } => ("limit_store_back", Warn, 27),
             Self::SpansFailing { .. } => ("spans_failing", Error, 28),
             Self::SpansRecovered { .. } => ("spans_recovered", Warn, 29),
+            Self::LogKept { .. } => ("log_kept", Warn, 30),
         }
     }
 
@@ -262,6 +265,10 @@ impl Event<'_> {
             Self::ListFailed { list, file, why } => {
                 write!(f, "the list of {list} stays as it is, {file} is not loaded: {why}")
             }
+            Self::LogKept { target, why } => write!(
+                f,
+                "access log {target} cannot be opened again, it goes on where it was and tries with each page: {why}"
+            ),
             Self::LogFailing { target, why } => {
                 write!(f, "access log {target} cannot be written, lines are lost: {why}")
             }
@@ -545,6 +552,7 @@ mod tests {
             Event::StoreBack { address: "10.0.0.30:6379", took: pause },
             Event::SpansFailing { collector: "http://127.0.0.1:4318/v1/traces", why },
             Event::SpansRecovered { collector: "http://127.0.0.1:4318/v1/traces", lost: 2 },
+            Event::LogKept { target: "a.log", why },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

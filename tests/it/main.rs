@@ -33,6 +33,7 @@ mod drivers;
 mod etag;
 mod exchanges;
 mod faults;
+mod few_descriptors;
 mod fleet;
 mod framing;
 mod h1;

@@ -60,6 +60,36 @@ fn a_rotated_file_is_opened_again_and_no_line_is_lost() {
 }
 
 #[test]
+fn a_file_that_cannot_be_opened_again_is_written_on_and_tried_with_each_page() {
+    let folder = folder("kept");
+    let below = folder.join("below");
+    let (path, moved) = (below.join("access.log"), folder.join("moved"));
+    let _ = (fs::remove_dir_all(&below), fs::remove_dir_all(&moved));
+    fs::create_dir(&below).expect("a folder");
+    let (flush, metrics, told) = started(LogTarget::File(path.clone()));
+    let mut log = AccessLog::new(flush.pages());
+    // Where the file was there is no folder any more.
+    fs::rename(&below, &moved).expect("renamed");
+    flush.reopen();
+    while told.lock().expect("not poisoned").is_empty() {
+        thread::yield_now();
+    }
+    for count in 1..=3 {
+        page_of_one_line(&mut log);
+        while metrics.lines.read() < count {
+            thread::yield_now();
+        }
+    }
+    fs::create_dir(&below).expect("a folder");
+    page_of_one_line(&mut log);
+    assert!(flush.stop(LONG));
+    let lines = |path: &Path| fs::read_to_string(path).expect("written").lines().count();
+    assert_eq!((lines(&moved.join("access.log")), lines(&path)), (3, 1));
+    assert_eq!(metrics.lines_dropped.read(), 0);
+    assert_eq!(*told.lock().expect("not poisoned"), ["log_kept", "log_reopened"]);
+}
+
+#[test]
 fn a_full_disk_is_told_once_counted_and_left_behind() {
     let path = folder("full").join("access.log");
     let _ = fs::remove_file(&path);

@@ -44,6 +44,7 @@ pub struct Setup {
     driver: Option<String>,
     readerless: bool,
     filter: Option<Filter>,
+    descriptors: Option<u64>,
     files: Vec<(String, String)>,
 }
 
@@ -66,6 +67,7 @@ pub fn gateway(text: &str) -> Setup {
         driver: None,
         readerless: false,
         filter: None,
+        descriptors: None,
         files: Vec::new(),
     }
 }
@@ -74,6 +76,12 @@ impl Setup {
     /// `@name@` in the configuration stands for `value`.
     pub fn with(mut self, name: &str, value: impl Display) -> Setup {
         self.names.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// How many files and sockets it may have open, soft and hard, from its start.
+    pub fn descriptors(mut self, count: u64) -> Setup {
+        self.descriptors = Some(count);
         self
     }
 
@@ -133,6 +141,9 @@ impl Setup {
         command.arg("run").arg("-c").arg(&config);
         let driver = self.driver.or_else(|| std::env::var("RINGWAY_TEST_DRIVER").ok());
         command.args(driver.map(|driver| format!("--driver={driver}")));
+        if let Some(count) = self.descriptors {
+            few_descriptors(&mut command, count);
+        }
         if let Some(filter) = self.filter {
             filter.apply(&mut command);
         }
@@ -435,6 +446,20 @@ pub fn ringway(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
         .expect("the built binary can be started");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8 for people");
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// Lets what `command` starts have so many open files.
+#[expect(unsafe_code, reason = "setrlimit(2) has no wrapper in std")]
+fn few_descriptors(command: &mut Command, count: u64) {
+    use std::os::unix::process::CommandExt;
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+    // SAFETY: the pointer is valid for reads, and the call is safe between fork and exec.
+    let install = move || match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    };
+    // SAFETY: the closure makes one system call; it neither allocates nor takes a lock.
+    unsafe { command.pre_exec(install) };
 }
 
 /// A test's configuration with every part that it does not have itself added.
