@@ -197,7 +197,7 @@ pub async fn run<R: Runtime>(
     };
     let until = x.deadline.min(core.runtime.now() + CACHE_FLIGHT_WAIT);
     let mut lead = None;
-    if why == Forwarded::UriMiss {
+    if why != Forwarded::Request {
         for _ in 0..ROUNDS_MAX {
             match core.cache.flights.join(&cache.machine, key.hash) {
                 Role::Leads(leads) => {
@@ -272,7 +272,7 @@ fn why(
     let Some(stored) = found else { return Forwarded::UriMiss };
     let fresh = stored.freshness.usable(&RequestControl::default(), now) == Use::Fresh;
     let asked = control.no_cache || control.max_age.is_some() || control.min_fresh.is_some();
-    if fresh && asked { Forwarded::Request } else { Forwarded::UriMiss }
+    if fresh && asked { Forwarded::Request } else { Forwarded::Stale }
 }
 
 /// Appends the key of a request; says where its address stands. `None` if there is none: it is too long, or a part's

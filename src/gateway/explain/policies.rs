@@ -130,7 +130,7 @@ impl Told<'_> {
         let terms = &cache.terms;
         let ttl = terms
             .ttl
-            .map_or("as long as the origin says".to_owned(), |ttl| format!("for {}", shown(ttl)));
+            .map_or("as long as their origins say".to_owned(), |ttl| format!("for {}", shown(ttl)));
         self.line(format_args!("\ncache: answers are used again {ttl}"));
         if let Some(ttl) = terms.negative {
             self.line(format_args!("  what is not there, for {}", shown(ttl)));
@@ -149,8 +149,12 @@ impl Told<'_> {
             let name = String::from_utf8_lossy(name);
             self.line(format_args!("  and the field `{name}`"));
         }
-        if cache.key.identity {
+        let merges = matches!(route.target, Target::Aggregate(_));
+        if cache.key.identity || merges {
             self.line(format_args!("  and the user's identity"));
+        }
+        if merges {
+            self.line(format_args!("  and every byte of the requests below; whole answers only"));
         }
     }
 

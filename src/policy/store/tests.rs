@@ -145,3 +145,66 @@ fn without_ears_nothing_more_is_stored_and_nothing_wrong_is_found() {
     assert!(!has(&mut deaf, &url(0)), "a removal that found the queue full was not lost");
     assert!(insert(&mut one, "a/new", 10) && has(&mut deaf, "a/new"));
 }
+
+#[test]
+fn other_codings_are_counted_and_leave_with_their_response() {
+    let machine = machine(100_000);
+    let [mut one, mut other] = cores(&machine);
+    assert!(insert(&mut one, "a/1", 1000));
+    other.listen();
+    let (raw, mut head) = (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", RequestHead::default());
+    let parsed = parse::request(raw, 0, &HeadLimits::default(), &mut head);
+    assert!(matches!(parsed, Ok(Parsed::Done)));
+    let request = Request { head: &head, raw };
+    let found = one.find(machine.hash(b"a/1"), b"a/1", request).expect("stored");
+    let plain = machine.used();
+    // One makes it and nobody else meanwhile; who gives up leaves it to the next.
+    let duty = found.begin_recoding(Coding::Gzip).expect("nobody does");
+    assert!(found.begin_recoding(Coding::Gzip).is_none());
+    assert!(found.begin_recoding(Coding::Zstd).is_some(), "another coding is another duty");
+    drop(duty);
+    assert!(found.begin_recoding(Coding::Gzip).is_some());
+    one.keep_recoded(&found, Coding::Gzip, vec![b'y'; 500]);
+    assert_eq!(found.recoded(Coding::Gzip), Some(&[b'y'; 500][..]));
+    assert_eq!((found.recoded(Coding::Brotli), machine.used()), (None, plain + 500));
+    assert!(found.begin_recoding(Coding::Gzip).is_none(), "it is there");
+    one.keep_recoded(&found, Coding::Gzip, vec![b'z'; 700]);
+    assert_eq!(machine.used(), plain + 500, "what is there stays, and is counted once");
+    found.end();
+    assert_eq!(machine.used(), 0);
+    // Kept behind its end: nothing stays counted.
+    one.keep_recoded(&found, Coding::Brotli, vec![b'y'; 500]);
+    assert_eq!(machine.used(), 0);
+}
+
+#[test]
+fn a_coding_makes_room_as_a_response_does_and_never_beyond_the_budget() {
+    let machine = machine(10_000);
+    let mut one = Store::new(machine.clone(), 0);
+    assert!((0..6).all(|number| insert(&mut one, &format!("a/{number}"), 1000)));
+    let kept = stored(&machine, "a/new", 1000, "t");
+    assert!(one.insert(&kept, machine.moment(kept.key.hash)));
+    one.keep_recoded(&kept, Coding::Gzip, vec![b'y'; 5000]);
+    assert!(machine.used() <= 10_000, "{}", machine.used());
+    one.keep_recoded(&kept, Coding::Zstd, vec![b'y'; 20_000]);
+    assert!(machine.used() <= 10_000 && kept.recoded(Coding::Zstd).is_none());
+}
+
+#[test]
+fn thousands_of_removals_are_one_walk_and_spare_what_is_stored_behind_them() {
+    let machine = machine(10_000_000);
+    let [mut one, mut other] = cores(&machine);
+    assert!((0..200).all(|number| insert(&mut one, &format!("host/{number}"), 10)));
+    other.listen();
+    (0..1000)
+        .for_each(|number| machine.purge(&Purge::key(format!("HOST/{}", number % 100).as_bytes())));
+    machine.purge(&Purge::prefix(b"HoSt/19"));
+    one.listen();
+    assert!(insert(&mut one, "host/5", 10));
+    other.listen();
+    for number in 0..200 {
+        let url = format!("host/{number}");
+        let stays = number == 5 || (100..190).contains(&number);
+        assert_eq!((has(&mut one, &url), has(&mut other, &url)), (stays, stays), "{url}");
+    }
+}
