@@ -194,13 +194,14 @@ fn chain_with_key(one: &Certificate, making: &Making<'_>) -> Option<(CertifiedKe
     };
     let (chain, key) = (chain?, key?);
     let report = making.report;
-    let Some(facts) = chain.first().and_then(|first| certificate::read(first)) else {
+    let Some(mut facts) = chain.first().and_then(|first| certificate::read(first)) else {
         report.error(codes::BAD_CERTIFICATE, one.cert.span, "its first certificate cannot be read");
         return None;
     };
     check_order(&chain, one.cert.span, making);
     check_time(&facts, one.cert.span, making);
     let ocsp = ocsp.filter(|answer| is_to_be_shown(answer, &facts, one, making));
+    facts.stapled_until = ocsp.as_deref().and_then(ocsp::read).and_then(|said| said.until);
     match certified(chain, key, ocsp) {
         Ok(shown) => Some((shown, facts)),
         Err(why) => {

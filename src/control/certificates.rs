@@ -32,6 +32,8 @@ pub struct Certificates {
     moving: Option<Vec<Stamp>>,
     looked: Instant,
     told_on: Option<u64>,
+    /// When the first OCSP answer ends that clients are shown. Unit: seconds since 1970.
+    stapled_until: Option<u64>,
     ends: Vec<CertificateEnd>,
 }
 
@@ -62,7 +64,10 @@ impl Certificates {
             })
         });
         let ends = ends.collect();
-        Self { files, read, moving: None, looked: now, told_on: None, ends }
+        let listeners = compiled.gateway.listeners.iter().filter_map(|one| one.tls.as_ref());
+        let stapled = listeners.flat_map(|tls| &tls.facts).filter_map(|one| one.stapled_until);
+        let stapled_until = stapled.min();
+        Self { files, read, moving: None, looked: now, told_on: None, stapled_until, ends }
     }
 
     /// Until when they hold.
@@ -70,12 +75,17 @@ impl Certificates {
         self.ends.clone()
     }
 
-    /// Whether files changed and are to be read again.
-    pub fn changed(&mut self, now: Instant) -> bool {
+    /// Whether files changed and are to be read again, or what was read has become worse than nothing.
+    pub fn changed(&mut self, now: Instant, wall: Wall) -> bool {
         if self.files.is_empty() || now.since(self.looked) < LOOK_EVERY {
             return false;
         }
         self.looked = now;
+        if self.stapled_until.is_some_and(|until| until <= wall.as_secs()) {
+            // Once: what comes of it, or the file that is exchanged, says the rest.
+            self.stapled_until = None;
+            return true;
+        }
         let seen = stamps(&self.files);
         if seen == self.read {
             self.moving = None;

@@ -369,7 +369,7 @@ impl Process {
                 default(LOOK_AROUND) => {}
             }
             self.certificates.warn(clock::wall(), &self.tell);
-            if self.certificates.changed(clock::now()) {
+            if self.certificates.changed(clock::now(), clock::wall()) {
                 self.reload();
             }
         }

@@ -165,8 +165,23 @@ fn an_ocsp_answer_that_would_harm_is_not_shown() {
     write_ocsp(&authority, 'V', "-ndays 5");
     eventually("a good one", || ask().contains("Cert Status: good"));
     // One that ended five days ago.
-    make_ocsp(&authority, 'V', "-ndays 5", Authority::openssl_before);
+    make_ocsp(&authority, 'V', "-ndays 5", |authority, how| authority.openssl_before("-10d", how));
     eventually("none", || ask().contains("OCSP response: no response sent"));
+    assert!(gateway.stderr().contains("this OCSP answer has ended"), "{}", gateway.stderr());
+}
+
+#[test]
+fn an_ocsp_answer_that_ends_is_shown_no_longer() {
+    let authority = Authority::new();
+    authority.server("a", "DNS:a.test");
+    // It holds for a minute, of which ten seconds are left.
+    make_ocsp(&authority, 'V', "-nmin 1", |authority, how| authority.openssl_before("-50s", how));
+    let origin = Origin::saying("x");
+    let gateway = start(&authority, &origin, ", ocsp = \"@C@/a.ocsp\"");
+    let how = format!("-connect {} -servername a.test -status", gateway.address);
+    eventually("the end of the answer", || {
+        authority.s_client(&how, "").1.contains("OCSP response: no response sent")
+    });
     assert!(gateway.stderr().contains("this OCSP answer has ended"), "{}", gateway.stderr());
 }
 

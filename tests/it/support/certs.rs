@@ -77,10 +77,10 @@ impl Authority {
         text
     }
 
-    /// The same ten days ago.
+    /// The same at another time: `-10d` is ten days ago.
     #[track_caller]
-    pub fn openssl_before(&self, arguments: &str) -> String {
-        let arguments = format!("-f -10d openssl {arguments}");
+    pub fn openssl_before(&self, when: &str, arguments: &str) -> String {
+        let arguments = format!("-f {when} openssl {arguments}");
         let (good, text) = run(self.folder.path(), "faketime", &arguments, "");
         assert!(good, "{arguments}\n{text}");
         text
