@@ -10,8 +10,6 @@ pub const REQUESTS_MAX: u64 = 100_000_000;
 pub const RATE_MAX: f64 = 1_000_000.0;
 /// Connections that carry load: each takes a descriptor and about 2 KiB here.
 pub const CONNECTIONS_MAX: usize = 10_000;
-/// Connections that only stand: loopback has 28,000 ports for one address.
-pub const IDLE_MAX: usize = 20_000;
 /// Streams at once on a connection of HTTP/2.
 pub const STREAMS_MAX: usize = 1_000;
 /// Threads: a machine with more cores than this is driven by several generators.

@@ -14,7 +14,6 @@ pub mod bounds;
 pub mod drive;
 pub mod h1;
 pub mod h2c;
-pub mod idle;
 pub mod pace;
 pub mod plan;
 pub mod record;

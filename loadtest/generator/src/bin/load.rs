@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use ringway_loadtest::bounds::*;
 use ringway_loadtest::drive::{self, Requests};
-use ringway_loadtest::idle;
 use ringway_loadtest::plan::{Expect, Line, Mix, Plan, Request, Target, turns};
 use ringway_loadtest::record::Record;
 use rustls::pki_types::CertificateDer;
@@ -64,9 +63,6 @@ struct Arguments {
     /// A new connection after so many requests; 0 never.
     #[arg(long, default_value_t = 0)]
     churn: u64,
-    /// Further connections that ask once and then only stand.
-    #[arg(long, default_value_t = 0)]
-    idle: usize,
     /// The only status that is right; learnt from the first answer without it.
     #[arg(long)]
     expect_status: Option<u16>,
@@ -109,11 +105,6 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, String> {
     raise_descriptor_limit();
     let plan = plan(arguments)?;
-    let path = &plan.mix.requests[0].path;
-    if arguments.idle > 0 && (plan.tls.is_some() || plan.http2) {
-        return Err("--idle speaks HTTP/1.1 without TLS".into());
-    }
-    let standing = idle::open(arguments.idle, plan.address, &plan.authority, path)?;
     let requests: Vec<Requests> = (0..plan.threads).map(|_| Requests::new(&plan)).collect::<Result<_, _>>()?;
     let started = Instant::now();
     let records: Vec<Result<Record, String>> = std::thread::scope(|scope| {
@@ -123,7 +114,6 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             threads.map(|(index, requests)| scope.spawn(move || drive::run(plan, requests, index, started))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into()))).collect()
     });
-    drop(standing);
     let mut merged = Record::new(plan.mix.expect.clone(), 0);
     for record in records {
         merged.merge(record?);
@@ -148,7 +138,6 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
     bound("--connections", arguments.connections, 1, CONNECTIONS_MAX)?;
     bound("--threads", arguments.threads, 1, THREADS_MAX.min(arguments.connections))?;
     bound("--streams", arguments.streams, 1, STREAMS_MAX)?;
-    bound("--idle", arguments.idle, 0, IDLE_MAX)?;
     bound("--requests", arguments.requests, 1, REQUESTS_MAX)?;
     bound("--rate", arguments.rate.unwrap_or(1.0), f64::MIN_POSITIVE, RATE_MAX)?;
     bound("--secs", arguments.secs, 0.0, RUN_MAX.as_secs_f64() - arguments.warm)?;

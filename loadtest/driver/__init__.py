@@ -1,0 +1,1 @@
+"""What loadtest/run, compare, reload, policies and smoke are made of. Standard library only."""
