@@ -10,6 +10,8 @@ WIDTH, LEFT, RIGHT = 560, 128, 74
 def number(value):
     if value is None:
         return "–"
+    if value == 0:
+        return "0"
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
@@ -38,7 +40,7 @@ def steps(most, count=4):
     return [step * n for n in range(math.ceil(most / step) + 1)]
 
 
-def bars(rows, unit, label, note=None):
+def bars(rows, unit, label):
     """Horizontal bars. Rows: (name, kind, [(part's name, value), …], least, most); parts are stacked."""
     most = max((row[4] or sum(v for _, v in row[2])) for row in rows)
     ticks = steps(most)
@@ -49,7 +51,7 @@ def bars(rows, unit, label, note=None):
     for tick in ticks:
         x = LEFT + tick * scale
         body.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" class="grid"/>')
-        body.append(text(x, bottom + 14, number(tick), "middle", "small"))
+        body.append(text(x, bottom + 14, f"{tick:,.10g}", "middle", "small"))
     for at, (name, kind, parts, least, upper) in enumerate(rows):
         y, x = top + at * row_height, LEFT
         total = sum(value for _, value in parts)
@@ -67,11 +69,16 @@ def bars(rows, unit, label, note=None):
             x = max(x, b)
         body.append(text(x + 6, y + 17, number(total), "start", "value"))
         body.append("</g>")
-    body.append(text(WIDTH - 4, bottom + 14, note or unit, "end", "small"))
     return svg(bottom + 20, body, label)
 
 
-DASHES = ("", "6 3", "2 3", "9 3 2 3", "1 2", "12 4", "4 2 1 2")
+# A program keeps its colour and its dashes in all charts of a report.
+HUES = {"no gateway": 0, "ringway": 1, "nginx": 2, "haproxy": 3, "envoy": 4, "caddy": 5, "nginx-lua-pasting": 3, "nginx-lua": 2}
+DASHES = ("2 3", "", "6 3", "9 3 2 3", "1 2", "12 4", "4 2 1 2")
+
+
+def hue(name):
+    return HUES.get(name, 6)
 
 
 def lines(series, x_ticks, y_ticks, x_at, y_at, label, x_word, y_word):
@@ -88,15 +95,16 @@ def lines(series, x_ticks, y_ticks, x_at, y_at, label, x_word, y_word):
         body.append(f'<line x1="{left}" x2="{WIDTH - right}" y1="{py(value):.1f}" y2="{py(value):.1f}" class="grid"/>')
         body.append(text(left - 6, py(value) + 4, words, "end", "small"))
     ends = []
-    for at, (name, kind, points) in enumerate(series):
+    for name, kind, points in series:
+        at = hue(name)
         place = [(px(x), py(y), tip) for x, y, tip in points if y]
         if not place:
             continue
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in place)
-        dash = DASHES[at % len(DASHES)]
-        body.append(f'<path d="{path}" class="line {kind} c{at % 7}" stroke-dasharray="{dash}"/>')
+        dash = DASHES[at]
+        body.append(f'<path d="{path}" class="line {kind} c{at}" stroke-dasharray="{dash}"/>')
         for x, y, tip in place:
-            body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" class="point {kind} c{at % 7}">'
+            body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" class="point {kind} c{at}">'
                         f"<title>{escape(f'{name}: {tip}')}</title></circle>")
         ends.append([place[-1][1], place[-1][0], name, kind, at])
     # Names stand at the ends of their lines, pushed apart where they would meet.
@@ -105,7 +113,7 @@ def lines(series, x_ticks, y_ticks, x_at, y_at, label, x_word, y_word):
         after[0] = max(after[0], before[0] + 13)
     over = max(0, ends[-1][0] - bottom - 4) if ends else 0
     for y, _, name, kind, at in ends:
-        body.append(text(WIDTH - right + 8, y - over + 4, name, "start", f"name {kind} c{at % 7}"))
+        body.append(text(WIDTH - right + 8, y - over + 4, name, "start", f"name {kind} c{at}"))
     body.append(text(left, height - 4, x_word, "start", "small"))
     body.append(text(WIDTH - right, height - 4, y_word, "end", "small"))
     return svg(height, body, label)
@@ -130,7 +138,7 @@ def latency(series, label):
     drawn = [(name, kind, [(share, us, f"p{share * 100:g} {micros(us)}") for share, us in points])
              for name, kind, points in series]
     return lines(drawn, x_ticks, y_ticks, lambda share: (nines(share) - low) / max(top - low, 0.1),
-                 lambda us: (math.log10(us) - least) / (most - least), label, "share of requests", "latency from the intended start")
+                 lambda us: (math.log10(us) - least) / (most - least), label, "share of requests", "")
 
 
 def offered(series, label):
@@ -141,7 +149,7 @@ def offered(series, label):
     drawn = [(name, kind, [(p["asked"], p["answered"], f"asked {number(p['asked'])}, answered {number(p['answered'])} a second, "
                             f"p99 {micros(p['p99'])}") for p in points]) for name, kind, points in series]
     frame = lambda value: value / most
-    return lines(drawn, x_ticks, x_ticks, frame, frame, label, "requests asked for, a second", "answered, a second")
+    return lines(drawn, x_ticks, x_ticks, frame, frame, label, "requests asked for a second (thousands); upwards: answered", "")
 
 
 def offered_p99(series, label):
@@ -157,4 +165,4 @@ def offered_p99(series, label):
              for name, kind, points in series]
     return lines(drawn, [(t * 1000, f"{t:g}k") for t in ticks if t * 1000 <= most * 1.001],
                  [(10 ** n, micros(10 ** n)) for n in range(low, high + 1)], lambda v: v / most,
-                 lambda us: (math.log10(us) - low) / (high - low), label, "requests asked for, a second", "p99")
+                 lambda us: (math.log10(us) - low) / (high - low), label, "requests asked for a second (thousands)", "")

@@ -17,7 +17,7 @@ h1 { font-size: 27px; line-height: 1.2; margin: 0 0 6px; } h2 { font-size: 20px;
 h3 { font-size: 14px; margin: 0 0 6px; } p { max-width: 75ch; } .soft { color: var(--soft); } a { color: var(--ours); }
 nav { margin: 14px 0; line-height: 2; } nav a { margin-right: 14px; text-decoration: none; white-space: nowrap; }
 .grid2 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 16px; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
+.column { display: flex; flex-direction: column; gap: 16px; } .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--ink); font-size: 12px; }
 svg .small { fill: var(--soft); font-size: 10.5px; } svg .ours { font-weight: 700; } svg .value { font-variant-numeric: tabular-nums; }
 .grid { stroke: var(--line); } .range { stroke: var(--ink); fill: none; opacity: .75; }
@@ -29,7 +29,7 @@ svg .small { fill: var(--soft); font-size: 10.5px; } svg .ours { font-weight: 70
               for n in range(7)) + """
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } td.words { white-space: normal; text-align: left; min-width: 16em; }
+th:first-child, td:first-child, th.words { text-align: left; } td.words { white-space: normal; text-align: left; min-width: 16em; }
 th { color: var(--soft); font-weight: 600; font-size: 13px; } tr.ours td { font-weight: 700; }
 .met { color: var(--good); font-weight: 700; } .missed { color: var(--bad); font-weight: 700; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; margin: 8px 0; } dt { color: var(--soft); } dd { margin: 0; }
@@ -95,7 +95,7 @@ def overview(entries):
 def cpu_chart(one):
     rows = [(named(name), kind(name), [("user", p["user_us"]), ("system", p["system_us"])], p["cpu_us"][1], p["cpu_us"][2])
             for name, p in ordered(one["peers"])]
-    return charts.bars(rows, "µs", "CPU time for each request", "µs a request")
+    return charts.bars(rows, "µs", "CPU time for each request")
 
 
 def latency_chart(one):
@@ -106,12 +106,12 @@ def latency_chart(one):
 def memory_chart(one):
     rows = [(named(name), kind(name), [("", p["memory_mib"][0])], p["memory_mib"][1], p["memory_mib"][2])
             for name, p in ordered(one["peers"])]
-    return charts.bars(rows, "MiB", "memory", "MiB (Pss)")
+    return charts.bars(rows, "MiB", "memory")
 
 
 def rate_chart(one):
     rows = [(named(name), kind(name), [("", p["rate"][0])], p["rate"][1], p["rate"][2]) for name, p in ordered(one["peers"])]
-    return charts.bars(rows, "a second", "answers a second at saturation", "answers a second")
+    return charts.bars(rows, "a second", "answers a second at saturation")
 
 
 def section(one, sweep):
@@ -121,18 +121,19 @@ def section(one, sweep):
     asked = f"at {rates[0]:,.0f} requests a second, half of what Ringway can do here" if rates else ""
     late = [named(name) for name, p in one["peers"].items() if p["open"] and p["open"]["answered_share"] < 0.98]
     asked += f". Not able to answer so many: {', '.join(map(escape, late))}" if late else ""
-    parts = [
-        card("CPU time for each request", cpu_chart(one), "dark: user, light: system; the line from the least to the most of the rounds"),
-        card("Latency", latency_chart(one), asked),
-        card("Throughput at saturation", rate_chart(one), "the load's own core may be the limit"),
-        card("Memory", memory_chart(one)),
+    left = [
+        card("CPU time for each request, µs", cpu_chart(one), "dark: user, light: system; the line from the least to the most of the rounds"),
+        card("Answers a second at saturation", rate_chart(one), "the load's own core may be the limit"),
+        card("Memory, MiB (Pss)", memory_chart(one)),
     ]
+    right = [card("Latency from the intended start", latency_chart(one), asked)]
     if sweep:
         series = [(named(name), kind(name), points) for name, points in sweep.items() if points]
-        parts.append(card("Throughput against offered load", charts.offered(series, "answered against asked"),
+        right.append(card("Throughput against offered load", charts.offered(series, "answered against asked"),
                           "a straight line answers whatever it is asked"))
-        parts.append(card("p99 against offered load", charts.offered_p99(series, "p99 against asked"),
+        right.append(card("p99 against offered load", charts.offered_p99(series, "p99 against asked"),
                           "from the intended start: what could not even be sent waits, and counts"))
+    columns = "".join(f'<div class="column">{"".join(part)}</div>' for part in (left, right))
     rows = []
     for name, p in ordered(one["peers"]):
         quantiles = dict(map(tuple, p["open"]["quantiles_us"])) if p["open"] else {}
@@ -149,7 +150,7 @@ def section(one, sweep):
     if kept and kept["ratio"] is not None:
         said = f'<p>Promise: at most {kept["ratio_max"]} of {escape(kept["peer"])}. ' + (
             '<span class="met">Met.</span></p>' if kept["met"] else '<span class="missed">Not met.</span></p>')
-    return (f'<h2 id="{anchor}">{one["scenario"]}: {escape(one["title"])}{many}</h2>{said}<div class="grid2">{"".join(parts)}</div>'
+    return (f'<h2 id="{anchor}">{one["scenario"]}: {escape(one["title"])}{many}</h2>{said}<div class="grid2">{columns}</div>'
             f"<details><summary>All figures</summary>{tabled(head, rows)}</details>")
 
 

@@ -40,7 +40,11 @@ enum Body {
 #[derive(Clone, Copy, Debug)]
 enum Chunk {
     /// The length so far, and whether a digit was seen and whether we are behind the digits.
-    Size { length: u64, digits: u8, behind: bool },
+    Size {
+        length: u64,
+        digits: u8,
+        behind: bool,
+    },
     Data(u64),
     /// The line end behind data: characters still missing.
     End(u8),
@@ -207,10 +211,12 @@ fn framing(
         fields.iter().filter(move |f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value)
     };
     let says = |token: &[u8]| {
-        named("connection").any(|v| v.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token)))
+        named("connection")
+            .any(|v| v.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token)))
     };
     let keep_alive = if http_1_1 { !says(b"close") } else { says(b"keep-alive") };
-    let chunked = named("transfer-encoding").any(|v| v.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    let chunked =
+        named("transfer-encoding").any(|v| v.trim_ascii().eq_ignore_ascii_case(b"chunked"));
     let mut length = None;
     for value in named("content-length") {
         let text = std::str::from_utf8(value).map_err(|_| "a length that is no number")?;
@@ -243,11 +249,16 @@ fn between_chunks(chunk: Chunk, byte: u8) -> Result<Chunk, &'static str> {
             b';' | b' ' | b'\t' | b'\r' => Ok(Chunk::Size { length, digits, behind: true }),
             _ if behind => Ok(chunk),
             _ => {
-                let digit = char::from(byte).to_digit(16).ok_or("a chunk size that is no number")?;
+                let digit =
+                    char::from(byte).to_digit(16).ok_or("a chunk size that is no number")?;
                 if digits == 15 {
                     return Err("a chunk size that is no number");
                 }
-                Ok(Chunk::Size { length: length << 4 | u64::from(digit), digits: digits + 1, behind })
+                Ok(Chunk::Size {
+                    length: length << 4 | u64::from(digit),
+                    digits: digits + 1,
+                    behind,
+                })
             }
         },
         Chunk::End(2) if byte == b'\r' => Ok(Chunk::End(1)),
@@ -308,7 +319,9 @@ mod tests {
 
     #[test]
     fn interim_answers_are_not_the_answer() {
-        let seen = read("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+        let seen = read(
+            "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
+        );
         assert_eq!(seen.unwrap().0.status, 404);
     }
 
@@ -316,10 +329,19 @@ mod tests {
     fn what_a_gateway_could_do_wrong_is_a_fault() {
         for (text, fault) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello", "closed within a body"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Length: 5\r\n\r\nhello", "two lengths"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Length: 5\r\n\r\nhello",
+                "two lengths",
+            ),
             ("HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello", "a length that is no number"),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n", "a chunk that does not end"),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "a chunk size that is no number"),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n",
+                "a chunk that does not end",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                "a chunk size that is no number",
+            ),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", "a chunk without a size"),
             ("SSH-2.0-OpenSSH_9.2\r\n", "no HTTP/1 answer"),
             ("HTTP/1.1 200", "closed within a head"),

@@ -30,7 +30,9 @@ impl Requests {
     pub fn new(plan: &Plan) -> Result<Requests, String> {
         let all = plan.mix.requests.iter();
         Ok(match plan.http2 {
-            false => Requests::H1(all.map(|request| h1::Ready::new(request, &plan.authority)).collect()),
+            false => {
+                Requests::H1(all.map(|request| h1::Ready::new(request, &plan.authority)).collect())
+            }
             true => {
                 let scheme = if plan.tls.is_some() { "https" } else { "http" };
                 let ready = all.map(|request| h2c::Ready::new(request, scheme, &plan.authority));
@@ -74,7 +76,12 @@ struct Thread<'a> {
 }
 
 /// Runs one thread's share, `index` of `plan.threads`.
-pub fn run(plan: &Plan, requests: &Requests, index: usize, started: Instant) -> Result<Record, String> {
+pub fn run(
+    plan: &Plan,
+    requests: &Requests,
+    index: usize,
+    started: Instant,
+) -> Result<Record, String> {
     let connections = share(plan.connections, plan.threads, index);
     let streams = if plan.http2 { plan.streams } else { 1 };
     let count = share(plan.requests_max as usize, plan.threads, index) as u64;
@@ -136,9 +143,16 @@ impl Thread<'_> {
                 _ => next_sweep,
             };
             let wait = wake.saturating_sub(self.now());
-            let timeout = Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 };
+            let timeout = Timespec {
+                tv_sec: (wait / 1_000_000_000) as i64,
+                tv_nsec: (wait % 1_000_000_000) as i64,
+            };
             events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&timeout),
+            ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(format!("epoll: {error}")),
             }
@@ -200,8 +214,16 @@ impl Thread<'_> {
     }
 
     fn connect(&mut self, at: usize) -> std::io::Result<Session> {
-        let host = self.plan.authority.rsplit_once(':').map_or(self.plan.authority.as_str(), |(host, _)| host);
-        let wire = Wire::connect(self.plan.address, self.plan.tls.as_ref(), host.trim_matches(['[', ']']))?;
+        let host = self
+            .plan
+            .authority
+            .rsplit_once(':')
+            .map_or(self.plan.authority.as_str(), |(host, _)| host);
+        let wire = Wire::connect(
+            self.plan.address,
+            self.plan.tls.as_ref(),
+            host.trim_matches(['[', ']']),
+        )?;
         let data = epoll::EventData::new_u64(at as u64);
         epoll::add(&self.epoll, &wire, data, epoll::EventFlags::IN | epoll::EventFlags::OUT)?;
         self.entries[at].armed_for_write = true;
@@ -290,7 +312,9 @@ impl Thread<'_> {
         if kind == Failure::Connect {
             self.connect_failures += 1;
             if self.connect_failures > CONNECT_FAILURES_MAX {
-                return Err(format!("given up after {CONNECT_FAILURES_MAX} failures to connect: {what}"));
+                return Err(format!(
+                    "given up after {CONNECT_FAILURES_MAX} failures to connect: {what}"
+                ));
             }
         }
         Ok(())
@@ -300,7 +324,9 @@ impl Thread<'_> {
     fn arm(&mut self, at: usize) -> Result<(), String> {
         let entry = &mut self.entries[at];
         let wants = match (&entry.session, self.requests) {
-            (Some(Session::H1(connection)), Requests::H1(requests)) => connection.wants_write(requests),
+            (Some(Session::H1(connection)), Requests::H1(requests)) => {
+                connection.wants_write(requests)
+            }
             (Some(Session::H2(connection)), _) => connection.wants_write(),
             _ => return Ok(()),
         };
@@ -308,11 +334,19 @@ impl Thread<'_> {
             return Ok(());
         }
         entry.armed_for_write = wants;
-        let flags = if wants { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+        let flags = if wants {
+            epoll::EventFlags::IN | epoll::EventFlags::OUT
+        } else {
+            epoll::EventFlags::IN
+        };
         let data = epoll::EventData::new_u64(at as u64);
         let changed = match &entry.session {
-            Some(Session::H1(connection)) => epoll::modify(&self.epoll, connection.wire(), data, flags),
-            Some(Session::H2(connection)) => connection.with_wire(|w| epoll::modify(&self.epoll, w, data, flags)),
+            Some(Session::H1(connection)) => {
+                epoll::modify(&self.epoll, connection.wire(), data, flags)
+            }
+            Some(Session::H2(connection)) => {
+                connection.with_wire(|w| epoll::modify(&self.epoll, w, data, flags))
+            }
             None => Ok(()),
         };
         changed.map_err(|error| format!("epoll: {error}"))
@@ -344,7 +378,9 @@ impl Thread<'_> {
                     what: what.to_string(),
                 }));
             }
-            Some(Session::H2(connection)) => connection.fail(Failure::Timeout, what, &mut self.sink),
+            Some(Session::H2(connection)) => {
+                connection.fail(Failure::Timeout, what, &mut self.sink)
+            }
             None => {}
         }
         // Only failures to connect end a run early.

@@ -30,7 +30,8 @@ pub struct Ready {
 
 impl Ready {
     pub fn new(request: &Request, authority: &str) -> Ready {
-        let mut text = format!("{} {} HTTP/1.1\r\nHost: {authority}\r\n", request.method, request.path);
+        let mut text =
+            format!("{} {} HTTP/1.1\r\nHost: {authority}\r\n", request.method, request.path);
         let mut unique = Vec::new();
         for (name, value) in &request.fields {
             text += name;
@@ -51,7 +52,13 @@ impl Ready {
         }
         let kept = format!("{text}\r\n").into_bytes();
         let last = format!("{text}Connection: close\r\n\r\n").into_bytes();
-        Ready { kept, last, unique, body: request.body.clone(), head_only: request.method == "HEAD" }
+        Ready {
+            kept,
+            last,
+            unique,
+            body: request.body.clone(),
+            head_only: request.method == "HEAD",
+        }
     }
 }
 
@@ -66,13 +73,7 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(wire: Wire) -> Connection {
-        Connection {
-            wire,
-            head: Vec::new(),
-            sent: 0,
-            answer: Answer::default(),
-            current: None,
-        }
+        Connection { wire, head: Vec::new(), sent: 0, answer: Answer::default(), current: None }
     }
 
     pub fn wire(&self) -> &Wire {
@@ -85,7 +86,9 @@ impl Connection {
 
     /// Whether the event loop must say when the socket takes bytes again.
     pub fn wants_write(&self, requests: &[Ready]) -> bool {
-        let unsent = self.current.is_some_and(|(which, _)| self.sent < self.head.len() + requests[which].body.len());
+        let unsent = self
+            .current
+            .is_some_and(|(which, _)| self.sent < self.head.len() + requests[which].body.len());
         unsent || self.wire.has_pending()
     }
 
@@ -104,7 +107,8 @@ impl Connection {
         self.head.extend_from_slice(if last { &ready.last } else { &ready.kept });
         for at in &ready.unique {
             let digits = format!("{number:0width$}", width = UNIQUE_DIGITS);
-            self.head[*at..*at + UNIQUE_DIGITS].copy_from_slice(&digits.as_bytes()[..UNIQUE_DIGITS]);
+            self.head[*at..*at + UNIQUE_DIGITS]
+                .copy_from_slice(&digits.as_bytes()[..UNIQUE_DIGITS]);
         }
         self.sent = 0;
         self.answer.expect(ready.head_only);
@@ -127,7 +131,10 @@ impl Connection {
             };
             match self.wire.write(rest) {
                 Ok(count) => self.sent += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::NotConnected => {
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock
+                        || error.kind() == ErrorKind::NotConnected =>
+                {
                     return true;
                 }
                 Err(error) => return self.over(&error.to_string(), sink),
@@ -159,7 +166,11 @@ impl Connection {
                     self.current = None;
                     if used < came {
                         let what = "bytes behind the end of an answer".into();
-                        sink.push(Happened::Failed { times: Some(times), kind: Failure::Protocol, what });
+                        sink.push(Happened::Failed {
+                            times: Some(times),
+                            kind: Failure::Protocol,
+                            what,
+                        });
                         return false;
                     }
                     sink.push(Happened::Answered { which, times, seen });
@@ -168,7 +179,11 @@ impl Connection {
                 Err(what) => {
                     self.current = None;
                     let what = what.to_string();
-                    sink.push(Happened::Failed { times: Some(times), kind: Failure::Protocol, what });
+                    sink.push(Happened::Failed {
+                        times: Some(times),
+                        kind: Failure::Protocol,
+                        what,
+                    });
                     return false;
                 }
             }

@@ -122,15 +122,25 @@ impl Connection {
         self.next_id += 1;
         self.in_flight.insert(id, (which, times));
         match &self.sender {
-            Some(sender) => self.tasks.push(stream(id, sender.clone(), requests[which].build(number))),
+            Some(sender) => {
+                self.tasks.push(stream(id, sender.clone(), requests[which].build(number)))
+            }
             None => self.waiting.push((id, which, number)),
         }
         self.turn(requests, sink)
     }
 
     /// The socket is ready. False when the connection is over.
-    pub fn ready(&mut self, readable: bool, writable: bool, requests: &[Ready], sink: &mut Vec<Happened>) -> bool {
-        let wake = |waker: &RefCell<Option<Waker>>| waker.borrow_mut().take().into_iter().for_each(Waker::wake);
+    pub fn ready(
+        &mut self,
+        readable: bool,
+        writable: bool,
+        requests: &[Ready],
+        sink: &mut Vec<Happened>,
+    ) -> bool {
+        let wake = |waker: &RefCell<Option<Waker>>| {
+            waker.borrow_mut().take().into_iter().for_each(Waker::wake)
+        };
         if readable {
             wake(&self.shared.reader);
         }
@@ -160,7 +170,11 @@ impl Connection {
                     return false;
                 }
                 Poll::Ready(Some(Ended::Connection(what))) => {
-                    self.fail(self.kind_of_end(), what.as_deref().unwrap_or("closed by the other side"), sink);
+                    self.fail(
+                        self.kind_of_end(),
+                        what.as_deref().unwrap_or("closed by the other side"),
+                        sink,
+                    );
                     return false;
                 }
                 Poll::Pending if self.again.0.load(Ordering::Relaxed) => {}
@@ -177,7 +191,12 @@ impl Connection {
         })
     }
 
-    fn stream_ended(&mut self, id: u64, result: Result<Seen, (Failure, String)>, sink: &mut Vec<Happened>) {
+    fn stream_ended(
+        &mut self,
+        id: u64,
+        result: Result<Seen, (Failure, String)>,
+        sink: &mut Vec<Happened>,
+    ) {
         let Some((which, times)) = self.in_flight.remove(&id) else { return };
         sink.push(match result {
             Ok(seen) => Happened::Answered { which, times, seen },
@@ -203,13 +222,17 @@ pub struct Ready {
 impl Ready {
     pub fn new(request: &Request, scheme: &str, authority: &str) -> Result<Ready, String> {
         let uri = format!("{scheme}://{authority}{}", request.path);
-        let mut parts = http::Request::builder().method(request.method.as_str()).uri(uri).version(http::Version::HTTP_2);
+        let mut parts = http::Request::builder()
+            .method(request.method.as_str())
+            .uri(uri)
+            .version(http::Version::HTTP_2);
         let mut unique = Vec::new();
         for (name, value) in &request.fields {
             match value.split_once(UNIQUE) {
                 None => parts = parts.header(name, value),
                 Some((before, after)) => {
-                    let name = http::HeaderName::try_from(name.as_str()).map_err(|error| error.to_string())?;
+                    let name = http::HeaderName::try_from(name.as_str())
+                        .map_err(|error| error.to_string())?;
                     unique.push((name, before.to_string(), after.to_string()));
                 }
             }
@@ -250,7 +273,9 @@ fn open(io: Io) -> Task {
 }
 
 fn drive(connection: Box<H2>) -> Task {
-    Box::pin(async move { Ended::Connection(connection.await.err().map(|error| error.to_string())) })
+    Box::pin(
+        async move { Ended::Connection(connection.await.err().map(|error| error.to_string())) },
+    )
 }
 
 async fn exchange(
@@ -259,7 +284,8 @@ async fn exchange(
     body: Bytes,
 ) -> Result<Seen, (Failure, String)> {
     let fault = |error: h2::Error| {
-        let kind = if error.is_io() || error.is_go_away() { Failure::Closed } else { Failure::Protocol };
+        let kind =
+            if error.is_io() || error.is_go_away() { Failure::Closed } else { Failure::Protocol };
         (kind, error.to_string())
     };
     let mut sender = sender.ready().await.map_err(fault)?;
@@ -270,9 +296,11 @@ async fn exchange(
     }
     let response = response.await.map_err(fault)?;
     let status = response.status().as_u16();
-    let announced = response.headers().get("content-length").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        response.headers().get("content-length").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let mut body = response.into_body();
-    let (mut length, mut pieces, mut hash) = (0u64, None::<Box<XxHash3_64>>, XxHash3_64::oneshot(b""));
+    let (mut length, mut pieces, mut hash) =
+        (0u64, None::<Box<XxHash3_64>>, XxHash3_64::oneshot(b""));
     while let Some(data) = body.data().await {
         let data = data.map_err(fault)?;
         body.flow_control().release_capacity(data.len()).map_err(fault)?;
@@ -293,7 +321,11 @@ async fn exchange(
     Ok(Seen { status, length, hash })
 }
 
-fn stream(id: u64, sender: SendRequest<Bytes>, (request, body): (http::Request<()>, Bytes)) -> Task {
+fn stream(
+    id: u64,
+    sender: SendRequest<Bytes>,
+    (request, body): (http::Request<()>, Bytes),
+) -> Task {
     Box::pin(async move { Ended::Stream(id, exchange(sender, request, body).await) })
 }
 
@@ -301,7 +333,11 @@ fn stream(id: u64, sender: SendRequest<Bytes>, (request, body): (http::Request<(
 struct Io(Rc<Shared>);
 
 impl AsyncRead for Io {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.0.wire.borrow_mut().read(into.initialize_unfilled()) {
             Ok(count) => {
                 into.advance(count);
@@ -324,10 +360,16 @@ impl Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = self.0.wire.borrow_mut().write(bytes);
         match result {
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) =>
+            {
                 self.wait_for_room(cx)
             }
             other => Poll::Ready(other),

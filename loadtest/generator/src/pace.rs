@@ -50,7 +50,9 @@ impl Schedule {
     pub fn due(&self, now_ns: u64) -> Option<u64> {
         let at = match self.pace {
             Pace::Closed => now_ns,
-            Pace::Open { interval_ns, phase_ns } => (phase_ns + interval_ns * self.next as f64) as u64,
+            Pace::Open { interval_ns, phase_ns } => {
+                (phase_ns + interval_ns * self.next as f64) as u64
+            }
         };
         (at < self.end_ns && self.next < self.count_max).then_some(at)
     }
@@ -97,7 +99,10 @@ mod tests {
     #[test]
     fn a_closed_loop_starts_now_until_its_end_or_its_count() {
         let mut schedule = Schedule::new(None, SECOND, 2, (0, 1));
-        assert_eq!((schedule.take(7), schedule.take(9), schedule.take(11)), (Some(7), Some(9), None));
+        assert_eq!(
+            (schedule.take(7), schedule.take(9), schedule.take(11)),
+            (Some(7), Some(9), None)
+        );
         let mut schedule = Schedule::new(None, SECOND, u64::MAX, (0, 1));
         assert_eq!(schedule.take(1_000_000_000), None);
         assert_eq!(schedule.take(3), Some(3));

@@ -75,7 +75,13 @@ impl Expect {
         }
         let hash = *self.hash.get_or_insert(seen.hash);
         (seen.hash != hash).then(|| {
-            (Failure::Content, format!("a body of {length} bytes with hash {:016x} instead of {hash:016x}", seen.hash))
+            (
+                Failure::Content,
+                format!(
+                    "a body of {length} bytes with hash {:016x} instead of {hash:016x}",
+                    seen.hash
+                ),
+            )
         })
     }
 
@@ -108,7 +114,11 @@ impl Target {
             Some("https") => true,
             _ => return Err(format!("{url}: http:// or https://")),
         };
-        let host = uri.host().ok_or_else(|| format!("{url}: no host"))?.trim_matches(['[', ']']).to_string();
+        let host = uri
+            .host()
+            .ok_or_else(|| format!("{url}: no host"))?
+            .trim_matches(['[', ']'])
+            .to_string();
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
         let address = (host.as_str(), port)
             .to_socket_addrs()
@@ -184,7 +194,8 @@ pub fn turns(lines: &[Line]) -> Vec<(usize, usize)> {
             for (owed, line) in credit.iter_mut().zip(lines) {
                 *owed += line.weight as i64;
             }
-            let next = (0..lines.len()).max_by_key(|at| (credit[*at], usize::MAX - at)).unwrap_or(0);
+            let next =
+                (0..lines.len()).max_by_key(|at| (credit[*at], usize::MAX - at)).unwrap_or(0);
             credit[next] -= in_round as i64;
             // A stride that shares no factor with the count walks through all paths without going up one by one.
             let count = lines[next].paths.len();
@@ -217,14 +228,16 @@ mod tests {
         let turns = turns(&lines);
         assert_eq!(turns.len(), 16);
         assert_eq!(turns.iter().filter(|(line, _)| *line == 0).count(), 12);
-        let mut paths: Vec<usize> = turns.iter().filter(|(line, _)| *line == 1).map(|(_, path)| *path).collect();
+        let mut paths: Vec<usize> =
+            turns.iter().filter(|(line, _)| *line == 1).map(|(_, path)| *path).collect();
         paths.sort_unstable();
         assert_eq!(paths, [0, 1, 2, 3]);
     }
 
     #[test]
     fn lines_that_say_nothing_are_refused() {
-        for text in ["", "GET", "get /a", "GET a", "GET /a b", "GET /{5..2}", "GET /{0..99999999}"] {
+        for text in ["", "GET", "get /a", "GET a", "GET /a b", "GET /{5..2}", "GET /{0..99999999}"]
+        {
             assert!(Line::parse(text).is_err(), "{text}");
         }
     }
@@ -236,6 +249,9 @@ mod tests {
         assert_eq!(expect.judge(refusal).unwrap().0, Failure::Status);
         assert_eq!(expect.length, None);
         assert_eq!(expect.judge(Seen { status: 200, length: 2, hash: 2 }), None);
-        assert_eq!(expect.judge(Seen { status: 200, length: 2, hash: 3 }).unwrap().0, Failure::Content);
+        assert_eq!(
+            expect.judge(Seen { status: 200, length: 2, hash: 3 }).unwrap().0,
+            Failure::Content
+        );
     }
 }

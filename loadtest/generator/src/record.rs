@@ -131,7 +131,13 @@ impl Record {
     }
 
     /// No answer, or none that is one.
-    pub fn failure(&mut self, kind: Failure, times: Option<Times>, now: u64, what: impl FnOnce() -> String) {
+    pub fn failure(
+        &mut self,
+        kind: Failure,
+        times: Option<Times>,
+        now: u64,
+        what: impl FnOnce() -> String,
+    ) {
         if let Some(times) = times {
             if times.meant < self.from_ns {
                 return;
@@ -190,9 +196,9 @@ impl Record {
 
     /// Everything, for `--json`; latencies in microseconds.
     pub fn to_json(&self, secs: f64) -> Map<String, Value> {
-        let failures = Failure::ALL
-            .iter()
-            .filter_map(|(kind, word)| self.failures.get(kind).map(|n| (word.to_string(), json!(n))));
+        let failures = Failure::ALL.iter().filter_map(|(kind, word)| {
+            self.failures.get(kind).map(|n| (word.to_string(), json!(n)))
+        });
         let statuses = self.statuses.iter().map(|(status, n)| (status.to_string(), json!(n)));
         let expect = self.expect.iter().map(Expect::to_json);
         let all = json!({
@@ -229,15 +235,23 @@ impl Record {
             self.failed(),
             self.unsent,
         );
-        for (name, histogram) in
-            [("latency", &self.latency), ("service", &self.service), ("refused", &self.refused), ("lag", &self.lag)]
-        {
+        for (name, histogram) in [
+            ("latency", &self.latency),
+            ("service", &self.service),
+            ("refused", &self.refused),
+            ("lag", &self.lag),
+        ] {
             if histogram.is_empty() {
                 continue;
             }
             out += &format!("{name:<8}");
-            for (word, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
-                out += &format!("  {word} {:.1} us", histogram.value_at_quantile(quantile) as f64 / 1e3);
+            for (word, quantile) in
+                [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)]
+            {
+                out += &format!(
+                    "  {word} {:.1} us",
+                    histogram.value_at_quantile(quantile) as f64 / 1e3
+                );
             }
             out.push('\n');
         }

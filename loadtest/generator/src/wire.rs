@@ -19,7 +19,11 @@ pub struct Wire {
 
 impl Wire {
     /// Begins to connect.
-    pub fn connect(address: SocketAddr, tls: Option<&Arc<ClientConfig>>, host: &str) -> io::Result<Wire> {
+    pub fn connect(
+        address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
+        host: &str,
+    ) -> io::Result<Wire> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket: OwnedFd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
@@ -32,7 +36,8 @@ impl Wire {
             None => None,
             Some(config) => {
                 let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
-                let session = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+                let session =
+                    ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
                 Some(Box::new(session))
             }
         };

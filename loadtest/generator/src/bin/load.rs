@@ -105,21 +105,29 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, String> {
     raise_descriptor_limit();
     let plan = plan(arguments)?;
-    let requests: Vec<Requests> = (0..plan.threads).map(|_| Requests::new(&plan)).collect::<Result<_, _>>()?;
+    let requests: Vec<Requests> =
+        (0..plan.threads).map(|_| Requests::new(&plan)).collect::<Result<_, _>>()?;
     let started = Instant::now();
     let records: Vec<Result<Record, String>> = std::thread::scope(|scope| {
         let plan = &plan;
         let threads = requests.iter().enumerate();
-        let threads: Vec<_> =
-            threads.map(|(index, requests)| scope.spawn(move || drive::run(plan, requests, index, started))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into()))).collect()
+        let threads: Vec<_> = threads
+            .map(|(index, requests)| {
+                scope.spawn(move || drive::run(plan, requests, index, started))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+            .collect()
     });
     let mut merged = Record::new(plan.mix.expect.clone(), 0);
     for record in records {
         merged.merge(record?);
     }
     // A run that ended by its count is as long as it took.
-    let measured = (started.elapsed().min(plan.length)).saturating_sub(plan.warm).as_secs_f64().max(1e-9);
+    let measured =
+        (started.elapsed().min(plan.length)).saturating_sub(plan.warm).as_secs_f64().max(1e-9);
     match arguments.json {
         false => print!("{}", merged.to_text(measured)),
         true => {
@@ -144,7 +152,9 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
     bound("--timeout", arguments.timeout, 0.0, TIMEOUT_MAX.as_secs_f64())?;
     let tls = match (target.https, &arguments.ca) {
         (false, _) => None,
-        (true, None) => return Err("https needs --ca FILE: what the server's certificate must lead to".into()),
+        (true, None) => {
+            return Err("https needs --ca FILE: what the server's certificate must lead to".into());
+        }
         (true, Some(file)) => Some(Arc::new(tls(file, arguments)?)),
     };
     let warm = Duration::from_secs_f64(arguments.warm);
@@ -166,7 +176,12 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
     })
 }
 
-fn bound<T: PartialOrd + std::fmt::Display>(name: &str, value: T, least: T, most: T) -> Result<(), String> {
+fn bound<T: PartialOrd + std::fmt::Display>(
+    name: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), String> {
     match value >= least && value <= most {
         true => Ok(()),
         false => Err(format!("{name} {value}: from {least} to {most}")),
@@ -174,13 +189,15 @@ fn bound<T: PartialOrd + std::fmt::Display>(name: &str, value: T, least: T, most
 }
 
 fn mix(arguments: &Arguments, target: &Target) -> Result<Mix, String> {
-    let mut lines = arguments.mix.iter().map(|text| Line::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut lines =
+        arguments.mix.iter().map(|text| Line::parse(text)).collect::<Result<Vec<_>, _>>()?;
     if lines.is_empty() {
         let (method, paths) = (arguments.method.clone(), vec![target.path.clone()]);
         lines.push(Line { weight: 1, method, paths, body_bytes: arguments.body });
     }
     let fields = arguments.headers.iter().map(|field| {
-        let (name, value) = field.split_once(':').ok_or_else(|| format!("`{field}`: Name: value"))?;
+        let (name, value) =
+            field.split_once(':').ok_or_else(|| format!("`{field}`: Name: value"))?;
         Ok((name.trim().to_string(), value.trim().to_string()))
     });
     let fields = fields.collect::<Result<Vec<_>, String>>()?;
@@ -208,7 +225,8 @@ fn mix(arguments: &Arguments, target: &Target) -> Result<Mix, String> {
 
 fn tls(file: &str, arguments: &Arguments) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| format!("{file}: {error}"))?;
+    let certificates =
+        CertificateDer::pem_file_iter(file).map_err(|error| format!("{file}: {error}"))?;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| format!("{file}: {error}"))?;
         roots.add(certificate).map_err(|error| format!("{file}: {error}"))?;
@@ -219,7 +237,8 @@ fn tls(file: &str, arguments: &Arguments) -> Result<rustls::ClientConfig, String
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![if arguments.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    config.alpn_protocols =
+        vec![if arguments.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     if arguments.no_resumption {
         config.resumption = rustls::client::Resumption::disabled();
     }

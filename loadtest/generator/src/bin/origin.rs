@@ -86,7 +86,11 @@ impl Origin {
             Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) }
         });
         let mut events = Vec::with_capacity(512);
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+        match epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut events),
+            timeout.as_ref(),
+        ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -122,7 +126,12 @@ impl Origin {
             if self.connections.len() <= fd as usize {
                 self.connections.resize_with(fd as usize + 1, || None);
             }
-            epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(fd as u64), epoll::EventFlags::IN)?;
+            epoll::add(
+                &self.epoll,
+                &socket,
+                epoll::EventData::new_u64(fd as u64),
+                epoll::EventFlags::IN,
+            )?;
             self.connections[fd as usize] = Some(Connection {
                 socket,
                 input: Vec::new(),
@@ -172,7 +181,8 @@ impl Origin {
             let Some(body) = body_length(head.headers) else { return false };
             let path = head.path.unwrap_or("/").trim_start_matches('/');
             let path = path.split('?').next().unwrap_or_default();
-            let (delayed, path) = path.strip_prefix("d5ms/").map_or((false, path), |path| (true, path));
+            let (delayed, path) =
+                path.strip_prefix("d5ms/").map_or((false, path), |path| (true, path));
             let answer = self.answers.get(path).unwrap_or(&self.answers["small"]).clone();
             match delayed {
                 false => connection.output.push_back(answer),
@@ -206,7 +216,13 @@ impl Origin {
             connection.armed_for_write = blocked;
             let out = if blocked { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
             let data = epoll::EventData::new_u64(fd as u64);
-            return epoll::modify(&self.epoll, &connection.socket, data, epoll::EventFlags::IN | out).is_ok();
+            return epoll::modify(
+                &self.epoll,
+                &connection.socket,
+                data,
+                epoll::EventFlags::IN | out,
+            )
+            .is_ok();
         }
         true
     }
@@ -290,6 +306,11 @@ fn orders(bytes: usize) -> String {
 }
 
 fn notifications() -> String {
-    let items = (0..13).map(|n| format!("{{\"id\":{n},\"text\":\"Your order {} has been updated\",\"read\":false}}", 100_000 + n));
+    let items = (0..13).map(|n| {
+        format!(
+            "{{\"id\":{n},\"text\":\"Your order {} has been updated\",\"read\":false}}",
+            100_000 + n
+        )
+    });
     format!("{{\"unread\":7,\"items\":[{}]}}", items.collect::<Vec<_>>().join(","))
 }
