@@ -32,10 +32,9 @@ class Bench:
 class Running:
     """A program under measurement, with its origin; used by `with`."""
 
-    def __init__(self, bench, peer, scenario, workers, more=()):
+    def __init__(self, bench, peer, scenario, workers):
         self.bench, self.peer, self.scenario, self.workers = bench, peer, scenario, workers
         self.work = bench.work / "run" / peer.name
-        self.more = list(more)
         self.cpus, self.load_cpus = machine.places(workers)
         self.started = []
         self.token = bench.keys.token(scenario.jwt) if scenario.jwt else None
@@ -45,7 +44,7 @@ class Running:
         self.work.mkdir(parents=True)
         tool = lambda name: self.bench.tools.get(name, name)
         context = SimpleNamespace(scenario=self.scenario, port=PORT, origins=ORIGINS, workers=self.workers, work=self.work,
-                                  keys=self.bench.keys, tool=tool, more=self.more)
+                                  keys=self.bench.keys, tool=tool)
         argv, env = self.peer.build(context)
         for port in (PORT, *ORIGINS):
             processes.must_be_free(port)

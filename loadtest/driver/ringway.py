@@ -1,17 +1,29 @@
 """Our own configuration of a scenario, in the language that users write."""
 import json
+from dataclasses import dataclass
 
 
-def build(c):
+@dataclass(frozen=True)
+class Extra:
+    """What a measurement adds to the scenario's configuration; @WORK@ stands for its folder."""
+    route: str = ""        # lines of every route
+    tables: str = ""       # tables beside them
+    access_log: str = ""   # in place of the scenario's
+    observe: str = ""      # further lines of [observe]
+
+
+def build(c, extra=Extra()):
     s = c.scenario
+    here = lambda text: text.replace("@WORK@", str(c.work))
     out = [f"workers = {c.workers}", "", "[[listen]]", f'address = "127.0.0.1:{c.port}"']
     if s.tls:
         out.append(f'tls = {{ certificates = [{{ cert = "{c.keys.cert}", key = "{c.keys.key}" }}] }}')
-    log = f'"{c.work}/access.log"' if s.log else '"off"'
-    out += ["", "[observe]", f"access_log = {log}", "", "[admin]", 'address = "off"']
+    log = here(extra.access_log) or (f'"{c.work}/access.log"' if s.log else '"off"')
+    out += ["", "[observe]", f"access_log = {log}", *extra.observe.splitlines(), "", "[admin]", 'address = "off"']
     for name, port in zip(("user", "order", "notif"), c.origins):
         out += ["", f"[upstream.{name}]", f'endpoints = ["127.0.0.1:{port}"]']
-    policies = []
+    out += here(extra.tables).splitlines()
+    policies = extra.route.splitlines()
     if s.jwt:
         (c.work / "jwks.json").write_text(json.dumps({"keys": [c.keys.jwks[s.jwt]]}))
         out += ["", "[jwt.idp]", f'jwks = "{c.work}/jwks.json"', 'issuer = "loadtest"']
@@ -31,6 +43,5 @@ def build(c):
             out += route(f"/api/r{n}/{{*rest}}", 'forward = "user"')
     else:
         out += route("/{*rest}", 'forward = "user"')
-    out += c.more
     (c.work / "ringway.toml").write_text("\n".join(out) + "\n")
     return [c.tool("ringway"), "run", "-c", c.work / "ringway.toml"], {}
