@@ -16,9 +16,12 @@ def say(text):
     print(f"loadtest: {text}", file=sys.stderr, flush=True)
 
 
-def cargo(*arguments, folder, target=None):
+def cargo(*arguments, folder, target=None, is_gateway=True):
     argv = ["cargo", "build", "--quiet", "--locked", *arguments]
-    env = {**os.environ, "CARGO_TARGET_DIR": str(target)} if target else None
+    env = {**os.environ, **({"CARGO_TARGET_DIR": str(target)} if target else {})}
+    if not is_gateway:
+        # What somebody sets for the gateway's build is not meant for the generator's, which would be built again.
+        env = {name: value for name, value in env.items() if not name.startswith("CARGO_PROFILE_")}
     subprocess.run(argv, cwd=folder, env=env, check=True)
 
 
@@ -27,7 +30,7 @@ def generator(built=None):
     if built:
         return {name: Path(built).resolve() / name for name in ("load", "origin")}
     target = WORK / "generator"
-    cargo("--release", folder=ROOT / "loadtest/generator", target=target)
+    cargo("--release", folder=ROOT / "loadtest/generator", target=target, is_gateway=False)
     return {name: target / "release" / name for name in ("load", "origin")}
 
 
