@@ -54,8 +54,11 @@ class Running:
             self.process = self.start(argv, self.cpus, "program.log", env)
             processes.wait_for_port(PORT, self.process)
             self.check()
-        except BaseException:
+        except BaseException as error:
             self.__exit__()
+            words = self.last_words()
+            if isinstance(error, RuntimeError) and words:
+                raise RuntimeError(f"{error}; its last words: {words}") from None
             raise
         return self
 

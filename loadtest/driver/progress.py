@@ -13,7 +13,7 @@ class Progress:
         share = self.done / max(1, self.total)
         elapsed = time.monotonic() - self.started
         left = elapsed / share - elapsed if self.done else None
-        when = f"{int(left) // 60}:{int(left) % 60:02} left" if left is not None else ""
+        when = f"{int(left) // 60}:{int(left) % 60:02} left" if left is not None else "just begun"
         if self.is_terminal:
             filled = int(share * 28)
             print(f"\r\x1b[K[{'█' * filled}{'░' * (28 - filled)}] {self.done}/{self.total}  {when:>11}  {what}", end="", file=sys.stderr,

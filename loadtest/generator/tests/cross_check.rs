@@ -47,7 +47,8 @@ fn wait_for(port: u16) {
 
 fn origin() -> Server {
     let port = free_port();
-    let child = Command::new(env!("CARGO_BIN_EXE_origin")).arg(port.to_string()).spawn().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_origin"));
+    let child = command.arg(port.to_string()).stdout(Stdio::null()).spawn().unwrap();
     wait_for(port);
     Server { child, port, folder: None }
 }
@@ -68,7 +69,7 @@ fn nginx(tls: bool) -> Server {
     }
     let body = "x".repeat(1000);
     let config = format!(
-        "daemon off; worker_processes 1; pid {at}/pid; error_log {at}/error.log; events {{}}\n\
+        "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log; events {{}}\n\
          http {{ access_log off; client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f;\n\
          uwsgi_temp_path {at}/u; scgi_temp_path {at}/s; keepalive_requests 1000000;\n\
          server {{ listen 127.0.0.1:{port} {how}; {files} location / {{ return 200 \"{body}\"; }} }} }}"
@@ -76,6 +77,7 @@ fn nginx(tls: bool) -> Server {
     std::fs::write(folder.join("nginx.conf"), config).unwrap();
     let child = Command::new("nginx")
         .args(["-p", &at, "-c", &format!("{at}/nginx.conf")])
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("nginx is needed: apt-get install nginx");
