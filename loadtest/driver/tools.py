@@ -1,6 +1,7 @@
 """What a run needs: the gateway, the generator and the origin built here; peers from Debian and PyPI."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,8 @@ def debian(peer, names):
 
 
 def needed():
-    """Programs without which nothing works."""
+    """Programs without which nothing works. Whoever ends this program ends what it started, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lacking = [name for name in ("taskset", "openssl", "cargo") if not shutil.which(name)]
     if lacking:
         raise SystemExit(f"loadtest: missing {', '.join(lacking)} (Debian: util-linux openssl; rustup for cargo)")

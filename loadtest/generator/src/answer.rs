@@ -169,7 +169,7 @@ impl Answer {
         let mut at = 0;
         while at < bytes.len() && !self.is_complete() {
             at += match self.body {
-                Some(Body::Exact(left)) => self.data(&bytes[at..], left, |left| Body::Exact(left)),
+                Some(Body::Exact(left)) => self.data(&bytes[at..], left, Body::Exact),
                 Some(Body::Chunked(Chunk::Data(left))) => self.data(&bytes[at..], left, |left| {
                     Body::Chunked(if left == 0 { Chunk::End(2) } else { Chunk::Data(left) })
                 }),

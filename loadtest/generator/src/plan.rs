@@ -199,7 +199,7 @@ pub fn turns(lines: &[Line]) -> Vec<(usize, usize)> {
             credit[next] -= in_round as i64;
             // A stride that shares no factor with the count walks through all paths without going up one by one.
             let count = lines[next].paths.len();
-            let stride = if count % 7919 == 0 { 1 } else { 7919 };
+            let stride = if count.is_multiple_of(7919) { 1 } else { 7919 };
             turns.push((next, round * stride % count));
         }
     }
