@@ -85,6 +85,7 @@ class Running:
         argv += ["--ca", self.bench.keys.ca] if secure else []
         argv += ["--http2", "--streams", s.streams] if s.http2 and not direct else []
         argv += [] if s.resumption else ["--no-resumption"]
+        argv += [] if self.peer.same_body else ["--any-body"]
         argv += ["--rate", f"{rate:.3f}"] if rate else []
         argv += ["--requests", requests] if requests else []
         for line in self.mix():

