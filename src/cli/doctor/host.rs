@@ -235,7 +235,7 @@ pub fn interrupts(text: &str) -> BTreeMap<u32, u64> {
     text.lines().skip(1).filter_map(row).collect()
 }
 
-/// The word in brackets: "always [madvise] never".
+/// The word in brackets: `always [madvise] never`.
 pub fn chosen(text: &str) -> Option<&str> {
     Some(text.split_once('[')?.1.split_once(']')?.0)
 }
