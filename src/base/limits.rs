@@ -128,6 +128,11 @@ pub const H2_WINDOW_UPDATES_BURST: u32 = 1200;
 pub const H2_EMPTY_FRAMES_BURST: u32 = 60;
 /// Frames at once whose type is not known, or that answer what was not asked.
 pub const H2_UNKNOWN_BURST: u32 = 120;
+/// Requests of one connection that are followed until they are whole, so that trailers are known. Eight times as many
+/// as may be open.
+pub const H2_OPEN_FOLLOWED_MAX: usize = 1024;
+/// What of one header block is followed. Unit: bytes. Four times a head, where the `h2` crate closes.
+pub const H2_BLOCK_BYTES_MAX: usize = 128 * 1024;
 /// How long a client has to read what is left, and to close, once it was told that no more streams are taken.
 pub const H2_GOODBYE: std::time::Duration = std::time::Duration::from_secs(1);
 

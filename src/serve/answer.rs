@@ -12,7 +12,7 @@ use crate::http::{Status, Version, date};
 use crate::policy::cors;
 use crate::runtime::Runtime;
 use crate::serve::outgoing::Outgoing;
-use crate::serve::{Core, answering, compressing, h1};
+use crate::serve::{Core, answering, compressing, grpc, h1};
 
 /// Our name in Proxy-Status.
 const PROXY_NAME: &str = "ringway";
@@ -65,6 +65,17 @@ pub async fn part_problem<R: Runtime>(
     fields.extend_from_slice(b"; error=");
     fields.extend_from_slice(fault.kind.name().as_bytes());
     fields.extend_from_slice(b"\r\n");
+    if grpc::is_asked(x) {
+        let mut digits = itoa::Buffer::new();
+        let code = digits.format(grpc::code(status)).as_bytes();
+        let message = detail(fault.kind, x.reason).as_bytes();
+        for piece in [&b"grpc-status: "[..], code, b"\r\ngrpc-message: ", message, b"\r\n"] {
+            fields.extend_from_slice(piece);
+        }
+        let local =
+            Local { status: Status(200), fields: &fields, kind: grpc::MEDIA_TYPE, body: b"" };
+        return send(core, x, local, outgoing).await;
+    }
     send(
         core,
         x,

@@ -36,7 +36,7 @@ use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{
-    Core, Installed, answer, answering, cached, connect, fan_out, mirror, seating, store,
+    Core, Installed, answer, answering, cached, connect, fan_out, grpc, mirror, seating, store,
 };
 
 /// A policy that waits is asked again after this long.
@@ -319,7 +319,8 @@ pub fn look_up<R: Runtime>(
 /// When the request must be over. The head has a bound of its own (`listen.timeout.head`): who sends it slowly must
 /// not leave origins no time.
 fn deadline(route: &Route, x: &Exchange) -> Instant {
-    x.timeline.head.unwrap_or(x.timeline.begun) + route.timeout
+    let patience = grpc::timeout(x).map_or(route.timeout, |asked| asked.min(route.timeout));
+    x.timeline.head.unwrap_or(x.timeline.begun) + patience
 }
 
 /// Refuses a body that says it is too large before a byte of it is read (RFC 9110 §15.5.14), and holds the answer

@@ -23,7 +23,7 @@ use crate::base::limits::{
 };
 use crate::base::time::Instant;
 use crate::http::h2::PREFACE;
-use crate::http::h2::flood::{Flood, Frames};
+use crate::http::h2::flood::{Flood, Frames, Offence};
 use crate::net::poll_io::{Pipes, PollIo};
 use crate::runtime::deadline::{Elapsed, Slot};
 use crate::runtime::{Runtime, Stream};
@@ -361,9 +361,15 @@ impl<'a, R: Runtime> Serving<'a, R> {
     fn take_in(&self, buf: Buf) -> bool {
         let frames = &mut *self.frames.borrow_mut();
         (0..self.streams.done.take()).for_each(|_| frames.stream_done());
-        if let Err(flood) = frames.look(buf.data(), self.core.runtime.now()) {
-            self.core.metrics.h2_flood(flood);
-            self.order.set(Some(Order::End(Reason::ENHANCE_YOUR_CALM)));
+        if let Err(offence) = frames.look(buf.data(), self.core.runtime.now()) {
+            let reason = match offence {
+                Offence::Malformed => Reason::PROTOCOL_ERROR,
+                Offence::Flood(flood) => {
+                    self.core.metrics.h2_flood(flood);
+                    Reason::ENHANCE_YOUR_CALM
+                }
+            };
+            self.order.set(Some(Order::End(reason)));
             if !self.established.get() {
                 // Without the preface there is nobody who could be told.
                 self.pipes.feed(buf);

@@ -27,6 +27,7 @@ pub mod forward;
 pub mod forward_hedge;
 pub mod freshen;
 pub mod gather;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod h2_strand;

@@ -3,6 +3,7 @@
 //! RFC 9113. The other side is `curl`, `h2load`, or raw frames; floods and smuggling have modules of their own.
 //! Nothing here waits for a length of time.
 
+use std::io::Write;
 use std::process::Command;
 
 use crate::support::Gate;
@@ -13,6 +14,7 @@ use crate::support::h2_wire::{
     SETTINGS, WINDOW_UPDATE, block, frame, request, status_of,
 };
 use crate::support::origin::{Origin, Step, answer, ok};
+use crate::support::tunnel::{self, Ends};
 
 fn forwarding_to(origin: &Origin) -> Gateway {
     gateway(FORWARD).with("app", origin.address).start()
@@ -366,6 +368,80 @@ fn many_requests_of_h2load_are_all_answered() {
     let text =
         String::from_utf8_lossy(&load.expect("nghttp2-client is installed").stdout).into_owned();
     assert!(text.contains("3000 succeeded, 0 failed, 0 errored"), "{text}");
+}
+
+#[test]
+fn a_websocket_is_opened_by_an_extended_connect() {
+    let ends = Ends::new();
+    let gateway = gateway(tunnel::FORWARD).with("app", ends.origin.address).start();
+    let mut client = H2Wire::connect(gateway.address);
+    let settings = client.expect(SETTINGS).payload;
+    assert!(settings.chunks(6).any(|one| one == [0, 8, 0, 0, 0, 1]), "ENABLE_CONNECT_PROTOCOL");
+    let mut fields = request("CONNECT", "/chat", &[("sec-websocket-version", "13")]);
+    fields.insert(1, (":protocol", "websocket"));
+    client.headers(1, &fields, false);
+    let (mut origin, seen, _) = ends.next();
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/chat"));
+    assert_eq!(seen.field("upgrade"), Some("websocket"));
+    assert_eq!(seen.field("sec-websocket-key").map(str::len), Some(24));
+    origin.write_all(&tunnel::switched("websocket")).unwrap();
+    let head = client.expect(HEADERS);
+    assert_eq!((status_of(&head.payload), head.flags & END_STREAM), (200, 0));
+    client.data(1, b"ping", false);
+    assert_eq!(tunnel::read(&mut origin, 4), b"ping");
+    origin.write_all(b"pong").unwrap();
+    assert_eq!(client.expect(DATA).payload, b"pong");
+    drop(origin);
+    while client.expect(DATA).flags & END_STREAM == 0 {}
+}
+
+#[test]
+fn a_client_of_grpc_gets_our_errors_as_its_own() {
+    let gateway = gateway(
+        "[[route]]\nmatch = \"/here\"\nrespond = { body = \"x\" }\n\n\
+         [upstream.app]\nendpoints = [\"127.0.0.1:1\"]\n\n\
+         [[route]]\nmatch = \"/app.Service/{call}\"\nforward = \"app\"\n",
+    )
+    .start();
+    let mut client = H2Wire::connect(gateway.address);
+    let kind = [("content-type", "application/grpc+proto"), ("te", "trailers")];
+    for (stream, path) in [(1, "/missing"), (3, "/app.Service/Call")] {
+        client.headers(stream, &request("POST", path, &kind), true);
+        let head = client.expect(HEADERS);
+        assert_eq!(
+            (status_of(&head.payload), head.flags),
+            (200, END_STREAM | END_HEADERS),
+            "{path}"
+        );
+    }
+    let lines = gateway.access_log(2);
+    assert_eq!(lines[0]["fault"], "route_missing");
+    assert_eq!(lines[1]["fault"], "connection_refused");
+    // gRPC-Web, and what is not gRPC, gets what everybody gets.
+    client.headers(
+        5,
+        &request("POST", "/missing", &[("content-type", "application/grpc-web")]),
+        true,
+    );
+    expect(client.answer(5), 404);
+}
+
+#[test]
+fn the_deadline_of_a_grpc_call_is_obeyed() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::script(move |_| {
+        held.wait();
+        vec![Step::Send(ok("late"))]
+    });
+    let gateway = forwarding_to(&origin);
+    let mut client = H2Wire::connect(gateway.address);
+    let kind = [("content-type", "application/grpc"), ("grpc-timeout", "50m")];
+    client.headers(1, &request("POST", "/a.B/C", &kind), true);
+    let head = client.expect(HEADERS);
+    assert_eq!((status_of(&head.payload), head.flags & END_STREAM), (200, END_STREAM));
+    assert_eq!(gateway.access_log(1)[0]["fault"], "http_response_timeout");
+    gate.open();
 }
 
 #[test]

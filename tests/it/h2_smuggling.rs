@@ -216,7 +216,8 @@ fn lengths_that_do_not_fit() {
 #[test]
 fn trailers_that_are_none() {
     let (origin, gateway) = house();
-    let bad: [&[(&str, &str)]; 5] = [
+    let bad: [&[(&str, &str)]; 6] = [
+        &[(":path", "/evil")],
         &[("x-a", "b\r\nx: y")],
         &[("transfer-encoding", "chunked")],
         &[("connection", "close")],

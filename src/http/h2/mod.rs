@@ -4,6 +4,7 @@
 //! every request, and no room above knows which version a client speaks. What is here never frames: that is the
 //! `h2` crate's work. It never repairs either: a message that two servers could read as two is refused.
 
+pub mod blocks;
 pub mod flood;
 pub mod message;
 pub mod reply;
