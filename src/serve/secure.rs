@@ -26,7 +26,7 @@ use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
 use crate::serve::connection::{Downstream, Waited};
-use crate::serve::h1::After;
+use crate::serve::h1::{self, After};
 use crate::serve::proxy_header;
 use crate::serve::shard::Origins;
 use crate::tls::certificate;
@@ -69,7 +69,7 @@ pub async fn client<R: Runtime>(
         core.metrics.handshake(Handshake::PlainHttp);
         return Secured::Plain(first);
     }
-    let Some(_under_way) = UnderWay::new(&core.handshakes) else {
+    let Some(under_way) = UnderWay::new(&core.handshakes) else {
         core.metrics.handshake(Handshake::Shed);
         connection.stream.reset_on_close();
         return Secured::Close;
@@ -87,7 +87,13 @@ pub async fn client<R: Runtime>(
         Ok(Err(Unsecured::Refused(_))) => Handshake::Refused,
         Err(_) => Handshake::Timeout,
     };
+    let was_told = matches!(outcome, Handshake::Refused);
     core.metrics.handshake(outcome);
+    drop(under_way);
+    if was_told {
+        // A client that speaks first (RFC 9113 §3.4) has sent more than was read: a reset would take the alert from it.
+        h1::linger(core, connection, slot).await;
+    }
     Secured::Close
 }
 

@@ -178,7 +178,7 @@ fn a_host_asks_for_certificates_that_another_does_not_and_no_connection_is_both(
     let world = World::new("client = [{ hosts = [\"a.test\"], roots = \"@C@/root.pem\" }]");
     assert_eq!(world.ask("a.test", "/who", BILLING), "200");
     let told = world.ask("a.test", "/maybe", "");
-    assert!(told.starts_with("000") && told.contains("certificate required"), "{told}");
+    assert!(told.starts_with("000"), "no handshake without a certificate: {told}");
     assert_eq!(world.ask("b.test", "/maybe", ""), "200");
     assert_eq!(world.ask("b.test", "/who", BILLING), "403", "nobody asked for it");
     // A connection for one host is none for the other.
