@@ -18,6 +18,9 @@ MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
 -----END PUBLIC KEY-----
 ";
 
+/// The user `ada` with the password `lovelace`.
+const USERS: &str = "ada:$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$WvV5qzYGoveVDO17tFJJV255EMJUnvw0e1U6moe5L5g\n";
+
 /// The secrets that the examples speak of; nothing of the machine.
 struct Mounts;
 
@@ -31,6 +34,7 @@ impl Surroundings for Mounts {
             Some("/run/secrets/redis") => Ok("s3cret\n".into()),
             Some("/run/secrets/jwt") => Ok("0123456789abcdef0123456789abcdef\n".into()),
             Some("keys.txt" | "revoked.txt") => Ok(String::new()),
+            Some("users.txt") => Ok(USERS.into()),
             Some("/etc/ringway/partner.pem") => Ok(PUBLIC_KEY.into()),
             Some("tls/golden.pem" | "tls/golden.key") => golden(path),
             _ => Err(io::ErrorKind::NotFound.into()),

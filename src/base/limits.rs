@@ -546,6 +546,30 @@ pub const UNKNOWN_KID_KEPT: std::time::Duration = std::time::Duration::from_secs
 pub const API_KEY_BYTES_MAX: usize = 512;
 /// Keys of one file. With 100 bytes of owner and scopes each, some 200 MiB.
 pub const API_KEYS_MAX: usize = 1_000_000;
+/// Credentials of `Authorization: Basic`, in base64. Unit: bytes.
+pub const BASIC_BYTES_MAX: usize = 1024;
+/// Users of one file. With 200 bytes each, some 40 MiB.
+pub const BASIC_USERS_MAX: usize = 100_000;
+/// Networks whose wrong passwords are counted at once; of more some share a count.
+pub const BASIC_NETWORKS_MAX: usize = 65_536;
+/// Credentials that a core remembers as checked, and what they may weigh. Unit of the second: bytes.
+pub const PASSWORDS_REMEMBERED_MAX: usize = 4096;
+/// See `PASSWORDS_REMEMBERED_MAX`.
+pub const PASSWORDS_REMEMBERED_BYTES_MAX: usize = 4096 * 128;
+/// Checks of passwords that a core waits for.
+pub const PASSWORDS_PENDING_MAX: usize = 32;
+/// The same for one network, so that no guesser takes all places of a core.
+pub const PASSWORDS_PENDING_PER_NETWORK_MAX: usize = 8;
+/// Checks of the whole machine that wait: some seconds of work for one thread.
+pub const PASSWORD_QUEUE_MAX: usize = 128;
+/// Threads that check passwords: each needs the memory that a hash says.
+pub const PASSWORD_THREADS_MAX: usize = 4;
+/// Memory that one check may take. Unit: KiB. RFC 9106 §4 recommends 64 MiB for servers with little of it.
+pub const PASSWORD_MEMORY_KIB_MAX: u32 = 256 * 1024;
+/// Passes over that memory.
+pub const PASSWORD_PASSES_MAX: u32 = 32;
+/// Memory times passes of one check, which is what its time goes by. Unit: KiB. About a second.
+pub const PASSWORD_WORK_KIB_MAX: u64 = 1024 * 1024;
 /// Different limits that the lines of a file of keys carry: plans that customers have, each a table of cells.
 pub const KEY_LIMITS_MAX: usize = 64;
 /// Keys that a table of such a limit has room for at least, so that a new line seldom makes a new table.

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod hash_key;
+pub mod hash_password;
 pub mod openapi;
 pub mod schema;
 pub mod test;
@@ -65,6 +66,8 @@ enum Command {
     Audit(Audit),
     /// Make an API key: printed once, with the line for the file of keys
     HashKey(HashKey),
+    /// Keep a password, read from standard input, as a line for a file of users ([basic.NAME])
+    HashPassword(HashPassword),
     /// Play a configuration's own tests, without sockets and on virtual time
     Test(Test),
     /// Look at this host: what it gives to the gateway, what is wanted, why, and the command for it
@@ -173,6 +176,19 @@ struct HashKey {
     /// How often at once after a pause [default: one second's worth]
     #[arg(long, value_name = "NUMBER")]
     burst: Option<String>,
+}
+
+#[derive(Args)]
+struct HashPassword {
+    /// Whose password it is
+    #[arg(long)]
+    user: String,
+    /// Memory that a check takes [default: 19]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u32>,
+    /// Passes over that memory [default: 2]
+    #[arg(long, value_name = "NUMBER")]
+    passes: Option<u32>,
 }
 
 #[derive(Args)]
@@ -377,6 +393,9 @@ pub fn run(words: impl Iterator<Item = OsString>) -> u8 {
         Command::HashKey(HashKey { name, from, owner, scopes, until, limit, burst }) => {
             let wishes = hash_key::Wishes { name, owner, scopes, until, limit, burst };
             said(hash_key::run(from.config.as_deref(), &wishes))
+        }
+        Command::HashPassword(HashPassword { user, memory, passes }) => {
+            said(hash_password::run(&hash_password::Wishes { user, memory_mib: memory, passes }))
         }
         Command::Test(Test { from, filter, json }) => {
             let wishes = test::Wishes { filter: filter.as_deref(), json };

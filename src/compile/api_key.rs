@@ -15,7 +15,7 @@ const KEYS: Kind<KeyBook> = Kind {
     wrap: List::Keys,
     unwrap: |list| match list {
         List::Keys(cell) => Some(cell),
-        List::Revoked(_) => None,
+        _ => None,
     },
 };
 

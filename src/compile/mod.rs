@@ -10,6 +10,7 @@ mod allow;
 mod answering;
 mod api_key;
 mod assets;
+mod basic;
 mod cache;
 pub mod codes;
 mod concurrency;
@@ -34,6 +35,8 @@ mod withheld;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crossbeam::channel::Receiver;
+
 use crate::base::ids::UpstreamId;
 use crate::base::name::Name;
 use crate::base::random::Rng;
@@ -45,6 +48,7 @@ use crate::compile::route::Tables;
 use crate::config::{self, Config, Diagnostics, Surroundings, Target, codes as reading};
 use crate::gateway::{Gateway, Throttle};
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
+use crate::policy::password::Job;
 
 pub use crate::compile::lists::WatchedList;
 pub use crate::compile::observe::SpanFeed;
@@ -63,6 +67,8 @@ pub struct Compiled {
     pub watched: Vec<Watched>,
     /// A queue of spans that nobody empties yet.
     pub spans: Option<SpanFeed>,
+    /// Passwords to check, which nobody takes yet.
+    pub passwords: Option<Receiver<Job>>,
     /// Files of lists that are watched.
     pub lists: Vec<WatchedList>,
     /// The files of certificates and their keys: when they change, all is read again.
@@ -108,7 +114,7 @@ pub fn compile(
     let (Some(mut routes), Some(router), false) = (routes, router, report.has_errors()) else {
         return (None, report.finish());
     };
-    let Stock { mut carry, keys, lists, seats, watched, .. } = stock;
+    let Stock { mut carry, keys, lists, seats, watched, passwords, .. } = stock;
     book.show_seats(seats.shown());
     carry.lists = lists.carried;
     let known = last.map(|last| &last.carry);
@@ -131,6 +137,7 @@ pub fn compile(
         keys,
         watched,
         spans,
+        passwords,
         lists: lists.watched,
         files: tls::files(config),
     };
@@ -147,6 +154,16 @@ fn stock<'a>(config: &'a Config, making: &Making<'_>, rng: &mut Rng) -> Stock<'a
     for table in &config.api_keys {
         let keys = api_key::compile(table, &mut stock.lists, making);
         stock.api_keys.extend(keys.map(|keys| (table.name.value.as_str(), keys)));
+    }
+    if !config.basics.is_empty() {
+        let (desk, passwords) = basic::desk(making, rng);
+        for table in &config.basics {
+            let made = basic::compile(table, &mut stock.lists, &desk, making, rng.bits());
+            let Some(made) = made else { continue };
+            stock.basics.insert(&table.name.value, made.policy.clone());
+            stock.carry.basics.insert(Name::new(&table.name.value), made);
+        }
+        (stock.carry.desk, stock.passwords) = (Some(desk), passwords);
     }
     for issuer in &config.jwts {
         stock.add_issuer(issuer, making);
@@ -178,6 +195,7 @@ fn tables(config: &Config) -> Tables<'_> {
         upstreams: Names::of("upstream", &config.declared.upstreams),
         issuers: Names::of("jwt", &config.declared.jwts),
         api_keys: Names::of("api_key", &config.declared.api_keys),
+        basics: Names::of("basic", &config.declared.basics),
         limits: Names::of("limit", &config.declared.limits),
         ids: ids
             .map(|(index, upstream)| (upstream.name.value.as_str(), UpstreamId(index as u32)))
@@ -192,6 +210,9 @@ fn check_policies(config: &Config, tables: &Tables<'_>, report: &Report) {
         if let Some(name) = &policies.api_key {
             tables.api_keys.check(name, report);
         }
+        if let Some(name) = &policies.basic {
+            tables.basics.check(name, report);
+        }
         for name in &policies.jwt {
             tables.issuers.check(name, report);
         }
@@ -204,6 +225,7 @@ fn check_policies(config: &Config, tables: &Tables<'_>, report: &Report) {
 fn check_unused(config: &Config, tables: &Tables<'_>, report: &Report) {
     config.upstreams.iter().for_each(|one| tables.upstreams.check_used(&one.name, report));
     config.api_keys.iter().for_each(|one| tables.api_keys.check_used(&one.name, report));
+    config.basics.iter().for_each(|one| tables.basics.check_used(&one.name, report));
     config.jwts.iter().for_each(|one| tables.issuers.check_used(&one.name, report));
     config.limits.iter().for_each(|one| tables.limits.check_used(&one.name, report));
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use crossbeam::channel::Receiver;
 
 use crate::base::limits::KEY_SET_BYTES_MAX;
 use crate::base::name::Name;
@@ -29,6 +30,7 @@ use crate::gateway::Gateway;
 use crate::gateway::carry::{CarriedIssuer, Carry, KeyDigest};
 use crate::policy::Policy;
 use crate::policy::api_key::ApiKey;
+use crate::policy::basic::Basic;
 use crate::policy::bearer::{Bearer, TokenPlace};
 use crate::policy::client_cert::ClientCerts;
 use crate::policy::file_cell::List;
@@ -36,6 +38,7 @@ use crate::policy::jose::Algorithm;
 use crate::policy::jwks::KeySet;
 use crate::policy::jwt::{Jwt, JwtRules};
 use crate::policy::key_cell::KeyCell;
+use crate::policy::password::Job;
 use crate::policy::revocation::Revoked;
 
 /// Where the keys of one issuer come from.
@@ -93,6 +96,10 @@ pub struct Stock<'a> {
     pub lists: Lists,
     /// Tables of API keys.
     pub api_keys: HashMap<&'a str, ApiKey>,
+    /// Tables of users.
+    pub basics: HashMap<&'a str, Basic>,
+    /// Passwords to check, which nobody takes yet.
+    pub passwords: Option<Receiver<Job>>,
 }
 
 /// The seams that issuers and limits are made through.
@@ -187,6 +194,11 @@ impl<'a> Stock<'a> {
         {
             chain.extend(self.api_keys.get(name.value.as_str()).cloned().map(Policy::ApiKey));
         }
+        if let Some(name) = &policies.basic
+            && tables.basics.check(name, report)
+        {
+            chain.extend(self.basics.get(name.value.as_str()).cloned().map(Policy::Basic));
+        }
         if !known.is_empty() && issuers_differ(&known, report) {
             let issuers = known.into_iter().map(|(_, issuer)| issuer.clone());
             chain.push(Policy::Jwt(Bearer::new(issuers.collect())));
@@ -229,7 +241,7 @@ const REVOKED: Kind<Revoked> = Kind {
     wrap: List::Revoked,
     unwrap: |list| match list {
         List::Revoked(cell) => Some(cell),
-        List::Keys(_) => None,
+        _ => None,
     },
 };
 

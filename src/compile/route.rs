@@ -37,6 +37,8 @@ pub struct Tables<'a> {
     pub issuers: Names<'a>,
     /// `[api_key.NAME]`
     pub api_keys: Names<'a>,
+    /// `[basic.NAME]`
+    pub basics: Names<'a>,
     /// `[limit.NAME]`
     pub limits: Names<'a>,
     /// Ids of upstreams by name.

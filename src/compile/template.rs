@@ -125,6 +125,13 @@ impl<'a> Scope<'a> {
             report.push(diagnostic.help("write `client_cert = \"required\"` or `\"optional\"`"));
             return None;
         }
+        if template.needs_user() && self.route.policies.basic.is_none() {
+            let message = "this names the user of a password, and the route asks for none";
+            let diagnostic = Diagnostic::error(codes::CLAIM_WITHOUT_JWT, text.span, message);
+            let diagnostic = diagnostic.also(self.route.matches.text.span, "this route");
+            report.push(diagnostic.help("name a table of users: `basic = \"NAME\"`"));
+            return None;
+        }
         // `{jwt.role?}` may be absent, and without a token it is.
         let needs = template.required().any(|asked| matches!(asked, Reference::Claim(_)));
         if !self.route.policies.jwt.is_empty() || !needs {

@@ -78,6 +78,12 @@ impl<'a> Found<'a> {
                 }
             }
         }
+        let users = policies.basic.as_ref();
+        let users = users
+            .and_then(|name| config.basics.iter().find(|table| table.name.value == name.value));
+        if users.is_some_and(|users| !users.forward) {
+            found.fields.push("authorization");
+        }
         let keys = policies.api_key.as_ref();
         let keys = keys
             .and_then(|name| config.api_keys.iter().find(|table| table.name.value == name.value));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::limits;
 use crate::config::compress::{CODINGS, Compress};
 use crate::config::cors::Cors;
-use crate::config::units::Address;
+use crate::config::units::{Address, Rate};
 
 /// Request head. Unit: bytes. See `base::limits`.
 pub const HEAD_BYTES_MAX: u64 = limits::HEAD_BYTES_MAX as u64;
@@ -77,6 +77,14 @@ pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
 pub const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
 /// The field that holds an API key: what Kong, Tyk and AWS API Gateway users send.
 pub const API_KEY_HEADER: &str = "x-api-key";
+/// How long a password that was checked is remembered: as long as a person who was locked out may still come in.
+pub const BASIC_TTL: Duration = Duration::from_secs(300);
+/// Shortest and longest `ttl` of a password.
+pub const BASIC_TTL_MIN: Duration = Duration::from_secs(1);
+/// See `BASIC_TTL_MIN`.
+pub const BASIC_TTL_MAX: Duration = Duration::from_secs(86_400);
+/// Wrong passwords that one network may bring: nobody mistypes as often, and guessing takes years.
+pub const BASIC_FAILURES: Rate = Rate { count: 20, per: Duration::from_secs(60) };
 /// Shortest shared secret. Unit: bytes. RFC 7518 §3.2 asks for a key as long as the hash: 32 for HS256.
 pub const SECRET_BYTES_MIN: usize = 32;
 

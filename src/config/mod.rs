@@ -20,6 +20,7 @@ pub mod allow;
 pub mod answering;
 pub mod api_key;
 pub mod bandwidth;
+pub mod basic;
 pub mod cache;
 pub mod client_cert;
 pub mod codes;
@@ -72,6 +73,7 @@ pub use crate::config::allow::{Allow, AllowRule, ClaimRule};
 pub use crate::config::answering::Answering;
 pub use crate::config::api_key::ApiKey;
 pub use crate::config::bandwidth::Bandwidth;
+pub use crate::config::basic::Basic;
 pub use crate::config::cache::Cache;
 pub use crate::config::compress::Compress;
 pub use crate::config::concurrency::Concurrency;
@@ -113,6 +115,8 @@ pub struct Config {
     pub jwts: Vec<Jwt>,
     /// Tables of API keys.
     pub api_keys: Vec<ApiKey>,
+    /// Tables of users.
+    pub basics: Vec<Basic>,
     /// Rate limits.
     pub limits: Vec<Limit>,
     /// Where limits of the whole fleet are counted.
@@ -144,6 +148,8 @@ pub struct Declared {
     pub jwts: Vec<String>,
     /// `[api_key.NAME]`
     pub api_keys: Vec<String>,
+    /// `[basic.NAME]`
+    pub basics: Vec<String>,
     /// `[limit.NAME]`
     pub limits: Vec<String>,
 }
@@ -228,6 +234,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
         upstreams: named(&reader, "upstream", upstream::read),
         jwts: named(&reader, "jwt", jwt::read),
         api_keys: named(&reader, "api_key", api_key::read),
+        basics: named(&reader, "basic", basic::read),
         limits: named(&reader, "limit", limit::read),
         redis: reader.entry("redis").and_then(|entry| redis::read(entry, &log)),
         cache_bytes_max: cache::read_memory(&reader),
@@ -241,6 +248,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
             upstreams: names(&reader, "upstream"),
             jwts: names(&reader, "jwt"),
             api_keys: names(&reader, "api_key"),
+            basics: names(&reader, "basic"),
             limits: names(&reader, "limit"),
         },
     };

@@ -33,6 +33,8 @@ pub struct Policies {
     pub api_key: Option<Text>,
     /// Whether clients prove who they are by a certificate; `None`: nobody asks.
     pub client_cert: Option<Spanned<Asked>>,
+    /// The table whose users are asked for.
+    pub basic: Option<Text>,
     /// Who may pass. Default: anyone.
     pub allow: Spanned<Allow>,
     /// Where the route itself says that it may be open: `allow`, or `jwt = "none"`.
@@ -69,7 +71,10 @@ impl Policies {
     /// Whether an identity is proven before anything is answered.
     pub fn authenticates(&self) -> bool {
         let cert = self.client_cert.as_ref().map(|asked| asked.value);
-        !self.jwt.is_empty() || self.api_key.is_some() || cert == Some(Asked::Required)
+        !self.jwt.is_empty()
+            || self.api_key.is_some()
+            || self.basic.is_some()
+            || cert == Some(Asked::Required)
     }
 }
 
@@ -79,6 +84,7 @@ pub(super) struct Stated {
     jwt: Option<Vec<Text>>,
     api_key: Option<Option<Text>>,
     client_cert: Option<Option<Spanned<Asked>>>,
+    basic: Option<Option<Text>>,
     allow: Option<Spanned<Allow>>,
     says_open: Option<Span>,
     limits: Option<Vec<Text>>,
@@ -100,9 +106,8 @@ impl Stated {
     /// Reads the policies of a route or of `[default]`.
     pub(super) fn read(reader: &Reader<'_>) -> Self {
         let jwt = read_names(reader, "jwt", "issuer", ISSUERS_PER_ROUTE_MAX);
-        let api_key = reader.text("api_key");
-        let no_keys = api_key.as_ref().filter(|name| name.value == "none").map(|name| name.span);
-        let api_key = api_key.map(|name| Some(name).filter(|name| name.value != "none"));
+        let (api_key, no_keys) = read_name(reader, "api_key");
+        let (basic, no_users) = read_name(reader, "basic");
         let is_none = jwt.as_ref().is_some_and(Vec::is_empty);
         let opts_out = reader.node("jwt").filter(|_| is_none).map(|node| node.span);
         let (client_cert, no_cert) = client_cert::read(reader);
@@ -112,7 +117,14 @@ impl Stated {
             jwt,
             api_key,
             client_cert,
-            says_open: allow.as_ref().map(|allow| allow.span).or(opts_out).or(no_keys).or(no_cert),
+            basic,
+            says_open: allow
+                .as_ref()
+                .map(|allow| allow.span)
+                .or(opts_out)
+                .or(no_keys)
+                .or(no_users)
+                .or(no_cert),
             allow,
             limits: read_limits(reader),
             concurrency: concurrency::read(reader),
@@ -145,6 +157,7 @@ impl Stated {
             jwt: self.jwt.or(other.jwt).unwrap_or_default(),
             api_key: self.api_key.or(other.api_key).flatten(),
             client_cert: self.client_cert.or(other.client_cert).flatten(),
+            basic: self.basic.or(other.basic).flatten(),
             allow: self.allow.or(other.allow).unwrap_or_else(|| Spanned::built_in(Allow::Anyone)),
             says_open: self.says_open,
             limits: self.limits.or(other.limits).unwrap_or_default(),
@@ -165,6 +178,13 @@ impl Stated {
             cache: self.cache.or(other.cache).flatten(),
         }
     }
+}
+
+/// The name under `key`; `"none"` is none, and where that is said.
+fn read_name(reader: &Reader<'_>, key: &str) -> (Option<Option<Text>>, Option<Span>) {
+    let name = reader.text(key);
+    let none = name.as_ref().filter(|name| name.value == "none").map(|name| name.span);
+    (name.map(|name| Some(name).filter(|name| name.value != "none")), none)
 }
 
 /// `limit` of a route, of an upstream or of `[default]`.

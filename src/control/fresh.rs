@@ -3,6 +3,7 @@
 //! A source that fails never ends the process: it is told, and what was there before stays.
 
 use crate::compile::{self, Compiled, KeysFrom, WatchedList};
+use crate::control::hashing;
 use crate::control::keys::{KeyEvent, KeyEventKind, KeyOrigin, KeySource, Keys};
 use crate::control::lists::{ListEvent, Lists};
 use crate::control::tell::Tell;
@@ -38,6 +39,16 @@ pub(super) fn start_lists(compiled: &Compiled, tell: &Tell) -> Option<Lists> {
         }
     };
     Lists::start(compiled.lists.clone(), told).ok().flatten()
+}
+
+/// Starts the threads that check passwords, where there is a new queue of them.
+///
+/// # Errors
+/// No thread can be started.
+pub(super) fn start_hashing(compiled: &mut Compiled, cores: usize) -> Result<(), String> {
+    let Some(taken) = compiled.passwords.take() else { return Ok(()) };
+    let started = hashing::start(&taken, cores);
+    started.map_err(|error| format!("no thread for passwords: {error}"))
 }
 
 fn tell_of_keys(tell: &Tell, event: &KeyEvent) {

@@ -10,6 +10,7 @@ pub mod export;
 mod fleet_store;
 pub mod flush;
 mod fresh;
+pub mod hashing;
 pub mod keys;
 pub mod line_socket;
 pub mod lists;

@@ -22,7 +22,7 @@ use crate::control::endpoints::Endpoints;
 use crate::control::export::Export;
 use crate::control::fleet_store::FleetStore;
 use crate::control::flush::{Flush, LogTarget, Opened};
-use crate::control::fresh::{start_keys, start_lists};
+use crate::control::fresh::{start_hashing, start_keys, start_lists};
 use crate::control::keys::Keys;
 use crate::control::lists::Lists;
 use crate::control::load::{self, Loaded};
@@ -192,6 +192,7 @@ impl Process {
         let admin = start_admin(&compiled, &shown, &tell).map_err(failed)?;
         let keys = start_keys(&compiled, &tell);
         let lists = start_lists(&compiled, &tell);
+        start_hashing(&mut compiled, cpus.len()).map_err(failed)?;
         let certificates = Certificates::of(&compiled, clock::now());
         shown.show(&certificates);
         let (reporter, reports) = bounded(REPORTS_MAX);
@@ -398,6 +399,9 @@ impl Process {
         let Some(mut compiled) = compiled else {
             return refused(errors, &first_error);
         };
+        if let Err(why) = start_hashing(&mut compiled, self.workers.len()) {
+            return refused(1, &why);
+        }
         let addresses = compiled.gateway.listeners.iter().map(|listener| listener.address.clone());
         let (log, next) = (&self.compiled.process.access_log, &compiled.process.access_log);
         let log = match self.flush.as_ref().map(|_| Opened::next(log, next)).transpose() {

@@ -109,6 +109,7 @@ impl Placeholder {
             Source::ClientNetwork | Source::ClientPrefix(_) => Reference::ClientNetwork,
             Source::KeyOwner => Reference::KeyOwner,
             Source::ClientCert(_) => Reference::ClientCert,
+            Source::User => Reference::User,
             Source::Part { path, .. } => Reference::Part(path),
             Source::Each(_) => Reference::Each,
             Source::View { .. } => Reference::View,
@@ -140,6 +141,8 @@ enum Source {
     KeyOwner,
     /// What the client's certificate says.
     ClientCert(CertField),
+    /// Who knew the password.
+    User,
     /// The network of a client's address with so many bits of IPv6.
     ClientPrefix(u8),
     /// The client's view; `proven` says whether a claim may decide which it is.
@@ -182,6 +185,8 @@ pub enum Reference<'a> {
     KeyOwner,
     /// What the client's certificate says.
     ClientCert,
+    /// Who knew the password.
+    User,
     /// The name of the client's view.
     View,
 }
@@ -339,6 +344,7 @@ impl Template {
         self.needs_claim()
             || self.needs_key()
             || self.names_cert()
+            || self.needs_user()
             || self.placeholders().any(proven)
     }
 
@@ -373,6 +379,11 @@ impl Template {
     /// Whether the client's certificate is named anywhere.
     pub fn names_cert(&self) -> bool {
         self.references().any(|reference| matches!(reference, Reference::ClientCert))
+    }
+
+    /// Whether the user of a password is named anywhere.
+    pub fn needs_user(&self) -> bool {
+        self.references().any(|reference| matches!(reference, Reference::User))
     }
 
     /// Whether a target has a query of its own (its text holds a `?`).

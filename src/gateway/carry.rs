@@ -14,8 +14,10 @@ use aws_lc_rs::digest;
 use crate::base::name::Name;
 use crate::base::seats::Seats;
 use crate::base::shared::Cells;
+use crate::policy::basic::Basic;
 use crate::policy::file_cell::List;
 use crate::policy::jwt::Jwt;
+use crate::policy::password::Desk;
 use crate::policy::store::Machine;
 use crate::tls::server::Tickets;
 use crate::upstream::Upstream;
@@ -29,6 +31,10 @@ pub struct Carry {
     pub seats: HashMap<Name, Arc<Seats>>,
     /// Issuers by name.
     pub issuers: HashMap<Name, CarriedIssuer>,
+    /// Tables of users by name.
+    pub basics: HashMap<Name, CarriedBasic>,
+    /// Where passwords are checked.
+    pub desk: Option<Arc<Desk>>,
     /// Lists by file.
     pub lists: HashMap<PathBuf, CarriedList>,
     /// Keys of session tickets, by what the listeners that use them ask of clients.
@@ -86,6 +92,15 @@ pub struct CarriedIssuer {
     pub keys: KeyDigest,
     /// The policy, with the cell of its keys.
     pub policy: Jwt,
+}
+
+/// A table of users and its memory.
+#[derive(Clone)]
+pub struct CarriedBasic {
+    /// What it says.
+    pub told: String,
+    /// The policy.
+    pub policy: Basic,
 }
 
 /// A list from a file, and what it was made from.

@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::base::shared::{Word, unique};
 use crate::policy::api_key::KeyBook;
+use crate::policy::basic::UserBook;
 use crate::policy::revocation::Revoked;
 
 /// Where cores find the current list. Shared by all cores; a reload keeps it.
@@ -78,6 +79,8 @@ pub enum List {
     Revoked(Arc<FileCell<Revoked>>),
     /// API keys.
     Keys(Arc<FileCell<KeyBook>>),
+    /// Users and their passwords.
+    Users(Arc<FileCell<UserBook>>),
 }
 
 impl List {
@@ -97,6 +100,12 @@ impl List {
         match self {
             Self::Revoked(cell) => {
                 let list = Revoked::parse(text)?;
+                let entries = list.len();
+                cell.publish(list);
+                Ok(entries)
+            }
+            Self::Users(cell) => {
+                let list = UserBook::parse(text)?;
                 let entries = list.len();
                 cell.publish(list);
                 Ok(entries)

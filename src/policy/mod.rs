@@ -6,6 +6,7 @@
 
 pub mod allow;
 pub mod api_key;
+pub mod basic;
 pub mod bearer;
 pub mod cache;
 pub mod cache_status;
@@ -24,6 +25,7 @@ pub mod key_cell;
 pub mod key_limit;
 mod limit_key;
 pub mod maintenance;
+pub mod password;
 pub mod rate_limit;
 pub mod recoded;
 pub mod revocation;
@@ -37,6 +39,7 @@ use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::policy::allow::{Allow, Networks};
 use crate::policy::api_key::ApiKey;
+use crate::policy::basic::Basic;
 use crate::policy::bearer::Bearer;
 use crate::policy::client_cert::ClientCerts;
 use crate::policy::concurrency::Concurrency;
@@ -56,6 +59,8 @@ pub enum Policy {
     ClientCert(ClientCerts),
     /// API keys.
     ApiKey(ApiKey),
+    /// Names and passwords.
+    Basic(Basic),
     /// Bearer tokens.
     Jwt(Bearer),
     /// Scopes and claims.
@@ -114,6 +119,7 @@ impl Policy {
             Self::Networks(_) => 1,
             Self::ClientLimit(_) => 2,
             Self::ClientCert(_) | Self::ApiKey(_) => 3,
+            Self::Basic(_) => 4,
             Self::Jwt(_) => 5,
             Self::Allow(_) => 7,
             Self::RateLimit(_) => 8,
@@ -151,6 +157,7 @@ impl Policy {
             Self::ClientLimit(limits) | Self::RateLimit(limits) => limits.on_request(x, env),
             Self::ClientCert(certs) => certs.on_request(x, env.wall),
             Self::ApiKey(keys) => keys.on_request(x, env),
+            Self::Basic(users) => users.on_request(x, env),
             Self::Jwt(jwt) => jwt.on_request(x, env),
             Self::Concurrency(limit) => limit.on_request(x, env),
         }

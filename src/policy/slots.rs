@@ -10,12 +10,13 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::base::limits::{
-    LIMIT_LABELS_MAX, TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX, UNKNOWN_KIDS_BYTES_MAX,
-    UNKNOWN_KIDS_MAX,
+    LIMIT_LABELS_MAX, PASSWORDS_REMEMBERED_BYTES_MAX, PASSWORDS_REMEMBERED_MAX,
+    TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX, UNKNOWN_KIDS_BYTES_MAX, UNKNOWN_KIDS_MAX,
 };
 use crate::base::lru::Lru;
 use crate::base::queue::Queue;
 use crate::base::time::Instant;
+use crate::policy::basic::{Known, Pending};
 use crate::policy::fleet::StoreLine;
 
 /// The memory of one core's policies.
@@ -25,6 +26,11 @@ pub struct Slots {
     /// Key ids that no fetch brought: the generation of the keys they are not among, and since when. The
     /// space is the policy's.
     pub(crate) unknown_kids: Lru<(u64, Instant)>,
+    /// Credentials that were checked, by their keyed hash; made when the first are.
+    passwords: Option<Box<Lru<Known>>>,
+    /// Those that are being checked; at most `PASSWORDS_PENDING_MAX`.
+    pub(crate) pending: Vec<Pending>,
+    seed: u64,
     /// Tokens found among those verified before, since this was last taken.
     pub(crate) tokens_found: u64,
     /// Tokens whose signature had to be checked, since this was last taken.
@@ -58,11 +64,21 @@ impl Slots {
         Slots {
             tokens,
             unknown_kids,
+            passwords: None,
+            pending: Vec::new(),
+            seed,
             tokens_found: 0,
             tokens_checked: 0,
             queues: HashMap::new(),
             store: StoreLine::default(),
         }
+    }
+
+    /// The credentials that were checked.
+    pub(crate) fn passwords(&mut self) -> &mut Lru<Known> {
+        let seed = self.seed;
+        let made = || Lru::new(PASSWORDS_REMEMBERED_MAX, PASSWORDS_REMEMBERED_BYTES_MAX, seed);
+        self.passwords.get_or_insert_with(|| Box::new(made()))
     }
 
     /// The line for these seats; made when first asked for. Lines that nobody holds any more go when there are

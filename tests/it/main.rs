@@ -13,6 +13,7 @@ mod api_key;
 mod attacks;
 mod balance;
 mod bandwidth;
+mod basic;
 mod bodies;
 mod buffering;
 mod cache;

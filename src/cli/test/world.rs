@@ -86,6 +86,8 @@ impl World {
             tokens: Default::default(),
         };
         let metrics = Arc::new(CoreMetrics::default());
+        // Here is no other thread, and no time passes while one works.
+        gateway.carry.desk.as_deref().inspect(|desk| desk.check_at_once());
         let core = Core::new(WorkerId(0), runtime.clone(), gateway.clone(), metrics, shard);
         let core = Rc::new(core);
         // Copies for mirrors outlive the request that they are of.

@@ -1,4 +1,4 @@
-//! Who is asking and who may pass: `[jwt.NAME]`, `[api_key.NAME]`, and `allow`.
+//! Who is asking and who may pass: `[jwt.NAME]`, `[api_key.NAME]`, `[basic.NAME]`, and `allow`.
 //!
 //! Like the rest of the language a key never stands anywhere else.
 
@@ -73,6 +73,22 @@ pub static API_KEY: Section = Section {
         Key::new("header", Shape::Text, "The field that holds a key.").or("`\"x-api-key\"`"),
         Key::new("query", Shape::Text, "A query parameter that may hold it. Such a URL is a password: it stands in histories and other people's logs."),
         Key::new("forward", Shape::Boolean, "Whether the key goes on to services, which cannot check it.").or("`false`"),
+    ],
+};
+
+/// `[basic.NAME]`
+pub static BASIC: Section = Section {
+    title: "[basic.NAME]",
+    here: "these users",
+    doc: "Names and passwords (`Authorization: Basic`), kept as Argon2. `ringway hash-password` makes a line. See docs/policies/basic.md.",
+    keys: &[
+        Key::new("users", Shape::Text, "The file, relative to this one: `NAME:$argon2id$…` a line; read again when it changes.")
+            .required(),
+        Key::new("realm", Shape::Text, "What browsers show when they ask for the password.").or("the name"),
+        Key::new("ttl", Shape::Duration, "How long a password that was checked is remembered, `1s` to `1d`; a change of the file counts at once.")
+            .or("`\"5m\"`"),
+        Key::new("failures", Shape::Rate, "Wrong passwords that one network may bring; beyond them 429.").or("`\"20/m\"`"),
+        Key::new("forward", Shape::Boolean, "Whether name and password go on to services.").or("`false`"),
     ],
 };
 

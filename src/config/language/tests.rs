@@ -27,6 +27,7 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&POOL, "[upstream.a.pool]\n", ""),
     (&JWT, "[jwt.a]\n", ""),
     (&API_KEY, "[api_key.a]\n", ""),
+    (&BASIC, "[basic.a]\n", ""),
     (&LIMIT, "[limit.a]\n", ""),
     (&DEFAULT, "[default]\n", ""),
     (&CONCURRENCY, "[[route]]\n[route.concurrency]\n", ""),

@@ -135,7 +135,7 @@ impl Placeholder {
             (Absent::Refuse, _) => {
                 let claim = matches!(
                     self.source,
-                    Source::Claim(_) | Source::KeyOwner | Source::ClientCert(_)
+                    Source::Claim(_) | Source::KeyOwner | Source::ClientCert(_) | Source::User
                 );
                 return Err(RenderError::Missing { claim });
             }
@@ -220,6 +220,10 @@ impl Source {
             Self::ClientCert(field) => {
                 let cert = from.identity.and_then(Identity::client_cert);
                 cert.and_then(|cert| cert.value(*field)).map(|text| Text::Plain(text.as_bytes()))
+            }
+            Self::User => {
+                let user = from.identity.and_then(Identity::user);
+                user.map(|user| Text::Plain(user.as_bytes()))
             }
             Self::ClientPrefix(prefix) => Some(Text::small(from.client.network_of(*prefix))?),
         };

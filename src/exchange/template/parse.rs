@@ -15,7 +15,7 @@ use crate::exchange::template::{
 
 /// The first words that a placeholder may have, for "did you mean".
 pub const SOURCES: &[&str] =
-    &["jwt", "key", "path", "query", "header", "request", "client", "client_cert", "part"];
+    &["jwt", "key", "basic", "path", "query", "header", "request", "client", "client_cert", "part"];
 
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl fmt::Display for TemplateError {
             TemplateErrorKind::Empty => f.write_str("empty placeholder `{}`"),
             TemplateErrorKind::UnknownSource { name } => write!(
                 f,
-                "`{name}` is not a source of values; there are `jwt.…`, `key.owner`, `path.…`, `query.…`, \
+                "`{name}` is not a source of values; there are `jwt.…`, `key.owner`, `basic.user`, `path.…`, `query.…`, \
                  `header.…`, `request.host`, `client.address`, `client.network`, `client_cert.…`, `part.…` and `view`"
             ),
             TemplateErrorKind::UnknownParam { name } => {
@@ -399,6 +399,7 @@ fn source(name: &str, params: &[&str]) -> Result<Source, TemplateErrorKind> {
         ("jwt", path) if path.split('.').any(str::is_empty) => missing("jwt"),
         ("jwt", path) => Ok(Source::Claim(path.split('.').map(Box::from).collect())),
         ("key", "owner") => Ok(Source::KeyOwner),
+        ("basic", "user") => Ok(Source::User),
         ("path", "") => missing("path"),
         ("path", name) => param(name, params),
         ("query", "") => missing("query"),

@@ -91,6 +91,10 @@ impl Told<'_> {
                         "     keys are not looked up here: owner and scopes are those of the real request, 401 without a known key"
                     ));
                 }
+                Policy::Basic(users) => {
+                    let name = &users.rules().name;
+                    self.line(format_args!("  {number}. basic `{name}`, name and password"));
+                }
                 Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
                 Policy::Networks(networks) => self.networks(number, networks, x),
                 Policy::Allow(allow) => self.allow(number, allow, x),
