@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crossbeam::channel::bounded;
 use ringway::base::gcra::Rule;
 use ringway::base::ids::{EndpointId, RouteId, UpstreamId, WorkerId};
@@ -29,8 +32,16 @@ use ringway::net::listener::{bind, bound_to};
 use ringway::observe::metrics::CoreMetrics;
 use ringway::observe::plan::{LabelBook, RecordPlan, RouteNames};
 use ringway::policy::Policy;
+use ringway::policy::api_key::{ApiKey, KeyBook, KeyRules};
+use ringway::policy::basic::{Basic, BasicRules, UserBook};
+use ringway::policy::bearer::Bearer;
 use ringway::policy::cache::{Cache, KeyRule};
 use ringway::policy::concurrency::{Concurrency, ConcurrencyRules};
+use ringway::policy::file_cell::FileCell;
+use ringway::policy::jwks::KeySet;
+use ringway::policy::jwt::{Jwt, JwtRules};
+use ringway::policy::key_cell::KeyCell;
+use ringway::policy::password::{self, Desk, Kept};
 use ringway::policy::rate_limit::{Cost, RateLimit, RateLimitRules};
 use ringway::policy::store::Machine;
 use ringway::route::Router;
@@ -71,7 +82,87 @@ const CHUNKS: &[u8] =
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
 
 /// The requests, and what ends the answer to each.
-const KINDS: [(&[u8], &[u8]); 4] = [
+fn kinds() -> Vec<(Vec<u8>, &'static [u8])> {
+    let get = |path: &str, field: &str| {
+        let head = format!("GET /{path} HTTP/1.1\r\nHost: example.test\r\n{field}\r\n\r\n");
+        (head.into_bytes(), ENDING)
+    };
+    let mut kinds: Vec<_> = OPEN.iter().map(|(bytes, ending)| (bytes.to_vec(), *ending)).collect();
+    kinds.push(get("token", &format!("Authorization: Bearer {}", token())));
+    kinds.push(get("key", "X-Api-Key: the-key"));
+    kinds.push(get("user", "Authorization: Basic YWRhOmxvdmVsYWNl"));
+    kinds
+}
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+fn tag(message: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), message))
+}
+
+/// A token that does not end while this test runs.
+fn token() -> String {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let claims = "{\"sub\":\"ada\",\"exp\":9999999999}";
+    let message = format!("{}.{}", part("{\"alg\":\"HS256\"}"), part(claims));
+    format!("{message}.{}", tag(message.as_bytes()))
+}
+
+/// Whoever proves who he is by one of these, and a limit by what is proven.
+fn proving(proof: Policy, key: &str) -> Box<[Policy]> {
+    let rule = Rule::new(1_000_000_000, Duration::from_secs(1), 1_000_000).expect("a rule");
+    let key = Template::parse(key, TemplateKind::Plain, &[]).expect("a template");
+    let name = Name::new("proven");
+    let cost = Cost::default();
+    let rules = RateLimitRules { name, place: 0, key, cost, dry_run: false, fleet: None };
+    let limit = RateLimit::new(rules, Arc::new(Cells::new(rule, 1024, 7)));
+    let mut all = vec![proof];
+    all.extend(Policy::limits(vec![limit]));
+    all.into()
+}
+
+fn token_policy() -> Policy {
+    let keys = KeySet::from_secret(SECRET, &[]).expect("a secret");
+    let rules = JwtRules {
+        name: Name::new("idp"),
+        keys: Arc::new(KeyCell::fixed(keys)),
+        issuers: Vec::new(),
+        audiences: Vec::new(),
+        leeway: Duration::ZERO,
+        required: vec!["sub".into()],
+        places: Vec::new(),
+        rfc9068: false,
+        revoked: None,
+    };
+    Policy::Jwt(Bearer::new(vec![Jwt::new(rules)]))
+}
+
+fn key_policy() -> Policy {
+    let line = format!("{} acme limit=1000000/s", tag(b"the-key"));
+    let book = KeyBook::parse(&line, None).expect("a line");
+    let book = Arc::new(FileCell::new(book));
+    Policy::ApiKey(ApiKey::new(KeyRules::new(Name::new("keys"), SECRET, "x-api-key", None, book)))
+}
+
+fn user_policy() -> Policy {
+    let cost = password::Cost { memory_kib: 8, passes: 1, lanes: 1 };
+    let kept = Kept::make(b"lovelace", b"0123456789abcdef", cost).expect("a cost");
+    let book = UserBook::parse(&format!("ada:{kept}")).expect("a line");
+    let (desk, _) = Desk::new(b"a key");
+    desk.check_at_once();
+    let rule = Rule::new(20, Duration::from_secs(60), 20).expect("a rule");
+    Policy::Basic(Basic::new(BasicRules {
+        name: Name::new("team"),
+        realm: "team".into(),
+        book: Arc::new(FileCell::new(book)),
+        ttl: Duration::from_secs(3600),
+        failures: Arc::new(Cells::new(rule, 1024, 7)),
+        desk: Arc::new(desk),
+    }))
+}
+
+/// Those that anybody may send.
+const OPEN: [(&[u8], &[u8]); 4] = [
     (b"GET /small?x=1 HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\nUser-Agent: test/1.0\r\nX-A: b\r\n\r\n", ENDING),
     (b"GET /large HTTP/1.1\r\nHost: example.test\r\n\r\n", ENDING),
     (b"GET /chunks HTTP/1.1\r\nHost: example.test\r\n\r\n", b"\r\n0\r\n\r\n"),
@@ -161,13 +252,20 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         path: vec![Segment::Rest],
         conditions: Vec::new(),
     };
-    let stored = Pattern {
-        route: RouteId(1),
-        path: vec![Segment::Literal(b"stored".as_slice().into())],
+    let named_one = |number: u32, name: &str| Pattern {
+        route: RouteId(number),
+        path: vec![Segment::Literal(name.as_bytes().into())],
         methods: Vec::new(),
         host: HostPattern::Any,
         conditions: Vec::new(),
     };
+    let patterns = vec![
+        pattern,
+        named_one(1, "stored"),
+        named_one(2, "token"),
+        named_one(3, "key"),
+        named_one(4, "user"),
+    ];
     let machine = Arc::new(Machine::new(1));
     let cache = Cache {
         space: 1,
@@ -180,9 +278,9 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
         heeds_clients: true,
         machine: machine.clone(),
     };
-    let route = |name: &str, cache: Option<Cache>| Route {
+    let route = |name: &str, policies: Box<[Policy]>, cache: Option<Cache>| Route {
         name: Name::new(name),
-        policies: policies(),
+        policies,
         target: Target::Forward(Forward { upstream: UpstreamId(0), target: None }),
         answering: None,
         request_edits: None,
@@ -201,7 +299,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
     };
     let named =
         |name: &str| RouteNames { name: Name::new(name), parts: Vec::new(), views: Vec::new() };
-    let names = [named("all"), named("stored")];
+    let names = ["all", "stored", "token", "key", "user"].map(named);
     Gateway {
         version: 1,
         throttles: Box::default(),
@@ -227,8 +325,15 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
             connections_per_client_max: 1000,
         }]
         .into(),
-        router: Router::build(vec![pattern, stored]).expect("two routes").0,
-        routes: [route("all", None), route("stored", Some(cache))].into(),
+        router: Router::build(patterns).expect("routes").0,
+        routes: [
+            route("all", policies(), None),
+            route("stored", policies(), Some(cache)),
+            route("token", proving(token_policy(), "{jwt.sub}"), None),
+            route("key", proving(key_policy(), "{key.owner}"), None),
+            route("user", proving(user_policy(), "{basic.user}"), None),
+        ]
+        .into(),
         upstreams: [Arc::new(upstream)].into(),
         record: RecordPlan::new(&mut LabelBook::default(), &names, &[Name::new("origin")], false),
     }
@@ -278,11 +383,13 @@ fn a_warm_forwarded_request_allocates_nothing() {
     let mut stream = TcpStream::connect(actual.tcp().expect("TCP")).expect("accepted");
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
     let mut buf = [0; 64 * 1024];
-    let warm = exchange(&mut stream, &mut buf, KINDS[0]);
+    let kinds = kinds();
+    let warm = exchange(&mut stream, &mut buf, (&kinds[0].0, kinds[0].1));
     let text = String::from_utf8_lossy(&buf[..warm]).into_owned();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-    let mut made = [0; KINDS.len()];
-    for (made, kind) in made.iter_mut().zip(KINDS) {
+    let mut made = vec![0; kinds.len()];
+    for (made, (request, ending)) in made.iter_mut().zip(&kinds) {
+        let kind = (request.as_slice(), *ending);
         for _ in 0..500 {
             exchange(&mut stream, &mut buf, kind);
         }
@@ -295,5 +402,5 @@ fn a_warm_forwarded_request_allocates_nothing() {
     assert!(voice.tell(Order::Stop).is_ok());
     assert_eq!(thread.join(), Ended::Returned);
     // Handing over a page of the access log at the core's tick is the only thing that may allocate.
-    assert_eq!(made, [0; KINDS.len()], "allocations in 1000 warm exchanges of each kind");
+    assert_eq!(made, vec![0; kinds.len()], "allocations in 1000 warm exchanges of each kind");
 }
