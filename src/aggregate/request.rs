@@ -90,7 +90,7 @@ pub fn write<S: Sink>(
         value.render_with(x, envelope.parts, out)?;
         put(out, b"\r\n")?;
     }
-    pass_fields(plan, part, x.request(), out)?;
+    pass_fields(plan, part, x, out)?;
     if part.client_body {
         return end_before_client_body(part, x.request(), envelope.client_body_bytes, out);
     }
@@ -166,14 +166,19 @@ fn pass_query<S: Sink>(
 fn pass_fields<S: Sink>(
     plan: &Plan,
     part: &Part,
-    request: Request<'_>,
+    x: &Exchange,
     out: &mut S,
 ) -> Result<(), RenderError> {
+    let request = x.request();
     for name in &plan.pass.headers {
         let set = part.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
         let body = part.body.is_some() && name.eq_ignore_ascii_case("content-type");
         let body = body || part.client_body && describes_body(name);
         if set || body || is_reserved(name) || is_hop_by_hop(request, name.as_bytes()) {
+            continue;
+        }
+        if plan.pass.withheld.fields.contains(name) {
+            pass_vouched(name, &x.request_lines, out)?;
             continue;
         }
         for value in request.head.fields.named(name.as_bytes(), request.raw) {
@@ -185,6 +190,17 @@ fn pass_fields<S: Sink>(
             put(out, b": ")?;
             put(out, value)?;
             put(out, b"\r\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// What a service said about the request by this name; the client's own word is not heard.
+fn pass_vouched<S: Sink>(name: &str, lines: &[u8], out: &mut S) -> Result<(), RenderError> {
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        let named = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if named.eq_ignore_ascii_case(name.as_bytes()) {
+            put(out, line)?;
         }
     }
     Ok(())

@@ -546,6 +546,14 @@ pub const UNKNOWN_KID_KEPT: std::time::Duration = std::time::Duration::from_secs
 pub const API_KEY_BYTES_MAX: usize = 512;
 /// Keys of one file. With 100 bytes of owner and scopes each, some 200 MiB.
 pub const API_KEYS_MAX: usize = 1_000_000;
+/// Verdicts of services that a core remembers, and what they may weigh. Unit of the second: bytes.
+pub const VERDICTS_REMEMBERED_MAX: usize = 8192;
+/// See `VERDICTS_REMEMBERED_MAX`.
+pub const VERDICTS_REMEMBERED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Questions under way on a core that others may wait for; beyond them everybody asks for himself.
+pub const VERDICTS_ASKED_MAX: usize = 256;
+/// The body of a verdict that is read over, so that its connection serves again. Unit: bytes.
+pub const AUTH_ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// Credentials of `Authorization: Basic`, in base64. Unit: bytes.
 pub const BASIC_BYTES_MAX: usize = 1024;
 /// Users of one file. With 200 bytes each, some 40 MiB.

@@ -33,6 +33,8 @@ pub const BAD_EACH: &str = "E0214";
 pub const CONTRADICTION: &str = "E0216";
 /// Issuers that one route cannot tell apart, or a profile that lacks what it asks about.
 pub const BAD_ISSUER: &str = "E0217";
+/// Verdicts that would be remembered for all clients alike.
+pub const BAD_VERDICT_KEY: &str = "E0219";
 /// A file of revoked tokens, keys or users that cannot be read line by line.
 pub const BAD_LIST: &str = "E0218";
 /// A certificate, key or OCSP answer that cannot be used.

@@ -10,6 +10,7 @@ mod allow;
 mod answering;
 mod api_key;
 mod assets;
+mod auth_request;
 mod basic;
 mod cache;
 pub mod codes;
@@ -146,6 +147,7 @@ pub fn compile(
 
 fn stock<'a>(config: &'a Config, making: &Making<'_>, rng: &mut Rng) -> Stock<'a> {
     let mut stock = Stock::default();
+    stock.auth_requests = &config.auth_requests;
     for (place, limit) in config.limits.iter().enumerate() {
         let carried = stock.limits.add(place, limit, making, rng.bits());
         stock.carry.limits.extend(carried);
@@ -196,6 +198,7 @@ fn tables(config: &Config) -> Tables<'_> {
         issuers: Names::of("jwt", &config.declared.jwts),
         api_keys: Names::of("api_key", &config.declared.api_keys),
         basics: Names::of("basic", &config.declared.basics),
+        auth_requests: Names::of("auth_request", &config.declared.auth_requests),
         limits: Names::of("limit", &config.declared.limits),
         ids: ids
             .map(|(index, upstream)| (upstream.name.value.as_str(), UpstreamId(index as u32)))
@@ -209,6 +212,9 @@ fn check_policies(config: &Config, tables: &Tables<'_>, report: &Report) {
     for policies in std::iter::once(&config.default).chain(&config.loose) {
         if let Some(name) = &policies.api_key {
             tables.api_keys.check(name, report);
+        }
+        if let Some(name) = &policies.auth_request {
+            tables.auth_requests.check(name, report);
         }
         if let Some(name) = &policies.basic {
             tables.basics.check(name, report);
@@ -226,6 +232,8 @@ fn check_unused(config: &Config, tables: &Tables<'_>, report: &Report) {
     config.upstreams.iter().for_each(|one| tables.upstreams.check_used(&one.name, report));
     config.api_keys.iter().for_each(|one| tables.api_keys.check_used(&one.name, report));
     config.basics.iter().for_each(|one| tables.basics.check_used(&one.name, report));
+    let asked = &tables.auth_requests;
+    config.auth_requests.iter().for_each(|one| asked.check_used(&one.name, report));
     config.jwts.iter().for_each(|one| tables.issuers.check_used(&one.name, report));
     config.limits.iter().for_each(|one| tables.limits.check_used(&one.name, report));
 }

@@ -16,6 +16,7 @@ use crate::base::name::Name;
 use crate::base::shared::Word;
 use crate::compile::allow;
 use crate::compile::assets::Assets;
+use crate::compile::auth_request;
 use crate::compile::codes;
 use crate::compile::concurrency::SeatStock;
 use crate::compile::limit::LimitStock;
@@ -98,6 +99,8 @@ pub struct Stock<'a> {
     pub api_keys: HashMap<&'a str, ApiKey>,
     /// Tables of users.
     pub basics: HashMap<&'a str, Basic>,
+    /// Services that are asked.
+    pub auth_requests: &'a [config::AuthRequest],
     /// Passwords to check, which nobody takes yet.
     pub passwords: Option<Receiver<Job>>,
 }
@@ -203,6 +206,7 @@ impl<'a> Stock<'a> {
             let issuers = known.into_iter().map(|(_, issuer)| issuer.clone());
             chain.push(Policy::Jwt(Bearer::new(issuers.collect())));
         }
+        chain.extend(auth_request::compile(self.auth_requests, scope, tables, report));
         chain.extend(allow::compile(scope, report));
         let seats = self.seats.of_route(scope, report);
         chain.extend(seats.map(|limit| Policy::Concurrency(Box::new(limit))));

@@ -39,6 +39,8 @@ pub struct Tables<'a> {
     pub api_keys: Names<'a>,
     /// `[basic.NAME]`
     pub basics: Names<'a>,
+    /// `[auth_request.NAME]`
+    pub auth_requests: Names<'a>,
     /// `[limit.NAME]`
     pub limits: Names<'a>,
     /// Ids of upstreams by name.

@@ -100,6 +100,7 @@ fn words(route: &Route) -> Vec<String> {
         Policy::Allow(_) => "allow".into(),
         Policy::ClientCert(_) => "client_cert".into(),
         Policy::ApiKey(keys) => format!("api_key {}", keys.rules().name),
+        Policy::AuthRequest(service) => format!("auth_request {}", service.rules().name),
         Policy::Basic(users) => format!("basic {}", users.rules().name),
         Policy::ClientLimit(limits) => format!("client limit {}", names(limits)),
         Policy::RateLimit(limits) => format!("limit {}", names(limits)),

@@ -13,6 +13,8 @@ use crate::policy::header_edit::HeaderEdits;
 #[derive(Default)]
 struct Found<'a> {
     fields: Vec<&'a str>,
+    /// What a service says about the request.
+    vouched: Vec<&'a str>,
     cookies: Vec<&'a str>,
     query: Vec<&'a str>,
 }
@@ -24,12 +26,17 @@ pub fn attach(config: &Config, routes: &mut [Route]) {
         if found.is_empty() {
             continue;
         }
-        let withheld = Withheld { cookies: boxed(&found.cookies), query: boxed(&found.query) };
+        let withheld = Withheld {
+            fields: boxed(&found.vouched),
+            cookies: boxed(&found.cookies),
+            query: boxed(&found.query),
+        };
         match &mut route.target {
             Target::Forward(_) => {
                 let edits = route.request_edits.get_or_insert_default();
                 let HeaderEdits { dropped, withheld: cut, .. } = &mut **edits;
-                *dropped = dropped.iter().cloned().chain(boxed(&found.fields)).collect();
+                let fields = boxed(&found.fields).into_iter().chain(boxed(&found.vouched));
+                *dropped = dropped.iter().cloned().chain(fields).collect();
                 *cut = withheld;
             }
             Target::Aggregate(merge) => merge.plan.pass.withheld = withheld,
@@ -78,6 +85,12 @@ impl<'a> Found<'a> {
                 }
             }
         }
+        let asked = policies.auth_request.as_ref();
+        let asked = asked.and_then(|name| {
+            config.auth_requests.iter().find(|table| table.name.value == name.value)
+        });
+        let copied = asked.into_iter().flat_map(|table| &table.copy);
+        found.vouched.extend(copied.map(|name| name.value.as_str()));
         let users = policies.basic.as_ref();
         let users = users
             .and_then(|name| config.basics.iter().find(|table| table.name.value == name.value));
@@ -95,7 +108,8 @@ impl<'a> Found<'a> {
     }
 
     fn is_empty(&self) -> bool {
-        self.fields.is_empty() && self.cookies.is_empty() && self.query.is_empty()
+        let Self { fields, vouched, .. } = self;
+        fields.is_empty() && vouched.is_empty() && self.cookies.is_empty() && self.query.is_empty()
     }
 }
 

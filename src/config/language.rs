@@ -22,7 +22,8 @@ mod upstream;
 
 pub use crate::config::language::cache::{CACHE, CACHE_KEY, ROUTE_CACHE};
 pub use crate::config::language::identity::{
-    ALGORITHMS, ALLOW_ALL, ALLOW_CERT, ALLOW_WORDS, API_KEY, BASIC, CLIENT_CERT_WORDS, JWT,
+    ALGORITHMS, ALLOW_ALL, ALLOW_CERT, ALLOW_WORDS, API_KEY, AUTH_CACHE, AUTH_REQUEST, BASIC,
+    CLIENT_CERT_WORDS, JWT,
 };
 pub use crate::config::language::listener::{LIMITS, LISTEN, LISTEN_TIMEOUT, PATH};
 pub use crate::config::language::merge::{
@@ -71,6 +72,7 @@ pub static ROOT: Section = Section {
         Key::new("jwt", Shape::Named(&Shape::Table(&JWT)), "Issuers of tokens, by name."),
         Key::new("api_key", Shape::Named(&Shape::Table(&API_KEY)), "API keys, by name."),
         Key::new("basic", Shape::Named(&Shape::Table(&BASIC)), "Users with passwords, by name."),
+        Key::new("auth_request", Shape::Named(&Shape::Table(&AUTH_REQUEST)), "Services that are asked who may pass, by name."),
         Key::new("limit", Shape::Named(&Shape::Table(&LIMIT)), "Rate limits, by name."),
         Key::new("cache", Shape::Table(&CACHE), "The store of responses."),
         Key::new("default", Shape::Table(&DEFAULT), "Policies of every route that does not set its own."),
@@ -103,6 +105,7 @@ pub static DEFAULT: Section = Section {
         Key::new("api_key", Shape::Text, "The `[api_key.NAME]` whose keys are asked for; `\"none\"` for none."),
         Key::new("client_cert", Shape::Choice(CLIENT_CERT_WORDS), "Whether clients prove who they are by a certificate; the listener asks for it by `tls.client`."),
         Key::new("basic", Shape::Text, "The `[basic.NAME]` whose users are asked for their passwords; `\"none\"` for none."),
+        Key::new("auth_request", Shape::Text, "The `[auth_request.NAME]` that is asked who may pass; `\"none\"` for none."),
         Key::new("limit", Shape::Texts, "The rate limits that hold."),
         Key::new(
             "timeout",
@@ -134,7 +137,6 @@ pub static DEFAULT: Section = Section {
             "Protocols that clients may leave HTTP for (`Upgrade`, RFC 9110 §7.8): `\"websocket\"`, `\"tcp\"`, `\"SPDY/3.1\"` …; `\"none\"` for none. Others are ignored, `h2c` always.",
         )
         .or("`\"websocket\"`"),
-        Key::later("auth_request"),
         Key::new(
             "bandwidth",
             Shape::Either(&[Shape::Text, Shape::Table(&BANDWIDTH)]),
@@ -220,6 +222,7 @@ pub static ROUTE: Section = Section {
         )
         .or("`\"none\"`"),
         Key::new("basic", Shape::Text, "The `[basic.NAME]` whose users are asked for their passwords; `\"none\"` for none."),
+        Key::new("auth_request", Shape::Text, "The `[auth_request.NAME]` that is asked who may pass; `\"none\"` for none."),
         Key::new("limit", Shape::Texts, "The rate limits that hold; `\"none\"` for none."),
         Key::new("timeout", Shape::Either(&[Shape::Duration, Shape::Table(&ROUTE_TIMEOUT)]), "How long a request may take once its head is whole.")
             .or("`[default]`"),
@@ -258,7 +261,6 @@ pub static ROUTE: Section = Section {
         Key::new("view", Shape::Named(&Shape::Table(&VIEW)), "What kinds of clients get of a `merge`. The first that fits holds, in the order of the file; without one the whole answer."),
         Key::new("on_partial", Shape::Choice(ON_PARTIAL), "What a failed optional part of a `merge` does: `answer` puts its `else` in its place and names it in `gateway-partial`, `fail` makes the answer a 502.")
             .or("`\"answer\"`"),
-        Key::later("auth_request"),
         Key::new(
             "bandwidth",
             Shape::Either(&[Shape::Text, Shape::Table(&BANDWIDTH)]),

@@ -19,6 +19,7 @@ pub mod aggregate;
 pub mod allow;
 pub mod answering;
 pub mod api_key;
+pub mod auth_request;
 pub mod bandwidth;
 pub mod basic;
 pub mod cache;
@@ -72,6 +73,7 @@ pub use crate::config::aggregate::{Call, Each, Part, PartCache, PartMethod};
 pub use crate::config::allow::{Allow, AllowRule, ClaimRule};
 pub use crate::config::answering::Answering;
 pub use crate::config::api_key::ApiKey;
+pub use crate::config::auth_request::AuthRequest;
 pub use crate::config::bandwidth::Bandwidth;
 pub use crate::config::basic::Basic;
 pub use crate::config::cache::Cache;
@@ -117,6 +119,8 @@ pub struct Config {
     pub api_keys: Vec<ApiKey>,
     /// Tables of users.
     pub basics: Vec<Basic>,
+    /// Services that are asked who may pass.
+    pub auth_requests: Vec<AuthRequest>,
     /// Rate limits.
     pub limits: Vec<Limit>,
     /// Where limits of the whole fleet are counted.
@@ -150,6 +154,8 @@ pub struct Declared {
     pub api_keys: Vec<String>,
     /// `[basic.NAME]`
     pub basics: Vec<String>,
+    /// `[auth_request.NAME]`
+    pub auth_requests: Vec<String>,
     /// `[limit.NAME]`
     pub limits: Vec<String>,
 }
@@ -235,6 +241,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
         jwts: named(&reader, "jwt", jwt::read),
         api_keys: named(&reader, "api_key", api_key::read),
         basics: named(&reader, "basic", basic::read),
+        auth_requests: named(&reader, "auth_request", auth_request::read),
         limits: named(&reader, "limit", limit::read),
         redis: reader.entry("redis").and_then(|entry| redis::read(entry, &log)),
         cache_bytes_max: cache::read_memory(&reader),
@@ -249,6 +256,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
             jwts: names(&reader, "jwt"),
             api_keys: names(&reader, "api_key"),
             basics: names(&reader, "basic"),
+            auth_requests: names(&reader, "auth_request"),
             limits: names(&reader, "limit"),
         },
     };

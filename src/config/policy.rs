@@ -35,6 +35,8 @@ pub struct Policies {
     pub client_cert: Option<Spanned<Asked>>,
     /// The table whose users are asked for.
     pub basic: Option<Text>,
+    /// The service that is asked.
+    pub auth_request: Option<Text>,
     /// Who may pass. Default: anyone.
     pub allow: Spanned<Allow>,
     /// Where the route itself says that it may be open: `allow`, or `jwt = "none"`.
@@ -74,6 +76,7 @@ impl Policies {
         !self.jwt.is_empty()
             || self.api_key.is_some()
             || self.basic.is_some()
+            || self.auth_request.is_some()
             || cert == Some(Asked::Required)
     }
 }
@@ -85,6 +88,7 @@ pub(super) struct Stated {
     api_key: Option<Option<Text>>,
     client_cert: Option<Option<Spanned<Asked>>>,
     basic: Option<Option<Text>>,
+    auth_request: Option<Option<Text>>,
     allow: Option<Spanned<Allow>>,
     says_open: Option<Span>,
     limits: Option<Vec<Text>>,
@@ -108,6 +112,8 @@ impl Stated {
         let jwt = read_names(reader, "jwt", "issuer", ISSUERS_PER_ROUTE_MAX);
         let (api_key, no_keys) = read_name(reader, "api_key");
         let (basic, no_users) = read_name(reader, "basic");
+        let (auth_request, no_service) = read_name(reader, "auth_request");
+        let no_users = no_users.or(no_service);
         let is_none = jwt.as_ref().is_some_and(Vec::is_empty);
         let opts_out = reader.node("jwt").filter(|_| is_none).map(|node| node.span);
         let (client_cert, no_cert) = client_cert::read(reader);
@@ -118,6 +124,7 @@ impl Stated {
             api_key,
             client_cert,
             basic,
+            auth_request,
             says_open: allow
                 .as_ref()
                 .map(|allow| allow.span)
@@ -158,6 +165,7 @@ impl Stated {
             api_key: self.api_key.or(other.api_key).flatten(),
             client_cert: self.client_cert.or(other.client_cert).flatten(),
             basic: self.basic.or(other.basic).flatten(),
+            auth_request: self.auth_request.or(other.auth_request).flatten(),
             allow: self.allow.or(other.allow).unwrap_or_else(|| Spanned::built_in(Allow::Anyone)),
             says_open: self.says_open,
             limits: self.limits.or(other.limits).unwrap_or_default(),

@@ -54,6 +54,8 @@ impl Default for ForwardedClient<'_> {
 /// How a request is forwarded.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestForward<'a> {
+    /// The method to send; `None` sends it as received.
+    pub method: Option<&'a str>,
     /// The target to send; `None` sends it as received, absolute-form turned into origin-form.
     pub target: Option<&'a [u8]>,
     /// The Host to send; `None` sends the effective host of the request.
@@ -79,6 +81,7 @@ pub struct RequestForward<'a> {
 impl Default for RequestForward<'_> {
     fn default() -> Self {
         Self {
+            method: None,
             target: None,
             host: None,
             added: b"",
@@ -157,7 +160,8 @@ pub fn request_head(
     debug_assert!(how.body != BodyLength::UntilClose, "a request body has an end");
     let head = request.head;
     let raw = request.raw;
-    let own_target = how.target.is_none() && head.target.form != TargetForm::Absolute;
+    let own_target =
+        how.target.is_none() && how.method.is_none() && head.target.form != TargetForm::Absolute;
     let own_host = how.host.is_none()
         && head.target.form != TargetForm::Absolute
         && head.fields.find(FieldName::Host, raw).is_some();
@@ -182,7 +186,7 @@ pub fn request_head(
         let first = if own_line {
             head.method_text.start
         } else {
-            put_request_line(sink, request, how.target, cut);
+            put_request_line(sink, request, how, cut);
             head.target.whole.end + HTTP_VERSION_CRLF
         };
         if !own_host {
@@ -276,12 +280,12 @@ const HTTP_VERSION_CRLF: u32 = 11;
 fn put_request_line(
     sink: &mut Sink<'_>,
     request: Request<'_>,
-    target: Option<&[u8]>,
+    how: &RequestForward<'_>,
     cut: Option<&Withheld>,
 ) {
-    sink.put(request.method_text());
+    sink.put(how.method.map_or(request.method_text(), str::as_bytes));
     sink.put(b" ");
-    match (target, request.head.target.form) {
+    match (how.target, request.head.target.form) {
         (Some(target), _) => sink.put(target),
         (None, _) if let Some(cut) = cut => {
             sink.put(request.path());

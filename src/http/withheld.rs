@@ -11,6 +11,9 @@ use crate::http::chars;
 /// Names whose cookies and pairs are not sent on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Withheld {
+    /// Names of fields that others say something by: the client's own are never passed on. For those who pass fields by
+    /// name; who passes all leaves these out among others.
+    pub fields: Box<[Box<str>]>,
     /// Names of cookies; case counts.
     pub cookies: Box<[Box<str>]>,
     /// Names of query parameters, decoded; case counts.
@@ -103,7 +106,11 @@ mod tests {
     use super::*;
 
     fn withheld() -> Withheld {
-        Withheld { cookies: ["session".into()].into(), query: ["key".into(), "a b".into()].into() }
+        Withheld {
+            fields: Box::default(),
+            cookies: ["session".into()].into(),
+            query: ["key".into(), "a b".into()].into(),
+        }
     }
 
     fn query(text: &str) -> String {

@@ -6,6 +6,7 @@
 
 pub mod allow;
 pub mod api_key;
+pub mod auth_request;
 pub mod basic;
 pub mod bearer;
 pub mod cache;
@@ -39,6 +40,7 @@ use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::policy::allow::{Allow, Networks};
 use crate::policy::api_key::ApiKey;
+use crate::policy::auth_request::AuthRequest;
 use crate::policy::basic::Basic;
 use crate::policy::bearer::Bearer;
 use crate::policy::client_cert::ClientCerts;
@@ -63,6 +65,8 @@ pub enum Policy {
     Basic(Basic),
     /// Bearer tokens.
     Jwt(Bearer),
+    /// A service is asked.
+    AuthRequest(AuthRequest),
     /// Scopes and claims.
     Allow(Allow),
     /// Rate limits whose keys, or costs, hold a claim.
@@ -82,6 +86,8 @@ pub enum Verdict {
     Queue,
     /// Ask the store of the fleet.
     AskStore,
+    /// Ask the service that decides.
+    AskService,
     /// Ask me again in a few milliseconds, until the exchange's deadline.
     Wait,
 }
@@ -121,6 +127,7 @@ impl Policy {
             Self::ClientCert(_) | Self::ApiKey(_) => 3,
             Self::Basic(_) => 4,
             Self::Jwt(_) => 5,
+            Self::AuthRequest(_) => 6,
             Self::Allow(_) => 7,
             Self::RateLimit(_) => 8,
             Self::Concurrency(_) => 9,
@@ -159,6 +166,7 @@ impl Policy {
             Self::ApiKey(keys) => keys.on_request(x, env),
             Self::Basic(users) => users.on_request(x, env),
             Self::Jwt(jwt) => jwt.on_request(x, env),
+            Self::AuthRequest(service) => service.on_request(x, env),
             Self::Concurrency(limit) => limit.on_request(x, env),
         }
     }

@@ -12,10 +12,12 @@ use serde_json::Value;
 use crate::base::limits::{
     LIMIT_LABELS_MAX, PASSWORDS_REMEMBERED_BYTES_MAX, PASSWORDS_REMEMBERED_MAX,
     TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX, UNKNOWN_KIDS_BYTES_MAX, UNKNOWN_KIDS_MAX,
+    VERDICTS_REMEMBERED_BYTES_MAX, VERDICTS_REMEMBERED_MAX,
 };
 use crate::base::lru::Lru;
 use crate::base::queue::Queue;
 use crate::base::time::Instant;
+use crate::policy::auth_request::{Asking, Remembered as Verdict};
 use crate::policy::basic::{Known, Pending};
 use crate::policy::fleet::StoreLine;
 
@@ -30,6 +32,12 @@ pub struct Slots {
     passwords: Option<Box<Lru<Known>>>,
     /// Those that are being checked; at most `PASSWORDS_PENDING_MAX`.
     pub(crate) pending: Vec<Pending>,
+    /// Verdicts of services that are asked; made when the first are.
+    verdicts: Option<Box<Lru<Verdict>>>,
+    /// Those that are asked for; at most `VERDICTS_ASKED_MAX`.
+    pub(crate) asking: Vec<Asking>,
+    /// Room for the key of a verdict.
+    pub(crate) auth_key: Vec<u8>,
     seed: u64,
     /// Tokens found among those verified before, since this was last taken.
     pub(crate) tokens_found: u64,
@@ -66,6 +74,9 @@ impl Slots {
             unknown_kids,
             passwords: None,
             pending: Vec::new(),
+            verdicts: None,
+            asking: Vec::new(),
+            auth_key: Vec::new(),
             seed,
             tokens_found: 0,
             tokens_checked: 0,
@@ -79,6 +90,13 @@ impl Slots {
         let seed = self.seed;
         let made = || Lru::new(PASSWORDS_REMEMBERED_MAX, PASSWORDS_REMEMBERED_BYTES_MAX, seed);
         self.passwords.get_or_insert_with(|| Box::new(made()))
+    }
+
+    /// The verdicts of services that were asked.
+    pub(crate) fn verdicts(&mut self) -> &mut Lru<Verdict> {
+        let seed = self.seed;
+        let made = || Lru::new(VERDICTS_REMEMBERED_MAX, VERDICTS_REMEMBERED_BYTES_MAX, seed);
+        self.verdicts.get_or_insert_with(|| Box::new(made()))
     }
 
     /// The line for these seats; made when first asked for. Lines that nobody holds any more go when there are

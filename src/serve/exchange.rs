@@ -36,7 +36,8 @@ use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{
-    Core, Installed, answer, answering, cached, connect, fan_out, grpc, mirror, seating, store,
+    Core, Installed, answer, answering, auth_request, cached, connect, fan_out, grpc, mirror, seating,
+    store,
 };
 
 /// A policy that waits is asked again after this long.
@@ -373,12 +374,23 @@ async fn ask<R: Runtime>(way: &Way<'_, R>, policy: &Policy, x: &mut Exchange) ->
         match verdict {
             Verdict::Continue => return Ok(()),
             Verdict::Refuse(fault) => return Err(fault),
+            Verdict::AskService => return ask_service(way, policy, x).await,
             Verdict::AskStore => return ask_store(core, policy, x).await,
             Verdict::Queue => return Box::pin(queue(way, policy, x)).await,
             Verdict::Wait if now >= x.deadline => return Err(refusal(FaultKind::KeysUnavailable)),
             Verdict::Wait => Box::pin(core.runtime.sleep_until(now + ASK_AGAIN)).await,
         }
     }
+}
+
+/// Asks the service that decides.
+async fn ask_service<R: Runtime>(
+    way: &Way<'_, R>,
+    policy: &Policy,
+    x: &mut Exchange,
+) -> Result<(), Fault> {
+    let Policy::AuthRequest(service) = policy else { return Ok(()) };
+    Box::pin(auth_request::ask(way, service, x)).await
 }
 
 /// Asks the store of the fleet's limits.

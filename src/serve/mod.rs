@@ -7,6 +7,7 @@ pub mod answer;
 pub mod answering;
 pub mod arriving;
 pub mod attempt;
+pub mod auth_request;
 pub mod body;
 pub mod budget;
 pub mod cache_room;

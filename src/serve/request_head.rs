@@ -74,6 +74,7 @@ pub fn write<R: Runtime>(
         forwarded: x.client.forwarded,
     };
     let how = RequestForward {
+        method: None,
         target: rewritten.as_ref().map(Buf::data),
         edited: &x.request_lines,
         host: edits.and_then(|edits| edits.host.as_deref()).map(str::as_bytes),

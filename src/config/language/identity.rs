@@ -1,4 +1,5 @@
-//! Who is asking and who may pass: `[jwt.NAME]`, `[api_key.NAME]`, `[basic.NAME]`, and `allow`.
+//! Who is asking and who may pass: `[jwt.NAME]`, `[api_key.NAME]`, `[basic.NAME]`, `[auth_request.NAME]`,
+//! and `allow`.
 //!
 //! Like the rest of the language a key never stands anywhere else.
 
@@ -89,6 +90,40 @@ pub static BASIC: Section = Section {
             .or("`\"5m\"`"),
         Key::new("failures", Shape::Rate, "Wrong passwords that one network may bring; beyond them 429.").or("`\"20/m\"`"),
         Key::new("forward", Shape::Boolean, "Whether name and password go on to services.").or("`false`"),
+    ],
+};
+
+/// `[auth_request.NAME]`
+pub static AUTH_REQUEST: Section = Section {
+    title: "[auth_request.NAME]",
+    here: "this service",
+    doc: "A service that is asked who may pass: 2xx lets the request pass, 401 and 403 refuse it, all else closes the route. See docs/policies/auth-request.md.",
+    keys: &[
+        Key::new(
+            "to",
+            Shape::Text,
+            "Who is asked, and for what: `\"UPSTREAM /verify\"`, with templates.",
+        )
+        .required(),
+        Key::new(
+            "copy",
+            Shape::Texts,
+            "Fields of its answer that go on with the request; the client's own of these names do not.",
+        ),
+        Key::new("timeout", Shape::Duration, "How long it may take.").or("`\"5s\"`"),
+        Key::new("cache", Shape::Table(&AUTH_CACHE), "Remembers verdicts on each core.")
+            .or("every request asks"),
+    ],
+};
+
+/// `cache` of a service that is asked.
+pub static AUTH_CACHE: Section = Section {
+    title: "auth_request.NAME.cache",
+    here: "this cache",
+    doc: "What verdicts are remembered by, and for how long.",
+    keys: &[
+        Key::new("key", Shape::Text, "A template of all that the service looks at: `\"{header.authorization?} {request.path}\"`. A request that lacks a value of it asks.").required(),
+        Key::new("ttl", Shape::Duration, "How long a verdict holds, at most `1h`.").required(),
     ],
 };
 

@@ -28,6 +28,8 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&JWT, "[jwt.a]\n", ""),
     (&API_KEY, "[api_key.a]\n", ""),
     (&BASIC, "[basic.a]\n", ""),
+    (&AUTH_REQUEST, "[auth_request.a]\n", ""),
+    (&AUTH_CACHE, "[auth_request.a.cache]\n", ""),
     (&LIMIT, "[limit.a]\n", ""),
     (&DEFAULT, "[default]\n", ""),
     (&CONCURRENCY, "[[route]]\n[route.concurrency]\n", ""),

@@ -9,6 +9,7 @@ use crate::gateway::Throttle;
 use crate::gateway::explain::{Told, filled, shown, size};
 use crate::gateway::route::{Route, Target};
 use crate::policy::allow::{Allow, CertValue, Networks, Rule};
+use crate::policy::auth_request::AuthRequest;
 use crate::policy::bearer::Bearer;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::fleet::Away;
@@ -95,10 +96,28 @@ impl Told<'_> {
                     let name = &users.rules().name;
                     self.line(format_args!("  {number}. basic `{name}`, name and password"));
                 }
+                Policy::AuthRequest(service) => self.auth_request(number, service, x),
                 Policy::Closed => self.line(format_args!("  {number}. closed to everybody: 403")),
                 Policy::Networks(networks) => self.networks(number, networks, x),
                 Policy::Allow(allow) => self.allow(number, allow, x),
             }
+        }
+    }
+
+    fn auth_request(&mut self, number: usize, service: &AuthRequest, x: &Exchange) {
+        let rules = service.rules();
+        let (name, within) = (&rules.name, shown(rules.timeout));
+        let upstream = &self.gateway.upstream(rules.upstream).name;
+        let target = filled(&rules.target, x);
+        self.line(format_args!(
+            "  {number}. auth_request `{name}`: GET {target} of `{upstream}`, within {within}"
+        ));
+        if !rules.copy.is_empty() {
+            self.line(format_args!("     says {} of the request", rules.copy.join(", ")));
+        }
+        if let Some((key, ttl)) = &rules.cache {
+            let (text, ttl) = (key.text(), shown(*ttl));
+            self.line(format_args!("     remembered for {ttl} by `{text}`"));
         }
     }
 
