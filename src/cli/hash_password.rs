@@ -1,6 +1,7 @@
 //! `ringway hash-password`: keeps a password, and prints the line for a file of users.
 //!
-//! The password is read from standard input, so that it stands in no history and no list of processes, and is
+//! The password is read from standard input, never from the command line, so that it stands in no history and no list
+//! of processes, and is
 //! written nowhere. Without a configuration: the line fits any `[basic.NAME]`.
 
 use std::io::{BufRead, IsTerminal};

@@ -89,6 +89,7 @@ impl List {
         match self {
             Self::Revoked(cell) => cell.generation(),
             Self::Keys(cell) => cell.generation(),
+            Self::Users(cell) => cell.generation(),
         }
     }
 

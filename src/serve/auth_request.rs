@@ -121,7 +121,7 @@ async fn fetch<R: Runtime>(
             let one = pin!(once(way, policy, x, &asked, &mut record, &mut scratch));
             watch.over(one).await
         };
-        let tried = tried.unwrap_or_else(|gone| Err(gone));
+        let tried = tried.unwrap_or_else(Err);
         record.fault = tried.as_ref().err().map(|fault| fault.kind);
         record.done = Some(core.runtime.now());
         x.record(record);
