@@ -36,8 +36,8 @@ use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{
-    Core, Installed, answer, answering, auth_request, cached, connect, fan_out, grpc, mirror, seating,
-    store,
+    Core, Installed, answer, answering, auth_request, cached, connect, fan_out, grpc, mirror,
+    seating, store,
 };
 
 /// A policy that waits is asked again after this long.
