@@ -55,8 +55,10 @@ class Running:
             processes.wait_for_port(PORT, self.process)
             self.check()
         except BaseException as error:
+            # Only who has ended by itself has said why.
+            ended = any(process.poll() is not None for process in self.started)
+            words = self.last_words() if ended else ""
             self.__exit__()
-            words = self.last_words()
             if isinstance(error, RuntimeError) and words:
                 raise RuntimeError(f"{error}; its last words: {words}") from None
             raise

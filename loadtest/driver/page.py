@@ -164,6 +164,8 @@ def machine_list(report):
         "Rounds": f"{report['rounds']} of {report['secs']} s each, programs taking turns; load average before: {m['load_before']}",
         "Programs": "; ".join(f"{escape(name)}: {escape(version)}" for name, version in report["versions"].items()),
     }
+    if report.get("note"):
+        facts["Note"] = escape(report["note"])
     return "<dl>" + "".join(f"<dt>{word}</dt><dd>{fact}</dd>" for word, fact in facts.items()) + "</dl>"
 
 
