@@ -133,7 +133,7 @@ impl Thread<'_> {
                 self.sweep(now);
                 next_sweep = now + SWEEP_NS;
             }
-            let due = self.schedule.due(now).filter(|_| now < end);
+            let due = self.schedule.due(now);
             if self.in_flight == 0 && due.is_none() || now >= last {
                 break;
             }

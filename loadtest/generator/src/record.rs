@@ -5,6 +5,7 @@
 //! histogram with what it waited, so that no failure makes a percentile better.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
@@ -58,6 +59,9 @@ pub struct Record {
     /// How late this generator woke for a start when a connection was free.
     lag: Histogram<u64>,
     answers: u64,
+    /// When the last answer came. A server that is behind goes on answering after the last start was meant, and its rate is
+    /// counted over all of that time.
+    last_answer_ns: u64,
     good: u64,
     bytes: u64,
     connections: u64,
@@ -86,6 +90,7 @@ impl Record {
             refused: histogram(),
             lag: histogram(),
             answers: 0,
+            last_answer_ns: 0,
             good: 0,
             bytes: 0,
             connections: 0,
@@ -115,6 +120,7 @@ impl Record {
             return;
         }
         self.answers += 1;
+        self.last_answer_ns = self.last_answer_ns.max(now);
         self.bytes += seen.length;
         *self.statuses.entry(seen.status).or_default() += 1;
         match fault {
@@ -173,6 +179,7 @@ impl Record {
             ours.add(theirs).expect("all have the same bounds");
         }
         self.answers += other.answers;
+        self.last_answer_ns = self.last_answer_ns.max(other.last_answer_ns);
         self.good += other.good;
         self.bytes += other.bytes;
         self.connections += other.connections;
@@ -188,6 +195,10 @@ impl Record {
 
     pub fn answers(&self) -> u64 {
         self.answers
+    }
+
+    pub fn last_answer(&self) -> Duration {
+        Duration::from_nanos(self.last_answer_ns)
     }
 
     pub fn failed(&self) -> u64 {

@@ -307,6 +307,16 @@ fn a_server_that_stands_still_cannot_hide_it() {
 }
 
 #[test]
+fn a_server_that_is_behind_is_not_credited_with_what_it_was_asked() {
+    let server = origin();
+    // One connection and 5 ms an answer: at most 200 a second, whatever is asked.
+    let url = format!("http://127.0.0.1:{}/d5ms/small", server.port);
+    let seen = load(&url, &["-c", "1", "--rate", "1000", "--secs", "0.5"]);
+    assert_eq!(seen["answers"], 500, "{seen}");
+    assert!(seen["rate"].as_f64().unwrap() < 210.0, "{seen}");
+}
+
+#[test]
 fn wrong_answers_are_found_while_loading() {
     let port = scripted(1, |number, socket| {
         say(
