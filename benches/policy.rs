@@ -101,6 +101,7 @@ fn bearer(c: &mut Criterion) {
             places: Vec::new(),
             rfc9068: false,
             revoked: None,
+            store: None,
             name: Name::new("idp"),
             keys: Arc::new(KeyCell::fixed(keys)),
             issuers: vec!["https://idp.internal".to_owned()],

@@ -133,6 +133,7 @@ fn token_policy() -> Policy {
         places: Vec::new(),
         rfc9068: false,
         revoked: None,
+        store: None,
     };
     Policy::Jwt(Bearer::new(vec![Jwt::new(rules)]))
 }

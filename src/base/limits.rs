@@ -546,6 +546,10 @@ pub const UNKNOWN_KID_KEPT: std::time::Duration = std::time::Duration::from_secs
 pub const API_KEY_BYTES_MAX: usize = 512;
 /// Keys of one file. With 100 bytes of owner and scopes each, some 200 MiB.
 pub const API_KEYS_MAX: usize = 1_000_000;
+/// Tokens that a core remembers the store's word of, and what they may weigh. Unit of the second: bytes.
+pub const REVOCATIONS_REMEMBERED_MAX: usize = 8192;
+/// See `REVOCATIONS_REMEMBERED_MAX`.
+pub const REVOCATIONS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Verdicts of services that a core remembers, and what they may weigh. Unit of the second: bytes.
 pub const VERDICTS_REMEMBERED_MAX: usize = 8192;
 /// See `VERDICTS_REMEMBERED_MAX`.

@@ -41,6 +41,7 @@ use crate::policy::jwt::{Jwt, JwtRules};
 use crate::policy::key_cell::KeyCell;
 use crate::policy::password::Job;
 use crate::policy::revocation::Revoked;
+use crate::policy::revoked_store::StoreRules;
 
 /// Where the keys of one issuer come from.
 #[derive(Clone, Debug)]
@@ -227,6 +228,10 @@ fn rules_of(issuer: &config::Jwt, name: Name, keys: Arc<KeyCell>) -> JwtRules {
         places: issuer.places.iter().map(place).collect(),
         rfc9068: issuer.rfc9068,
         revoked: None,
+        store: issuer
+            .revoked_store
+            .as_ref()
+            .map(|store| StoreRules { ttl: store.ttl, passes_without: store.passes_without }),
     }
 }
 
@@ -289,6 +294,7 @@ fn same_rules(one: &JwtRules, other: &JwtRules) -> bool {
         && one.required == other.required
         && one.places == other.places
         && one.rfc9068 == other.rfc9068
+        && one.store == other.store
         && match (&one.revoked, &other.revoked) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             (one, other) => one.is_none() && other.is_none(),

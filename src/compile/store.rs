@@ -1,4 +1,4 @@
-//! The store of the fleet's limits, and whether what names one can have it.
+//! The store of the fleet's limits and of revoked tokens, and whether what names one can have it.
 //!
 //! A limit of the fleet never becomes one of the machine for want of a store: that is an error.
 
@@ -13,7 +13,13 @@ use crate::gateway::{Gateway, Store, StorePassword};
 /// The store, shared with the last version where nothing changed.
 pub fn compile(config: &Config, last: Option<&Gateway>, report: &Report) -> Option<Arc<Store>> {
     let stored = config.limits.iter().filter_map(|limit| limit.store.as_ref());
+    let asked = config.jwts.iter().filter_map(|issuer| issuer.revoked_store.as_ref());
     let Some(redis) = &config.redis else {
+        for store in asked {
+            let message = "there is no `[redis]` that could be asked about tokens";
+            let diagnostic = Diagnostic::error(codes::BAD_LIMIT, store.span, message);
+            report.push(diagnostic.help("write `[redis]` with `address = \"127.0.0.1:6379\"`"));
+        }
         for limit in stored {
             let message = "there is no `[redis]` in which this limit could be counted";
             let diagnostic = Diagnostic::error(codes::BAD_LIMIT, limit.span, message);
@@ -21,8 +27,8 @@ pub fn compile(config: &Config, last: Option<&Gateway>, report: &Report) -> Opti
         }
         return None;
     };
-    if stored.count() == 0 {
-        let message = "no limit has `store = \"redis\"`";
+    if stored.count() + asked.count() == 0 {
+        let message = "no limit has `store = \"redis\"`, and no issuer a `revoked_store`";
         report.push(Diagnostic::warning(codes::UNUSED, redis.span, message));
         return None;
     }

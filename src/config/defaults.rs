@@ -77,6 +77,10 @@ pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
 pub const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
 /// The field that holds an API key: what Kong, Tyk and AWS API Gateway users send.
 pub const API_KEY_HEADER: &str = "x-api-key";
+/// How long the store's word about a token is remembered: as long as a revoked one may still pass.
+pub const REVOKED_TTL: Duration = Duration::from_secs(5);
+/// Longest time for that.
+pub const REVOKED_TTL_MAX: Duration = Duration::from_secs(3600);
 /// How long a service may take to say who may pass: longer, and its users are away as well.
 pub const AUTH_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for which a verdict is remembered: as long as somebody who was locked out may still come in.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::codes;
 use crate::config::defaults;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::language::{ALGORITHMS, JWT};
+use crate::config::language::{ALGORITHMS, JWT, REVOKED_STORE};
 use crate::config::reader::{Reader, choice_of, wrong_type};
 use crate::config::span::{Span, Spanned, Text};
 use crate::config::tree::{Entry, Kind, Log, Node};
@@ -42,6 +42,19 @@ pub struct Jwt {
     pub rfc9068: bool,
     /// A file of revoked tokens and subjects, joined to the folder of the file that names it.
     pub revoked: Option<Spanned<PathBuf>>,
+    /// What a store is asked besides. Default: none is.
+    pub revoked_store: Option<RevokedStore>,
+}
+
+/// How a store is asked about tokens.
+#[derive(Clone, Debug)]
+pub struct RevokedStore {
+    /// Where it is said.
+    pub span: Span,
+    /// How long its word is remembered. Default: 5 s.
+    pub ttl: Duration,
+    /// Whether tokens pass while it is away. Default: no.
+    pub passes_without: bool,
 }
 
 /// A place of a token.
@@ -121,9 +134,23 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Jwt> {
             let path = beside(&text.value, text.span, log);
             text.map(|_| path)
         }),
+        revoked_store: None,
     };
     let keys = read_keys(&reader, &jwt.issuers)?;
+    let jwt = Jwt { revoked_store: read_store(&reader), ..jwt };
     Some(Jwt { keys, ..jwt })
+}
+
+fn read_store(reader: &Reader<'_>) -> Option<RevokedStore> {
+    let span = reader.node("revoked_store")?.span;
+    let table = reader.table("revoked_store", &REVOKED_STORE)?;
+    let ttl = table.duration_in("ttl", Duration::from_millis(1), defaults::REVOKED_TTL_MAX);
+    let away = table.choice("away");
+    Some(RevokedStore {
+        span,
+        ttl: ttl.map_or(defaults::REVOKED_TTL, |ttl| ttl.value),
+        passes_without: away.is_some_and(|away| away.value == "allow"),
+    })
 }
 
 /// Where a token may stand.

@@ -23,7 +23,7 @@ mod upstream;
 pub use crate::config::language::cache::{CACHE, CACHE_KEY, ROUTE_CACHE};
 pub use crate::config::language::identity::{
     ALGORITHMS, ALLOW_ALL, ALLOW_CERT, ALLOW_WORDS, API_KEY, AUTH_CACHE, AUTH_REQUEST, BASIC,
-    CLIENT_CERT_WORDS, JWT,
+    CLIENT_CERT_WORDS, JWT, REVOKED_STORE,
 };
 pub use crate::config::language::listener::{LIMITS, LISTEN, LISTEN_TIMEOUT, PATH};
 pub use crate::config::language::merge::{

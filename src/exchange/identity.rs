@@ -63,6 +63,11 @@ impl Identity {
         }
     }
 
+    /// All claims of the token.
+    pub fn claims(&self) -> Option<&Rc<Value>> {
+        self.claims.as_ref()
+    }
+
     /// The claim at `path` (`["realm", "roles"]`), or `None`.
     pub fn claim<S: AsRef<str>>(&self, path: &[S]) -> Option<&Value> {
         let claims = self.claims.as_deref()?;

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::base::limits::TOKEN_BYTES_MAX;
 use crate::exchange::Exchange;
 use crate::exchange::identity::Identity;
@@ -14,6 +16,7 @@ use crate::http::head::Request;
 use crate::http::names::FieldName;
 use crate::policy::jose::{Token, TokenError};
 use crate::policy::jwt::{Jwt, Outcome, Refusal};
+use crate::policy::revoked_store::{self, RevokedQuestion, RevokedSaid};
 use crate::policy::{Env, Verdict};
 
 /// A place where a token may stand besides `Authorization`.
@@ -61,8 +64,11 @@ impl Bearer {
         match outcome {
             Outcome::Proven(claims) => {
                 let before = x.identity.take();
-                x.identity = Some(Identity::from_verified(claims).and(before));
-                Verdict::Continue
+                x.identity = Some(Identity::from_verified(claims.clone()).and(before));
+                match self.issuer_of(&claims) {
+                    Some(issuer) => revoked_store::recall(issuer, &claims, x, env),
+                    None => Verdict::Continue,
+                }
             }
             Outcome::Wait => Verdict::Wait,
             Outcome::Refused(refusal) => {
@@ -72,6 +78,40 @@ impl Bearer {
                 }
                 Verdict::Refuse(refusal.fault())
             }
+        }
+    }
+}
+
+impl Bearer {
+    /// Whose token these claims are from.
+    fn issuer_of(&self, claims: &Value) -> Option<&Jwt> {
+        match &*self.issuers {
+            [only] => Some(only),
+            several => {
+                let named = claims.get("iss").and_then(Value::as_str)?;
+                several.iter().find(|one| one.rules().issuers.iter().any(|name| name == named))
+            }
+        }
+    }
+
+    /// What the store is asked about the token of an exchange.
+    pub fn revocation_question(&self, x: &Exchange) -> Option<RevokedQuestion> {
+        let claims = x.identity.as_ref()?.claims()?;
+        Some(revoked_store::question(claims))
+    }
+
+    /// Acts on what the store said of the token of an exchange.
+    pub fn settle_revocation(
+        &self,
+        x: &mut Exchange,
+        said: RevokedSaid,
+        env: &mut Env<'_>,
+    ) -> Verdict {
+        let claims = x.identity.as_ref().and_then(Identity::claims).cloned();
+        let asked = claims.as_ref().and_then(|claims| Some((claims, self.issuer_of(claims)?)));
+        match asked {
+            Some((claims, issuer)) => revoked_store::settle(issuer, claims, said, x, env),
+            None => Verdict::Continue,
         }
     }
 }

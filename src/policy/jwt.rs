@@ -24,6 +24,7 @@ use crate::policy::jose::{Token, TokenError};
 use crate::policy::jwks::Checked;
 use crate::policy::key_cell::KeyCell;
 use crate::policy::revocation::Revoked;
+use crate::policy::revoked_store::StoreRules;
 use crate::policy::slots::{Remembered, Slots};
 
 /// What the tokens of one issuer must say, and where its keys are.
@@ -47,6 +48,8 @@ pub struct JwtRules {
     pub rfc9068: bool,
     /// Tokens and subjects that are refused.
     pub revoked: Option<Arc<FileCell<Revoked>>>,
+    /// Whether a store is asked besides.
+    pub store: Option<StoreRules>,
 }
 
 /// What RFC 9068 §2.2 requires of an access token besides `exp`.
@@ -187,6 +190,11 @@ impl Jwt {
             required.extend(ACCESS_TOKEN_CLAIMS.map(|name| vec![name.to_owned()]));
         }
         Jwt { inner: Arc::new(Inner { rules, required, space: unique() }) }
+    }
+
+    /// What it remembers is apart from what others remember.
+    pub(crate) fn space(&self) -> u64 {
+        self.inner.space
     }
 
     /// The rules.

@@ -30,6 +30,7 @@ pub mod password;
 pub mod rate_limit;
 pub mod recoded;
 pub mod revocation;
+pub mod revoked_store;
 pub mod slots;
 pub mod store;
 pub mod stored;

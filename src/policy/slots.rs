@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use crate::base::limits::{
     LIMIT_LABELS_MAX, PASSWORDS_REMEMBERED_BYTES_MAX, PASSWORDS_REMEMBERED_MAX,
-    TOKENS_REMEMBERED_BYTES_MAX, TOKENS_REMEMBERED_MAX, UNKNOWN_KIDS_BYTES_MAX, UNKNOWN_KIDS_MAX,
-    VERDICTS_REMEMBERED_BYTES_MAX, VERDICTS_REMEMBERED_MAX,
+    REVOCATIONS_BYTES_MAX, REVOCATIONS_REMEMBERED_MAX, TOKENS_REMEMBERED_BYTES_MAX,
+    TOKENS_REMEMBERED_MAX, UNKNOWN_KIDS_BYTES_MAX, UNKNOWN_KIDS_MAX, VERDICTS_REMEMBERED_BYTES_MAX,
+    VERDICTS_REMEMBERED_MAX,
 };
 use crate::base::lru::Lru;
 use crate::base::queue::Queue;
@@ -36,6 +37,8 @@ pub struct Slots {
     verdicts: Option<Box<Lru<Verdict>>>,
     /// Those that are asked for; at most `VERDICTS_ASKED_MAX`.
     pub(crate) asking: Vec<Asking>,
+    /// Tokens that a store was asked about: whether they are revoked, and until when that holds.
+    revocations: Option<Box<Lru<(bool, Instant)>>>,
     /// Room for the key of a verdict.
     pub(crate) auth_key: Vec<u8>,
     seed: u64,
@@ -76,6 +79,7 @@ impl Slots {
             pending: Vec::new(),
             verdicts: None,
             asking: Vec::new(),
+            revocations: None,
             auth_key: Vec::new(),
             seed,
             tokens_found: 0,
@@ -90,6 +94,13 @@ impl Slots {
         let seed = self.seed;
         let made = || Lru::new(PASSWORDS_REMEMBERED_MAX, PASSWORDS_REMEMBERED_BYTES_MAX, seed);
         self.passwords.get_or_insert_with(|| Box::new(made()))
+    }
+
+    /// The tokens that a store was asked about.
+    pub(crate) fn revocations(&mut self) -> &mut Lru<(bool, Instant)> {
+        let seed = self.seed;
+        let made = || Lru::new(REVOCATIONS_REMEMBERED_MAX, REVOCATIONS_BYTES_MAX, seed);
+        self.revocations.get_or_insert_with(|| Box::new(made()))
     }
 
     /// The verdicts of services that were asked.

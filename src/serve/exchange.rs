@@ -37,7 +37,7 @@ use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{
     Core, Installed, answer, answering, auth_request, cached, connect, fan_out, grpc, mirror,
-    seating, store,
+    revoked, seating, store,
 };
 
 /// A policy that waits is asked again after this long.
@@ -403,6 +403,7 @@ async fn ask_store<R: Runtime>(
         Policy::ClientLimit(limits) | Policy::RateLimit(limits) => {
             Box::pin(store::ask(core, limits, x)).await
         }
+        Policy::Jwt(bearer) => Box::pin(revoked::ask(core, bearer, x)).await,
         _ => Ok(()),
     }
 }

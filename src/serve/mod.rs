@@ -50,6 +50,7 @@ pub mod proxy_header;
 pub mod record;
 pub mod renew;
 pub mod request_head;
+pub mod revoked;
 pub mod seating;
 pub mod secure;
 pub mod shard;

@@ -225,6 +225,36 @@ async fn question<R: Runtime>(
     }
 }
 
+/// Puts a command that is answered like the limits' script about one key, by two numbers, and gives the first; `None` when
+/// the store is away.
+pub async fn put<R: Runtime>(core: &Core<R>, write: impl FnOnce(&mut Vec<u8>)) -> Option<i64> {
+    let installed = core.installed();
+    let store = installed.gateway.store.as_ref()?;
+    if !core.shard(|shard| shard.slots.store.up) {
+        return None;
+    }
+    let question = Rc::new(Question::default());
+    let now = core.runtime.now();
+    {
+        let state = &mut *core.store.state.borrow_mut();
+        write(&mut state.out);
+        let by = Asker::Request(question.clone());
+        state.pending.push_back(Pending { asked: now, keys: 1, by });
+        state.wake();
+    }
+    let slot = core.deadlines.slot();
+    match slot.within(now + store.timeout, question.answered()).await {
+        Ok(Answer::Numbers(numbers, 1..)) => Some(numbers[0]),
+        Ok(_) => None,
+        Err(Elapsed) => {
+            set_up(core, false);
+            is_away(core, TOO_SLOW.to_owned());
+            core.store.state.borrow_mut().fail();
+            None
+        }
+    }
+}
+
 /// Appends a call of the script.
 fn call(out: &mut Vec<u8>, script: &[u8], may_refuse: bool, keys: &[StoreArgument]) {
     let mut count = itoa::Buffer::new();

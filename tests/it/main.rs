@@ -65,6 +65,7 @@ mod proxy_header;
 mod rate_limit;
 mod reload;
 mod retry;
+mod revoked_store;
 mod routing;
 mod shaping;
 mod slow;

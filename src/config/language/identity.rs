@@ -51,7 +51,21 @@ pub static JWT: Section = Section {
         Key::new("profile", Shape::Choice(&["rfc7519", "rfc9068"]), "What a token is: any JWT, or an access token after RFC 9068 with its type and all of its claims.")
             .or("`\"rfc7519\"`"),
         Key::new("revoked", Shape::Text, "A file of tokens and subjects that are refused, one `jti:ID`, `sub:ID` or `sub:ID SECONDS` a line; read again when it changes."),
+        Key::new("revoked_store", Shape::Table(&REVOKED_STORE), "Asks the store of `[redis]` besides."),
         Key::later("tls"),
+    ],
+};
+
+/// `revoked_store` of an issuer.
+pub static REVOKED_STORE: Section = Section {
+    title: "jwt.NAME.revoked_store",
+    here: "this store",
+    doc: "Whether tokens and subjects are revoked, as others write it into `[redis]`: the keys `ringway:revoked:jti:ID` and `ringway:revoked:sub:ID`.",
+    keys: &[
+        Key::new("ttl", Shape::Duration, "How long each core remembers the answer, and a revoked token may still pass; at most `1h`.")
+            .or("`\"5s\"`"),
+        Key::new("away", Shape::Choice(&["deny", "allow"]), "While the store is away: tokens of which nothing is remembered are refused (503), or pass.")
+            .or("`\"deny\"`"),
     ],
 };
 

@@ -26,6 +26,7 @@ const PLACES: &[(&Section, &str, &str)] = &[
     (&UPSTREAM_TIMEOUT, "[upstream.a.timeout]\n", ""),
     (&POOL, "[upstream.a.pool]\n", ""),
     (&JWT, "[jwt.a]\n", ""),
+    (&REVOKED_STORE, "[jwt.a.revoked_store]\n", ""),
     (&API_KEY, "[api_key.a]\n", ""),
     (&BASIC, "[basic.a]\n", ""),
     (&AUTH_REQUEST, "[auth_request.a]\n", ""),

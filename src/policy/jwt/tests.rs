@@ -73,6 +73,7 @@ impl Core {
             places: Vec::new(),
             rfc9068: false,
             revoked: None,
+            store: None,
         };
         let jwt = Jwt::new(rules);
         let now = Instant::from_nanos(50_000_000_000);
