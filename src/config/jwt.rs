@@ -134,10 +134,9 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Jwt> {
             let path = beside(&text.value, text.span, log);
             text.map(|_| path)
         }),
-        revoked_store: None,
+        revoked_store: read_store(&reader),
     };
     let keys = read_keys(&reader, &jwt.issuers)?;
-    let jwt = Jwt { revoked_store: read_store(&reader), ..jwt };
     Some(Jwt { keys, ..jwt })
 }
 

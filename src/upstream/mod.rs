@@ -68,18 +68,19 @@ pub enum Balance {
 /// Times and bounds for using an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// How long a connection may take to be made. Default: 2 s.
+    /// How long a connection may take to be made. Default: `CONNECT_TIMEOUT`.
     pub connect_timeout: Duration,
-    /// From the whole request to the head of the response. Default: 30 s; the route's timeout holds, too.
+    /// From the whole request to the head of the response. Default: `FIRST_BYTE_TIMEOUT`; the route's timeout holds,
+    /// too.
     pub first_byte_timeout: Duration,
-    /// How long an origin may pause in the middle of a body. Default: 30 s.
+    /// How long an origin may pause in the middle of a body. Default: `UPSTREAM_IDLE_TIMEOUT`.
     pub idle_timeout: Duration,
-    /// Idle connections kept by one core to one endpoint. Default: 128.
+    /// Idle connections kept by one core to one endpoint. Default: `POOL_IDLE_MAX`.
     pub pool_idle_max: usize,
-    /// How long an unused connection is kept. Default: 50 s, below the 60 s and more of common servers,
+    /// How long an unused connection is kept. Default: `POOL_IDLE_TIMEOUT`, below what common servers have,
     /// so that we close first (RFC 9112 §9.5).
     pub pool_idle_timeout: Duration,
-    /// How long a connection is used at all. Default: 1 h, so that a changed balance of load takes effect.
+    /// How long a connection is used at all. Default: `POOL_AGE_MAX`, so that a changed balance of load takes effect.
     pub pool_age_max: Duration,
     /// Further attempts after the first. Default: 1; at most `ATTEMPTS_MAX` − 1.
     pub retries: u32,

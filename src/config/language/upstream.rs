@@ -110,7 +110,7 @@ pub static POOL: Section = Section {
             Shape::Integer(0, CONNECTIONS_CEILING),
             "Idle connections that each core keeps to one endpoint; `0` closes each after its request.",
         )
-        .or("`64`"),
+        .or("`256`"),
         Key::new("idle_timeout", Shape::Duration, "How long an unused connection is kept.")
             .or("`\"60s\"`"),
     ],
