@@ -72,7 +72,8 @@ fn a_fault_is_named_with_its_side() {
 #[test]
 fn a_refused_head_says_why_and_under_which_id() {
     let origin = Origin::saying("hello");
-    let gateway = gateway(FORWARD).with("app", origin.address).start();
+    let listen = "[[listen]]\naddress = \"@LISTEN@\"\nprotocols = [\"http/1.1\"]\n";
+    let gateway = gateway(&format!("{listen}{FORWARD}")).with("app", origin.address).start();
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-A: b\r\n".repeat(200));
     let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX-A: {}\r\n\r\n", "b".repeat(100_000));
     let cases: [(&[u8], u16, &str); 10] = [

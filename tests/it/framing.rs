@@ -14,8 +14,10 @@ use crate::support::wire::request;
 const REQUESTS: &str = include_str!("framing/requests.txt");
 const RESPONSES: &str = include_str!("framing/responses.txt");
 
+/// A listener that speaks HTTP/1.1 only, so that the preface of HTTP/2 is no beginning either.
 fn forwarding_to(origin: &Origin) -> Gateway {
-    let config = "workers = 1\n[upstream.app]\nendpoints = [\"@app@\"]\n\n\
+    let config = "workers = 1\n[[listen]]\naddress = \"@LISTEN@\"\nprotocols = [\"http/1.1\"]\n\
+                  [upstream.app]\nendpoints = [\"@app@\"]\n\n\
                   [[route]]\nmatch = \"/{*rest}\"\nforward = \"app\"\n";
     gateway(config).with("app", origin.address).start()
 }

@@ -224,7 +224,7 @@ fn connection_floods_leave_nothing_behind() {
 #[test]
 fn what_is_not_http_1_is_refused_with_an_answer() {
     let origin = Origin::saying("content");
-    let gateway = attacked(&origin, "");
+    let gateway = attacked(&origin, "protocols = [\"http/1.1\"]");
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(20);
     let garbage: Vec<u8> =
         (0..4096u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
