@@ -44,6 +44,7 @@ const ORIGIN: &str = "10.8.0.1:80";
 const CONFIG: &str = r#"
 [[listen]]
 address = "10.9.0.1:80"
+protocols = ["http/1.1"]
 [observe]
 access_log = "off"
 [admin]
