@@ -568,6 +568,11 @@ pub const BASIC_NETWORKS_MAX: usize = 65_536;
 pub const PASSWORDS_REMEMBERED_MAX: usize = 4096;
 /// See `PASSWORDS_REMEMBERED_MAX`.
 pub const PASSWORDS_REMEMBERED_BYTES_MAX: usize = 4096 * 128;
+/// How often a request that waits for a policy (for keys, for a password's check, for a verdict that somebody else asks for)
+/// looks again. Far below what any of them takes; each look costs under a microsecond.
+pub const POLICY_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(5);
+/// When a password's check is given up that no request has looked for: 200 looks.
+pub const PASSWORD_ABANDONED_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Checks of passwords that a core waits for.
 pub const PASSWORDS_PENDING_MAX: usize = 32;
 /// The same for one network, so that no guesser takes all places of a core.

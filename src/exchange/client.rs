@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::base::limits::PROXIES_MAX;
 use crate::http::chars;
+use crate::http::forward::ForwardedClient;
 use crate::http::head::Request;
 use crate::http::names::FieldName;
 
@@ -58,6 +59,21 @@ impl Default for Client {
 }
 
 impl Client {
+    /// What forwarding fields say of it; its addresses are written into `peer` and `real`.
+    pub fn forwarded_as<'a>(
+        &self,
+        peer: &'a mut AddressText,
+        real: &'a mut AddressText,
+    ) -> ForwardedClient<'a> {
+        ForwardedClient {
+            address: peer.of(self.peer),
+            real: real.of(self.address),
+            proto: if self.tls { "https" } else { "http" },
+            trusted: self.trusted,
+            forwarded: self.forwarded,
+        }
+    }
+
     /// The client as a socket address.
     pub fn source(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.address_port)

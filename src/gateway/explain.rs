@@ -20,7 +20,7 @@ use crate::exchange::template::{RenderError, Template};
 use crate::gateway::Gateway;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::{Forward, Redirect, Route, Target};
-use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
+use crate::http::forward::{self as heads, RequestForward};
 use crate::http::names::FieldName;
 use crate::http::{Method, upgrade};
 use crate::policy::header_edit::HeaderEdits;
@@ -193,14 +193,10 @@ impl Told<'_> {
             keep_query(x, route.request_edits.as_deref(), &mut target);
         }
         let (mut peer, mut real) = (AddressText::default(), AddressText::default());
-        let (peer, real) = (peer.of(x.client.peer), real.of(x.client.address));
-        let client = ForwardedClient {
-            address: if self.from_somewhere { peer } else { b"(client)" },
-            real: if self.from_somewhere { real } else { b"(client)" },
-            proto: if x.client.tls { "https" } else { "http" },
-            trusted: x.client.trusted,
-            forwarded: x.client.forwarded,
-        };
+        let mut client = x.client.forwarded_as(&mut peer, &mut real);
+        if !self.from_somewhere {
+            (client.address, client.real) = (b"(client)", b"(client)");
+        }
         let how = RequestForward {
             target: to.target.as_ref().map(|_| target.as_slice()),
             client,

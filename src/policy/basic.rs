@@ -17,7 +17,8 @@ use base64::engine::general_purpose::STANDARD;
 use foldhash::SharedSeed;
 
 use crate::base::limits::{
-    BASIC_BYTES_MAX, BASIC_USERS_MAX, PASSWORDS_PENDING_MAX, PASSWORDS_PENDING_PER_NETWORK_MAX,
+    BASIC_BYTES_MAX, BASIC_USERS_MAX, PASSWORD_ABANDONED_AFTER, PASSWORDS_PENDING_MAX,
+    PASSWORDS_PENDING_PER_NETWORK_MAX,
 };
 use crate::base::name::Name;
 use crate::base::shared::{Cells, unique};
@@ -145,7 +146,8 @@ pub(crate) struct Pending {
     right: Option<(Arc<str>, Arc<Kept>)>,
     generation: u64,
     ticket: Ticket,
-    since: Instant,
+    /// When a request last looked for it.
+    looked: Instant,
 }
 
 /// What credentials come to.
@@ -233,7 +235,9 @@ impl Basic {
             return known;
         }
         let space = self.inner.space;
-        if env.slots.pending.iter().any(|one| one.space == space && one.mark == mark) {
+        let same = |one: &&mut Pending| one.space == space && one.mark == mark;
+        if let Some(one) = env.slots.pending.iter_mut().find(same) {
+            one.looked = env.now;
             return Look::Wait;
         }
         match decoded(text) {
@@ -268,16 +272,16 @@ impl Basic {
         Some(Look::Right(user))
     }
 
-    /// Remembers what came of checks, whoever waits for them.
+    /// Remembers what came of checks, whoever waits for them; gives up those that nobody waits for any more, be it
+    /// that their clients are gone or that a reload took their policy away.
     fn settle(&self, env: &mut Env<'_>) {
         let Inner { rules, space, .. } = &*self.inner;
         let mut at = 0;
         while at < env.slots.pending.len() {
             let one = &env.slots.pending[at];
             let outcome = one.ticket.outcome();
-            // Of a policy that a reload took away nobody asks any more.
-            let stays = one.space != *space && env.now.since(one.since) < FORGOTTEN_AFTER;
-            if outcome == Outcome::Pending || stays {
+            let abandoned = env.now.since(one.looked) >= PASSWORD_ABANDONED_AFTER;
+            if !abandoned && (outcome == Outcome::Pending || one.space != *space) {
                 at += 1;
                 continue;
             }
@@ -289,7 +293,7 @@ impl Basic {
             if outcome == Outcome::Wrong {
                 rules.failures.take(one.network, 1, env.now);
             }
-            if outcome != Outcome::Lost {
+            if matches!(outcome, Outcome::Right | Outcome::Wrong) {
                 let until = env.now + rules.ttl;
                 let known = Known { right, generation: one.generation, until };
                 env.slots.passwords().insert(*space, &one.mark, known, WEIGHT);
@@ -328,15 +332,12 @@ impl Basic {
         let Some(ticket) = rules.desk.bring(kept, user.is_some(), decoded.password()) else {
             return Look::Full;
         };
-        let (space, since) = (*space, env.now);
-        let pending = Pending { space, mark, network, right, generation, ticket, since };
+        let (space, looked) = (*space, env.now);
+        let pending = Pending { space, mark, network, right, generation, ticket, looked };
         env.slots.pending.push(pending);
         Look::Wait
     }
 }
-
-/// How long the outcome of a check is kept for a policy that does not ask for it.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// What remembered credentials weigh: their hash, and two counted references.
 const WEIGHT: usize = 128;
@@ -376,6 +377,13 @@ fn decoded(text: &[u8]) -> Option<Decoded> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::buffer::BufferPool;
+    use crate::base::gcra::Rule;
+    use crate::base::random::Rng;
+    use crate::base::time::Wall;
+    use crate::http::h1::parse::{self, HeadLimits, Parsed};
+    use crate::policy::password::Job;
+    use crate::policy::slots::Slots;
 
     #[test]
     fn credentials_are_taken_apart_at_the_first_colon() {
@@ -414,5 +422,49 @@ mod tests {
             assert_eq!(error.line, line, "{text}");
             assert!(!error.to_string().contains("plain-password"));
         }
+    }
+
+    /// A desk that nobody works at, so that every check waits; what is given up is given up by whoever comes next.
+    #[test]
+    fn who_left_keeps_no_place() {
+        let (desk, taken) = Desk::new(b"key");
+        let good = Kept::make(b"pw", b"0123456789abcdef", crate::policy::password::USUAL).unwrap();
+        let book = UserBook::parse(&format!("ada:{good}")).unwrap();
+        let rule = Rule::new(1000, Duration::from_secs(1), 1000).unwrap();
+        let basic = Basic::new(BasicRules {
+            name: Name::new("staff"),
+            realm: "staff".into(),
+            book: Arc::new(FileCell::new(book)),
+            ttl: Duration::from_secs(60),
+            failures: Arc::new(Cells::new(rule, 16, 1)),
+            desk: Arc::new(desk),
+        });
+        let (mut rng, mut slots) = (Rng::new(1), Slots::new(1));
+        let mut ask = |password: &str, millis: u64| {
+            let mut x = exchange(password);
+            let (now, wall) = (Instant::from_nanos(millis * 1_000_000), Wall::from_micros(0));
+            basic.on_request(&mut x, &mut Env { now, wall, rng: &mut rng, slots: &mut slots })
+        };
+        for number in 0..PASSWORDS_PENDING_PER_NETWORK_MAX {
+            assert_eq!(ask(&number.to_string(), 0), Verdict::Wait);
+        }
+        assert!(matches!(ask("pw", 500), Verdict::Refuse(_)), "all places are taken");
+        assert_eq!(ask("0", 900), Verdict::Wait, "this one still waits");
+        assert_eq!(ask("pw", 1100), Verdict::Wait, "and the others are gone");
+        let wanted = taken.try_iter().filter(Job::is_wanted).count();
+        assert_eq!(wanted, 2, "what was given up is not checked");
+    }
+
+    fn exchange(password: &str) -> Exchange {
+        let credentials = STANDARD.encode(format!("ada:{password}"));
+        let head =
+            format!("GET / HTTP/1.1\r\nhost: a\r\nauthorization: Basic {credentials}\r\n\r\n");
+        let mut x = Exchange::default();
+        let mut buf = BufferPool::new(1).take().expect("within budget");
+        assert!(buf.put(head.as_bytes()));
+        let parsed = parse::request(buf.data(), 0, &HeadLimits::default(), &mut x.head);
+        assert!(matches!(parsed, Ok(Parsed::Done)));
+        x.bytes = Some(buf);
+        x
     }
 }

@@ -7,17 +7,17 @@
 
 use std::cell::Cell;
 use std::pin::pin;
-use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::base::limits::AUTH_ANSWER_BYTES_MAX;
+use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::client::AddressText;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::template::RenderError;
 use crate::http::Method;
-use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
+use crate::http::forward::{self as heads, RequestForward};
 use crate::http::framing::BodyLength;
 use crate::http::head::Response;
 use crate::http::names::FieldName;
@@ -31,9 +31,6 @@ use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::exchange::Way;
 use crate::serve::work::ResponseScratch;
 use crate::upstream::retry;
-
-/// Who waits for somebody else's question looks again after this long.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Fields that speak of the client's own exchange and not of whether it may be.
 const LEFT_OUT: &[FieldName] = &[
@@ -64,10 +61,7 @@ pub async fn ask<R: Runtime>(
                 x.reason = "auth_request_failed";
                 return Err(silent());
             }
-            Step::Wait => {
-                let pause = pin!(core.runtime.sleep_until(core.runtime.now() + LOOK_AGAIN));
-                way.watch.over(pause).await?;
-            }
+            Step::Wait => way.pause().await?,
             Step::Ask(question) => {
                 // However it ends, also when the client is gone: nobody waits for what nobody asks.
                 let mut asking = Asking { core, policy, question, said: None };
@@ -105,7 +99,7 @@ async fn fetch<R: Runtime>(
     way: &Way<'_, R>,
     policy: &AuthRequest,
     x: &mut Exchange,
-    deadline: crate::base::time::Instant,
+    deadline: Instant,
 ) -> Result<Said, Fault> {
     let Way { core, installed, watch, .. } = *way;
     let upstream = policy.rules().upstream;
@@ -233,13 +227,7 @@ fn write<R: Runtime>(
         pieces.iter().for_each(|piece| fits &= lines.put(piece));
     }
     let (mut address, mut real) = (AddressText::default(), AddressText::default());
-    let client = ForwardedClient {
-        address: address.of(x.client.peer),
-        real: real.of(x.client.address),
-        proto: if x.client.tls { "https" } else { "http" },
-        trusted: x.client.trusted,
-        forwarded: x.client.forwarded,
-    };
+    let client = x.client.forwarded_as(&mut address, &mut real);
     let how = RequestForward {
         method: Some("GET"),
         target: Some(target.data()),

@@ -4,8 +4,8 @@
 //! an await.
 
 use std::pin::pin;
-use std::time::Duration;
 
+use crate::base::limits::POLICY_LOOK_EVERY;
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Ledger;
@@ -40,9 +40,6 @@ use crate::serve::{
     revoked, seating, store,
 };
 
-/// A policy that waits is asked again after this long.
-const ASK_AGAIN: Duration = Duration::from_millis(5);
-
 /// The answer to `OPTIONS *`.
 const NO_CONTENT: Reply = Reply {
     status: Status(204),
@@ -66,6 +63,17 @@ pub struct Way<'a, R: Runtime> {
     pub down: &'a Slot,
     /// Whether the client is still there.
     pub watch: &'a Watch<'a, R>,
+}
+
+impl<R: Runtime> Way<'_, R> {
+    /// Waits until a policy is to be asked again. Who is gone meanwhile must not keep a place that others wait for.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn pause(&self) -> Result<(), Fault> {
+        let runtime = &self.core.runtime;
+        self.watch.over(pin!(runtime.sleep_until(runtime.now() + POLICY_LOOK_EVERY))).await
+    }
 }
 
 /// Carries one request through the house and its response to the client. Returns the connection to the
@@ -378,7 +386,7 @@ async fn ask<R: Runtime>(way: &Way<'_, R>, policy: &Policy, x: &mut Exchange) ->
             Verdict::AskStore => return ask_store(core, policy, x).await,
             Verdict::Queue => return Box::pin(queue(way, policy, x)).await,
             Verdict::Wait if now >= x.deadline => return Err(refusal(FaultKind::KeysUnavailable)),
-            Verdict::Wait => Box::pin(core.runtime.sleep_until(now + ASK_AGAIN)).await,
+            Verdict::Wait => Box::pin(way.pause()).await?,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::exchange::client::AddressText;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::template::RenderError;
 use crate::gateway::route::Forward;
-use crate::http::forward::{self as heads, ForwardedClient, RequestForward};
+use crate::http::forward::{self as heads, RequestForward};
 use crate::http::names::FieldName;
 use crate::http::withheld::Withheld;
 use crate::observe::trace::TraceLines;
@@ -66,13 +66,7 @@ pub fn write<R: Runtime>(
         dropped.push("if-range".into());
     }
     let (mut address, mut real) = (AddressText::default(), AddressText::default());
-    let client = ForwardedClient {
-        address: address.of(x.client.peer),
-        real: real.of(x.client.address),
-        proto: if x.client.tls { "https" } else { "http" },
-        trusted: x.client.trusted,
-        forwarded: x.client.forwarded,
-    };
+    let client = x.client.forwarded_as(&mut address, &mut real);
     let how = RequestForward {
         method: None,
         target: rewritten.as_ref().map(Buf::data),

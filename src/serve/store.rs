@@ -4,7 +4,9 @@
 //! thread costs 23 µs and a feature of monoio that every request would pay for; docs/decisions/0020-fleet-limits.md).
 //! What is asked while a write is under way goes out with the next one. A store that is away, or slower than its
 //! `timeout`, is seen at once: from then on nobody asks it, until a new connection has been made and has answered.
-//! It never slows a request by more than that timeout, and never a leased one.
+//! It never slows a request by more than that timeout, and never a leased one. How a connection begins: `store/connect.rs`.
+
+mod connect;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -23,7 +25,6 @@ use crate::exchange::Exchange;
 use crate::exchange::fault::Fault;
 use crate::gateway::Store;
 use crate::net::resp::{self, Malformed, NUMBERS_MAX, Reply};
-use crate::policy::fleet::SCRIPT;
 use crate::policy::rate_limit::{Limits, StoreArgument, StoreSaid};
 use crate::policy::{Env, Verdict};
 use crate::runtime::deadline::{Elapsed, Slot};
@@ -200,28 +201,11 @@ async fn question<R: Runtime>(
     limits: &Limits,
     x: &Exchange,
 ) -> StoreSaid {
-    let question = Rc::new(Question::default());
-    let now = core.runtime.now();
-    {
-        let state = &mut *core.store.state.borrow_mut();
-        let Some(arguments) = limits.arguments(x) else { return StoreSaid::Away };
-        call(&mut state.out, &state.script, true, &arguments);
-        let by = Asker::Request(question.clone());
-        state.pending.push_back(Pending { asked: now, keys: arguments.len(), by });
-        state.wake();
-    }
-    let slot = core.deadlines.slot();
-    // Never the request's own deadline: a client whose head came late would end the connection for everybody.
-    match slot.within(now + store.timeout, question.answered()).await {
-        Ok(Answer::Numbers(numbers, count)) => StoreSaid::Numbers(numbers, count),
-        Ok(Answer::Away) => StoreSaid::Away,
-        Err(Elapsed) => {
-            // Whoever comes next is not to wait, too.
-            set_up(core, false);
-            is_away(core, TOO_SLOW.to_owned());
-            core.store.state.borrow_mut().fail();
-            StoreSaid::Away
-        }
+    let Some(arguments) = limits.arguments(x) else { return StoreSaid::Away };
+    let write = |state: &mut State| call(&mut state.out, &state.script, true, &arguments);
+    match put_and_wait(core, store, arguments.len(), write).await {
+        Answer::Numbers(numbers, count) => StoreSaid::Numbers(numbers, count),
+        Answer::Away => StoreSaid::Away,
     }
 }
 
@@ -233,24 +217,38 @@ pub async fn put<R: Runtime>(core: &Core<R>, write: impl FnOnce(&mut Vec<u8>)) -
     if !core.shard(|shard| shard.slots.store.up) {
         return None;
     }
+    match put_and_wait(core, store, 1, |state| write(&mut state.out)).await {
+        Answer::Numbers(numbers, 1..) => Some(numbers[0]),
+        _ => None,
+    }
+}
+
+/// Puts a command about so many keys into the pipeline and waits for its answer, at most the store's `timeout`.
+async fn put_and_wait<R: Runtime>(
+    core: &Core<R>,
+    store: &Store,
+    keys: usize,
+    write: impl FnOnce(&mut State),
+) -> Answer {
     let question = Rc::new(Question::default());
     let now = core.runtime.now();
     {
         let state = &mut *core.store.state.borrow_mut();
-        write(&mut state.out);
+        write(state);
         let by = Asker::Request(question.clone());
-        state.pending.push_back(Pending { asked: now, keys: 1, by });
+        state.pending.push_back(Pending { asked: now, keys, by });
         state.wake();
     }
     let slot = core.deadlines.slot();
+    // Never the request's own deadline: a client whose head came late would end the connection for everybody.
     match slot.within(now + store.timeout, question.answered()).await {
-        Ok(Answer::Numbers(numbers, 1..)) => Some(numbers[0]),
-        Ok(_) => None,
+        Ok(answer) => answer,
         Err(Elapsed) => {
+            // Whoever comes next is not to wait, too.
             set_up(core, false);
             is_away(core, TOO_SLOW.to_owned());
             core.store.state.borrow_mut().fail();
-            None
+            Answer::Away
         }
     }
 }
@@ -318,7 +316,7 @@ async fn keep_talking<R: Runtime>(core: Rc<Core<R>>) {
 
 /// One connection, from its making to its end.
 async fn talk<R: Runtime>(core: &Core<R>, store: &Arc<Store>) -> Result<(), Lost> {
-    let stream = connect(core, store).await?;
+    let stream = connect::connect(core, store).await?;
     core.store.state.borrow_mut().failed = false;
     set_up(core, true);
     core.store.away.take();
@@ -360,59 +358,6 @@ impl From<Malformed> for Lost {
 const TOO_SLOW: &str = "it does not answer in time";
 const CLOSED: &str = "it closed the connection";
 const NO_BUFFER: &str = "the core's budget of buffers is spent";
-
-/// A connection that has proven who it is, uses its database and knows the script.
-async fn connect<R: Runtime>(core: &Core<R>, store: &Store) -> Result<R::Stream, Lost> {
-    let slot = core.deadlines.slot();
-    let until = core.runtime.now() + store.timeout.max(STORE_AGAIN_AFTER);
-    let stream = slot.within(until, core.runtime.connect(&store.address)).await??;
-    let mut out = Vec::new();
-    match (&store.user, &store.password) {
-        (Some(user), Some(password)) => {
-            resp::command(&mut out, &[b"AUTH", user.as_bytes(), password.expose().as_bytes()]);
-        }
-        (None, Some(password)) => {
-            resp::command(&mut out, &[b"AUTH", password.expose().as_bytes()]);
-        }
-        _ => {}
-    }
-    let mut digits = itoa::Buffer::new();
-    if store.database > 0 {
-        resp::command(&mut out, &[b"SELECT", digits.format(store.database).as_bytes()]);
-    }
-    resp::command(&mut out, &[b"SCRIPT", b"LOAD", SCRIPT.as_bytes()]);
-    let mut buf = core.buffer().map_err(|_| NO_BUFFER)?;
-    if !buf.put(&out) {
-        return Err("user and password are too long".into());
-    }
-    let (sent, mut buf) = slot.within(until, stream.write_all(buf)).await?;
-    sent?;
-    buf.clear();
-    loop {
-        let room = buf.spare();
-        let (read, filled) = slot.within(until, stream.read(buf, room)).await?;
-        buf = filled;
-        if read? == 0 {
-            return Err(CLOSED.into());
-        }
-        while let Some((reply, used)) = resp::reply(buf.data())? {
-            match reply {
-                Reply::Fine => buf.consume(used),
-                Reply::Text { back, len } => {
-                    let text = &buf.data()[used - back..used - back + len];
-                    core.store.state.borrow_mut().script = text.to_vec();
-                    return Ok(stream);
-                }
-                // Its own words may tell of the inside.
-                _ => {
-                    return Err(
-                        "it refuses the user, the password, the database or the script".into()
-                    );
-                }
-            }
-        }
-    }
-}
 
 /// Reads answers until the connection ends, is too slow, or is not wanted any more.
 async fn read<R: Runtime>(
