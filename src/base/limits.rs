@@ -109,6 +109,9 @@ pub const H2_STREAM_WINDOW_BYTES: u32 = 65_535;
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What one stream may have written and not sent. Unit: bytes. One buffer.
 pub const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Up to how much of a response is copied to be sent instead of moved with its buffer. Unit: bytes. What is moved then holds
+/// at most five times what it says, and a stream at most four buffers.
+pub const H2_COPIED_BYTES_MAX: usize = 16 * 1024;
 /// Streams that a peer gave up before they were looked at.
 pub const H2_UNSEEN_RESETS_MAX: usize = 20;
 /// Streams that were reset because of what the peer sent on them; then the connection is closed.

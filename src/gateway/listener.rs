@@ -96,11 +96,14 @@ impl Listener {
 
     /// Whether a request is for a host that asks for other proofs than its connection gave.
     pub fn is_misdirected(&self, x: &Exchange) -> bool {
-        let Some(tls) = self.tls.as_ref().filter(|tls| tls.asks_clients) else { return false };
-        // What is no text is nobody's name.
-        let host = std::str::from_utf8(x.request().host()).unwrap_or_default();
         let given = x.proof.as_ref().map(|proof| proof.scope).unwrap_or_default();
-        tls.scope(host.trim_end_matches('.')) != ProofScope(given)
+        let wanted = match self.tls.as_ref().filter(|tls| tls.asks_clients) {
+            // What is no text is nobody's name.
+            Some(tls) => tls.scope(std::str::from_utf8(x.request().host()).unwrap_or_default()),
+            // A reload has it ask no more, and believes nothing that was proven before.
+            None => ProofScope::default(),
+        };
+        wanted != ProofScope(given)
     }
 
     /// Finds out who is asking, from the peer that `x` has already and what its head says. What is not to be

@@ -28,6 +28,7 @@ use crate::net::poll_io::{Pipes, PollIo};
 use crate::runtime::deadline::{Elapsed, Slot};
 use crate::runtime::{Runtime, Stream};
 use crate::serve::connection::Downstream;
+use crate::serve::h2_strand::Piece;
 use crate::serve::pace::Pace;
 use crate::serve::writing::Writing;
 use crate::serve::{Core, h1, h2_stream};
@@ -81,6 +82,8 @@ struct Serving<'a, R: Runtime> {
     frames: RefCell<Frames>,
     streams: Rc<Streams>,
     order: Cell<Option<Order>>,
+    /// Whether its end was ordered; the writer's own deadline is all that is left.
+    ended: Cell<bool>,
     begun: Instant,
     established: Cell<bool>,
     goodbye: Cell<Option<Instant>>,
@@ -133,8 +136,8 @@ impl<R: Runtime> Drop for InStream<R> {
 
 /// The protocol, before and after its beginning.
 enum Protocol {
-    Handshake(Handshake<PollIo, Buf>),
-    Open(Connection<PollIo, Buf>),
+    Handshake(Handshake<PollIo, Piece>),
+    Open(Connection<PollIo, Piece>),
 }
 
 impl<'a, R: Runtime> Serving<'a, R> {
@@ -162,6 +165,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
             frames: RefCell::new(Frames::new(now, PREFACE.len())),
             streams,
             order: Cell::new(None),
+            ended: Cell::new(false),
             begun: now,
             established: Cell::new(false),
             goodbye: Cell::new(None),
@@ -174,6 +178,9 @@ impl<'a, R: Runtime> Serving<'a, R> {
     /// Until when nothing but frames is waited for. Rounds of a head's time, so that a header block that begins
     /// meanwhile is not overlooked.
     fn until(&self, now: Instant) -> Instant {
+        if self.ended.get() {
+            return now + self.limits.body_timeout;
+        }
         let Limits { head_timeout, idle_timeout, .. } = self.limits;
         let open = self.streams.open.get() > 0;
         let mut until = now + head_timeout;
@@ -200,6 +207,9 @@ impl<'a, R: Runtime> Serving<'a, R> {
 
     /// A deadline has passed, or somebody wants attention.
     fn look_around(&self, now: Instant) {
+        if self.ended.get() {
+            return;
+        }
         let Limits { head_timeout, idle_timeout, .. } = self.limits;
         let is_over = |since: Instant, span: Duration| now >= since + span;
         let idle = self.streams.open.get() == 0;
@@ -228,6 +238,11 @@ impl<'a, R: Runtime> Serving<'a, R> {
         } else {
             return;
         };
+        self.give(order);
+    }
+
+    fn give(&self, order: Order) {
+        self.ended.set(matches!(order, Order::End(_)));
         self.order.set(Some(order));
     }
 
@@ -326,7 +341,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
     }
 
     /// A client opened a stream.
-    fn begin(&self, request: ::http::Request<RecvStream>, respond: SendResponse<Buf>) {
+    fn begin(&self, request: ::http::Request<RecvStream>, respond: SendResponse<Piece>) {
         self.connection.wake(self.core);
         let stream = InStream::new(self.core, &self.streams);
         let (core, connection) = (self.core.clone(), self.connection.clone());
@@ -369,7 +384,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
                     Reason::ENHANCE_YOUR_CALM
                 }
             };
-            self.order.set(Some(Order::End(reason)));
+            self.give(Order::End(reason));
             if !self.established.get() {
                 // Without the preface there is nobody who could be told.
                 self.pipes.feed(buf);

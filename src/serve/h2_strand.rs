@@ -14,8 +14,8 @@ use bytes::{Buf as _, Bytes};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 
-use crate::base::buffer::{Buf, BufferPool};
-use crate::base::limits::H2_SEND_BUFFER_BYTES;
+use crate::base::buffer::Buf;
+use crate::base::limits::{H2_COPIED_BYTES_MAX, H2_SEND_BUFFER_BYTES};
 use crate::http::h1::chunked::{Decoder, FRAME_HEADROOM, LAST_CHUNK};
 use crate::http::h2::message::{self, Told};
 use crate::http::h2::reply;
@@ -30,13 +30,12 @@ pub struct ServerStrand {
 }
 
 struct Inner {
-    pool: BufferPool,
     body: RecvStream,
     /// What came and was not read yet.
     arrived: Bytes,
     incoming: Incoming,
-    respond: SendResponse<Buf>,
-    send: Option<SendStream<Buf>>,
+    respond: SendResponse<Piece>,
+    send: Option<SendStream<Piece>>,
     outgoing: Outgoing,
     /// Whether the answer to it has no body, whatever its head says.
     head_only: bool,
@@ -73,12 +72,58 @@ enum Outgoing {
     Ended,
 }
 
+/// What is given to the protocol to be sent. A small piece never holds a whole block: it may wait for as long as its client
+/// likes, and thousands of them with it, counted by what they say and not by what they hold.
+pub enum Piece {
+    /// A block and all that is in it.
+    Block(Buf),
+    /// A copy of its own size.
+    Copied(Bytes),
+}
+
+impl Piece {
+    /// The end of a body.
+    const END: Piece = Piece::Copied(Bytes::new());
+
+    /// The first `bytes` of `buf`, which has the others afterwards.
+    fn cut(buf: &mut Buf, bytes: usize) -> Piece {
+        if bytes == buf.len() && bytes > H2_COPIED_BYTES_MAX {
+            return Piece::Block(buf.take());
+        }
+        let copied = Bytes::copy_from_slice(&buf.data()[..bytes]);
+        buf.consume(bytes);
+        Piece::Copied(copied)
+    }
+}
+
+impl bytes::Buf for Piece {
+    fn remaining(&self) -> usize {
+        match self {
+            Piece::Block(buf) => buf.remaining(),
+            Piece::Copied(bytes) => bytes.remaining(),
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Piece::Block(buf) => buf.chunk(),
+            Piece::Copied(bytes) => bytes.chunk(),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Piece::Block(buf) => buf.advance(count),
+            Piece::Copied(bytes) => bytes.advance(count),
+        }
+    }
+}
+
 impl ServerStrand {
     /// The stream whose request was told in HTTP/1.1 like this.
     pub fn new(
-        pool: BufferPool,
         body: RecvStream,
-        respond: SendResponse<Buf>,
+        respond: SendResponse<Piece>,
         told: Told,
         head_only: bool,
     ) -> Self {
@@ -88,8 +133,7 @@ impl ServerStrand {
         };
         let (arrived, send, waker) = (Bytes::new(), None, None);
         let outgoing = Outgoing::Nothing;
-        let inner =
-            Inner { pool, body, arrived, incoming, respond, send, outgoing, head_only, waker };
+        let inner = Inner { body, arrived, incoming, respond, send, outgoing, head_only, waker };
         Self { inner: RefCell::new(inner) }
     }
 }
@@ -142,8 +186,7 @@ impl Strand for ServerStrand {
     fn shut(&self) {
         let inner = &mut *self.inner.borrow_mut();
         if let (Outgoing::Tunnel, Some(send)) = (&inner.outgoing, &mut inner.send)
-            && let Ok(end) = inner.pool.take().ok_or(())
-            && send.send_data(end, true).is_ok()
+            && send.send_data(Piece::END, true).is_ok()
         {
             inner.outgoing = Outgoing::Ended;
         }
@@ -315,15 +358,7 @@ impl Inner {
 
     /// Sends the first `bytes` of `buf`; `last` says that the body ends with them.
     fn send(&mut self, buf: &mut Buf, bytes: usize, last: bool) -> io::Result<()> {
-        let piece = if bytes == buf.len() {
-            buf.take()
-        } else {
-            let mut piece = self.pool.take().ok_or(io::ErrorKind::OutOfMemory)?;
-            let fits = piece.put(&buf.data()[..bytes]);
-            debug_assert!(fits, "no more than may wait to be sent");
-            buf.consume(bytes);
-            piece
-        };
+        let piece = Piece::cut(buf, bytes);
         let send = self.send.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         send.send_data(piece, last).map_err(broken)
     }
@@ -387,10 +422,7 @@ impl Inner {
         let trailers = reply::trailers(decoder.trailers()).ok_or(io::ErrorKind::InvalidData)?;
         let send = self.send.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         match trailers.is_empty() {
-            true => {
-                let end = self.pool.take().ok_or(io::ErrorKind::OutOfMemory)?;
-                send.send_data(end, true).map_err(broken)?;
-            }
+            true => send.send_data(Piece::END, true).map_err(broken)?,
             false => send.send_trailers(trailers).map_err(broken)?,
         }
         self.outgoing = Outgoing::Ended;
@@ -403,4 +435,33 @@ const SWITCHING: u16 = 101;
 /// What the stream's end, or the connection's, is to who writes to it.
 fn broken(error: h2::Error) -> io::Error {
     error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::buffer::BufferPool;
+
+    #[test]
+    fn a_small_piece_holds_no_block() {
+        let pool = BufferPool::new(1);
+        let mut buf = pool.take().expect("within budget");
+        assert!(buf.put(b"hello world"));
+        let pieces = [5, 6].map(|bytes| Piece::cut(&mut buf, bytes));
+        assert_eq!(pieces.each_ref().map(|piece| piece.chunk()), [&b"hello"[..], b" world"]);
+        assert_eq!((buf.len(), pool.in_use()), (0, 1));
+        drop(buf);
+        assert_eq!(pool.in_use(), 0, "while the pieces are still there");
+    }
+
+    #[test]
+    fn a_large_piece_is_moved_and_not_copied() {
+        let pool = BufferPool::new(1);
+        let mut buf = pool.take().expect("within budget");
+        assert!(buf.put(&[7; H2_COPIED_BYTES_MAX + 1]));
+        let place = buf.data().as_ptr();
+        let piece = Piece::cut(&mut buf, H2_COPIED_BYTES_MAX + 1);
+        assert!(matches!(&piece, Piece::Block(block) if block.data().as_ptr() == place));
+        assert_eq!(pool.in_use(), 1);
+    }
 }

@@ -22,7 +22,7 @@ use crate::runtime::Runtime;
 use crate::serve::arriving::{Arrived, Cut};
 use crate::serve::connection::Downstream;
 use crate::serve::h2::InStream;
-use crate::serve::h2_strand::ServerStrand;
+use crate::serve::h2_strand::{Piece, ServerStrand};
 use crate::serve::{Core, h1};
 
 /// Begins to serve a stream, by a task of its own.
@@ -30,7 +30,7 @@ pub fn begin<R: Runtime>(
     core: Rc<Core<R>>,
     connection: Rc<Downstream<R>>,
     request: ::http::Request<RecvStream>,
-    mut respond: SendResponse<Buf>,
+    mut respond: SendResponse<Piece>,
     stream: InStream<R>,
 ) {
     // Nothing was done for it: the client may ask again, elsewhere or later (§8.7).
@@ -43,8 +43,7 @@ pub fn begin<R: Runtime>(
     let says_nothing =
         length.is_some_and(|length| length == "0") && !request.body().is_end_stream();
     let head_only = request.method() == ::http::Method::HEAD;
-    let pool = core.buffers.clone();
-    let strand = ServerStrand::new(pool, request.into_body(), respond, told, head_only);
+    let strand = ServerStrand::new(request.into_body(), respond, told, head_only);
     let strand = Rc::new(strand);
     let arrived = Arrived { cut, ..Arrived::of(&core, bytes) };
     let runtime = core.runtime.clone();

@@ -70,7 +70,14 @@ impl<R: Runtime> Writing<'_, R> {
             let look_in = WRITE_LOOK_EVERY.min(self.pause_max / 4);
             let until = stall.looked_at + look_in.min(pace.patience(self.pause_max));
             match self.slot.within(until, write.as_mut()).await {
-                Ok((result, rest)) => return result.map(|_| rest).map_err(|_| Unwritten::Closed),
+                Ok((result, rest)) => {
+                    let taken = result.map_err(|_| Unwritten::Closed)?;
+                    if self.stream.is_strand() {
+                        // Behind it no kernel takes on what the peer does not: what was written was taken.
+                        pace.note(self.core.runtime.now().since(stall.looked_at), taken as u64);
+                    }
+                    return Ok(rest);
+                }
                 Err(Elapsed) => self.look(&mut stall, pace)?,
             }
         }

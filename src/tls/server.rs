@@ -153,6 +153,7 @@ impl ServerTls {
     }
 
     fn door(&self, host: &str) -> Option<&Door> {
+        let host = host.trim_end_matches('.');
         self.doors.iter().find(|door| door.is_for(host))
     }
 

@@ -246,6 +246,27 @@ fn other_roots_after_a_reload_end_what_was_proven_before() {
 }
 
 #[test]
+fn a_listener_that_asks_no_more_believes_nothing_that_was_proven_before() {
+    // A second listener asks on, so that routes may ask for certificates still.
+    let second = LISTEN.replace("@LISTEN@", "unix:@DIR@/second.sock");
+    let other = format!("{second}{OPTIONAL}\n");
+    let world = World::new(&format!("{OPTIONAL}\n{other}"));
+    let mut client = world.authority.keep_open(&format!(
+        "-connect {} -servername a.test -cert billing.pem -key billing.key",
+        world.gateway.address
+    ));
+    assert!(client.ask("GET /who HTTP/1.1\r\nHost: a.test\r\n\r\n").contains("HTTP/1.1 200"));
+    world.gateway.rewrite(&format!("{LISTEN}\n{other}\n{ROUTES}"));
+    world.gateway.signal("HUP");
+    crate::support::eventually("the reload", || {
+        world.gateway.stderr().contains("configuration 2 is in force")
+    });
+    let text = client.ask("GET /who HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert!(text.contains("HTTP/1.1 421"), "{text}");
+    assert_eq!(world.origin.requests().len(), 1);
+}
+
+#[test]
 fn audit_knows_that_certificates_are_credentials() {
     let authority = Authority::new();
     authority.server("a", "DNS:a.test");

@@ -377,7 +377,11 @@ fn a_websocket_is_opened_by_an_extended_connect() {
     let mut client = H2Wire::connect(gateway.address);
     let settings = client.expect(SETTINGS).payload;
     assert!(settings.chunks(6).any(|one| one == [0, 8, 0, 0, 0, 1]), "ENABLE_CONNECT_PROTOCOL");
-    let mut fields = request("CONNECT", "/chat", &[("sec-websocket-version", "13")]);
+    let mut fields = request(
+        "CONNECT",
+        "/chat",
+        &[("sec-websocket-version", "13"), ("sec-websocket-key", "own")],
+    );
     fields.insert(1, (":protocol", "websocket"));
     client.headers(1, &fields, false);
     let (mut origin, seen, _) = ends.next();

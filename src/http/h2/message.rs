@@ -98,7 +98,7 @@ pub fn text<B>(
         return Err(Malformed::Scheme);
     }
     put(out, &[b"host: ", authority?, b"\r\n"])?;
-    put_fields(out, fields)?;
+    put_fields(out, fields, protocol.is_some())?;
     let told = match protocol {
         Some(name) if name.eq_ignore_ascii_case(WEBSOCKET) => {
             put(out, &[b"connection: upgrade\r\nupgrade: websocket\r\n"])?;
@@ -140,12 +140,13 @@ fn is_path(path: &[u8], method: &Method) -> bool {
     asterisk || (path.first() == Some(&b'/') && clean)
 }
 
-/// Every field but Host, crumbs of cookies in one line (§8.2.3).
-fn put_fields(out: &mut Buf, fields: &HeaderMap) -> Result<(), Malformed> {
+/// Every field but Host, crumbs of cookies in one line (§8.2.3). The handshake of an extended CONNECT has a key of ours,
+/// beside which a client's own would make two (RFC 8441 §5).
+fn put_fields(out: &mut Buf, fields: &HeaderMap, extended: bool) -> Result<(), Malformed> {
     let mut cookies = false;
     for (name, value) in fields {
         check(name, value)?;
-        if *name == header::HOST {
+        if *name == header::HOST || (extended && *name == header::SEC_WEBSOCKET_KEY) {
             continue;
         }
         if *name == header::COOKIE {
