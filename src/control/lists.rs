@@ -103,8 +103,10 @@ fn stamp(path: &Path) -> Option<Stamp> {
 /// A file that is watched.
 struct Watch {
     list: WatchedList,
-    /// In the state that was loaded, or could not be.
+    /// In the state that was loaded, or is no list.
     done: Seen,
+    /// In the state that could not be read, which was told.
+    told: Seen,
     /// At the last look.
     met: Seen,
     /// At how many looks in a row it was another one.
@@ -113,7 +115,7 @@ struct Watch {
 
 impl Watch {
     fn new(list: WatchedList) -> Self {
-        Self { list, done: Seen::Never, met: Seen::Never, unrest: 0 }
+        Self { list, done: Seen::Never, told: Seen::Never, met: Seen::Never, unrest: 0 }
     }
 
     /// Loads the file if it has changed and rests, or never does; says whether it rests. At the first look it may
@@ -131,8 +133,20 @@ impl Watch {
         if self.moves(Seen::At(stamp(&self.list.path))) {
             return false;
         }
-        (self.done, self.unrest) = (now, 0);
-        if let Some(event) = self.take(text) {
+        self.unrest = 0;
+        let event = match text {
+            Ok(text) => {
+                (self.done, self.told) = (now, Seen::Never);
+                self.take(&text)
+            }
+            // It may be the machine that could not, and not the file: the next look tries again.
+            Err(_) if self.told == now => None,
+            Err(error) => {
+                self.told = now;
+                Some(ListEvent::Failed { why: format!("it cannot be read: {}", error.kind()) })
+            }
+        };
+        if let Some(event) = event {
             on_event(&self.list, event);
         }
         true
@@ -147,20 +161,12 @@ impl Watch {
         moves
     }
 
-    fn take(&mut self, text: io::Result<String>) -> Option<ListEvent> {
-        let text = match text {
-            Ok(text) => text,
-            Err(error) => {
-                return Some(ListEvent::Failed {
-                    why: format!("it cannot be read: {}", error.kind()),
-                });
-            }
-        };
+    fn take(&mut self, text: &str) -> Option<ListEvent> {
         let digest = KeyDigest::of(text.as_bytes());
         if digest == self.list.digest {
             return None;
         }
-        Some(match self.list.list.load(&text) {
+        Some(match self.list.list.load(text) {
             Ok(entries) => {
                 self.list.digest = digest;
                 ListEvent::Loaded { entries }

@@ -18,8 +18,10 @@ use crate::base::shared::unique;
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
-use crate::exchange::template::Template;
+use crate::exchange::template::{Reference, Template};
 use crate::http::head::Response;
+use crate::http::names::FieldName;
+use crate::http::withheld;
 use crate::policy::{Env, Verdict};
 
 /// What one route asks, and whom.
@@ -189,6 +191,7 @@ impl AuthRequest {
         let refused = |kind| Fault { kind, side: Side::Downstream, again: Again::Never };
         match said.status {
             200..=299 => {
+                self.hide_own(x);
                 x.request_lines.extend_from_slice(&said.lines);
                 Ok(())
             }
@@ -206,11 +209,42 @@ impl AuthRequest {
         }
     }
 
-    /// The key of a request; `false` when it has none.
+    /// Takes the client's own fields of the names that the service vouches for out of everybody's sight: a template that
+    /// reads one must not read what the client says of itself.
+    fn hide_own(&self, x: &mut Exchange) {
+        let copy = &self.inner.rules.copy;
+        let Exchange { head, bytes: Some(bytes), .. } = x else { return };
+        for field in head.fields.iter_mut() {
+            let name = field.name.of(bytes.data());
+            if copy.iter().any(|copied| FieldName::is_spelling(name, copied.as_bytes())) {
+                field.id = FieldName::LookAlike;
+            }
+        }
+    }
+
+    /// The key of a request; `false` when it has none. Method and authority are always in it, for no service that is asked
+    /// can be trusted to look at neither. A field or parameter of the key that stands there twice has none: the service
+    /// sees all of them and a template only the first, so that one verdict would be given for another credential.
     fn key(&self, x: &Exchange, key: &mut Vec<u8>) -> bool {
         key.clear();
-        let cache = self.inner.rules.cache.as_ref();
-        cache.is_some_and(|(template, _)| template.render(x, key).is_ok())
+        let Some((template, _)) = &self.inner.rules.cache else { return false };
+        let request = x.request();
+        let is_repeated = |reference| match reference {
+            Reference::Header(name) => request.all_named(name.as_bytes()).nth(1).is_some(),
+            Reference::Query(name) => {
+                let pairs = request.query().unwrap_or_default().split(|byte| *byte == b'&');
+                pairs.filter(|pair| withheld::is_named(pair, name.as_bytes())).nth(1).is_some()
+            }
+            _ => false,
+        };
+        if template.references().any(is_repeated) {
+            return false;
+        }
+        for piece in [request.method_text(), request.authority()] {
+            key.extend_from_slice(&piece.len().to_ne_bytes());
+            key.extend_from_slice(piece);
+        }
+        template.render(x, key).is_ok()
     }
 
     fn recall(&self, key: &[u8], env: &mut Env<'_>) -> Option<Said> {

@@ -35,6 +35,8 @@ struct Table {
     limit: KeyLimit,
     rule: Rule,
     keys: usize,
+    /// Keys that the cells have room for.
+    room: usize,
     cells: Option<Arc<Cells>>,
 }
 
@@ -74,7 +76,7 @@ impl KeyLimits {
             Some(place) => place,
             None => {
                 let rule = Rule::new(limit.count, limit.period, limit.burst)?;
-                self.0.push(Table { limit, rule, keys: 0, cells: None });
+                self.0.push(Table { limit, rule, keys: 0, room: 0, cells: None });
                 self.0.len() - 1
             }
         };
@@ -87,10 +89,13 @@ impl KeyLimits {
         for table in &mut self.0 {
             let mut known = before.into_iter().flat_map(|before| &before.0);
             let known = known.find(|known| known.limit == table.limit);
-            let room = table.keys.next_power_of_two().max(KEY_LIMIT_TABLE_MIN);
-            let known = known.filter(|known| known.keys.max(KEY_LIMIT_TABLE_MIN) >= table.keys);
-            let cells = known.and_then(|known| known.cells.clone());
-            table.cells = Some(cells.unwrap_or_else(|| Arc::new(Cells::new(table.rule, room, 0))));
+            let known = known.filter(|known| known.room >= table.keys);
+            let known = known.and_then(|known| Some((known.cells.clone()?, known.room)));
+            let (cells, room) = known.unwrap_or_else(|| {
+                let room = table.keys.next_power_of_two().max(KEY_LIMIT_TABLE_MIN);
+                (Arc::new(Cells::new(table.rule, room, 0)), room)
+            });
+            (table.cells, table.room) = (Some(cells), room);
         }
     }
 
@@ -161,6 +166,18 @@ mod tests {
         assert!(!granted(&after, &one), "a new file is no new burst");
         assert!(granted(&limits(&["1/d"], Some(&before)), &one), "another limit is one");
         assert!(after.take(1, &one, now).is_none());
+    }
+
+    #[test]
+    fn a_file_that_shrinks_and_grows_again_is_no_new_burst() {
+        let now = Instant::from_nanos(1_000_000_000);
+        let many = vec!["1/h"; KEY_LIMIT_TABLE_MIN + 1];
+        let before = limits(&many, None);
+        let granted = |limits: &KeyLimits| limits.take(0, &[1; 32], now).unwrap().granted;
+        assert!(granted(&before) && granted(&before) && !granted(&before));
+        let fewer = limits(&["1/h"], Some(&before));
+        let more = limits(&[&many[..], &["1/h"]].concat(), Some(&fewer));
+        assert!(!granted(&fewer) && !granted(&more));
     }
 
     #[test]

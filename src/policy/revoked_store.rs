@@ -20,7 +20,7 @@ use crate::policy::{Env, Verdict};
 pub const SCRIPT: &str = "if redis.call('EXISTS', KEYS[1]) == 1 then return {1, 0} end \
     local said = redis.call('GET', KEYS[2]) if not said then return {0, 0} end \
     local till, issued = tonumber(said), tonumber(ARGV[1]) \
-    if till and issued and issued > till then return {0, 0} end return {1, 0}";
+    if till and issued and math.floor(issued) > till then return {0, 0} end return {1, 0}";
 
 /// What an operator says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,9 @@ fn write_key(claims: &Value, key: &mut Vec<u8>) -> bool {
     key.extend_from_slice(&token.len().to_ne_bytes());
     key.extend_from_slice(token.as_bytes());
     key.extend_from_slice(subject.as_bytes());
-    !token.is_empty() || !subject.is_empty()
+    // Both are texts (RFC 7519 §4.1.2, §4.1.7): what is none could not be looked up as it was revoked.
+    let is_odd = |name: &str| claims.get(name).is_some_and(|value| !value.is_string());
+    (!token.is_empty() || !subject.is_empty()) && !is_odd("jti") && !is_odd("sub")
 }
 
 #[cfg(test)]
@@ -147,6 +149,7 @@ mod tests {
         assert_ne!(key(json!({"jti": "a", "sub": "bc"})), key(json!({"jti": "ab", "sub": "c"})));
         assert_ne!(key(json!({"jti": "a", "iat": 1})), key(json!({"jti": "a", "iat": 2})));
         assert!(!key(json!({"iat": 1, "sub": 7})).0, "nobody could revoke it");
+        assert!(!key(json!({"jti": 7, "sub": "a"})).0, "nor by its id");
         let asked = question(&json!({"jti": "a", "sub": "b\r\n", "iat": 1_700_000_000}));
         assert_eq!(asked.token, b"ringway:revoked:jti:a");
         assert_eq!(

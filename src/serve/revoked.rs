@@ -29,8 +29,8 @@ pub async fn ask<R: Runtime>(
                 resp::command(out, &[b"EVAL", SCRIPT.as_bytes(), b"2", token, subject, issued]);
             };
             match store::put(core, write).await {
-                Some(1) => RevokedSaid::Revoked,
-                Some(_) => RevokedSaid::Fine,
+                Some(0) => RevokedSaid::Fine,
+                Some(_) => RevokedSaid::Revoked,
                 None => RevokedSaid::Away,
             }
         }

@@ -187,6 +187,27 @@ fn verdicts_are_remembered_by_the_key_and_failures_never() {
         7,
         "neither a failure nor a request without a key is remembered"
     );
+    client.send("DELETE /cached/a HTTP/1.1\r\nHost: test\r\nAuthorization: one\r\n\r\n");
+    client.response().expect(200);
+    assert_eq!(auth.requests().len(), 8, "who may read may not therefore delete");
+    for _ in 0..2 {
+        let twice = [("Authorization", "one"), ("Authorization", "two"), ("x-want", "403")];
+        client.get("/cached/a", &twice).expect(403);
+    }
+    assert_eq!(auth.requests().len(), 10, "the first of two credentials says nothing of the other");
+}
+
+#[test]
+fn no_template_reads_what_the_client_says_of_itself() {
+    let (app, auth) = (Origin::saying("\"in\""), service());
+    let edited = CONFIG.replace(
+        "match = \"/plain/{*rest}\"",
+        "match = \"/plain/{*rest}\"\nrequest_headers = { set = { x-seen = \"{header.x-user?}\" } }",
+    );
+    assert_ne!(edited, CONFIG);
+    let gateway = gateway(&edited).with("app", app.address).with("auth", auth.address).start();
+    gateway.get_with("/plain/a", &[("x-user", "root")]).expect(200);
+    assert!(app.requests()[0].all("x-seen").iter().all(|seen| seen.is_empty()));
 }
 
 #[test]

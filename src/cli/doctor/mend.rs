@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::doctor::files::{
-    LIMITS, LIMITS_PATH, SETTINGS, SETTINGS_PATH, UNIT, UNIT_PATH, place, setting, settings,
+    LIMITS, LIMITS_PATH, SETTINGS_PATH, UNIT, UNIT_PATH, place, setting, settings,
 };
 use crate::cli::doctor::finding::{Change, Finding};
 use crate::cli::doctor::read::Tree;
@@ -99,7 +99,8 @@ pub fn fix(tree: &Tree, findings: &[Finding]) -> Done {
     ) {
         return done;
     }
-    for written in &journal.files {
+    // What was written before and is wanted no more may be somebody else's by now.
+    for written in journal.files.iter().filter(|written| wants(&changes, &written.path)) {
         let folders = written.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let result = fs::create_dir_all(tree.path(folders))
             .and_then(|()| replace(&tree.path(&written.path), &written.after));
@@ -135,6 +136,15 @@ fn next(changes: &[Change]) -> String {
     }
 }
 
+/// Whether the changes write this file.
+fn wants(changes: &[Change], path: &str) -> bool {
+    match path {
+        SETTINGS_PATH => changes.iter().any(|change| matches!(change, Change::Setting(_))),
+        LIMITS_PATH => changes.contains(&Change::Limits),
+        _ => changes.contains(&Change::Unit),
+    }
+}
+
 fn name_of(name: &str) -> &'static str {
     setting(name).map_or("", |setting| setting.name)
 }
@@ -156,14 +166,8 @@ fn plan(tree: &Tree, changes: &[Change], journal: &mut Journal) {
     }
     let known = &journal.settings;
     let text = settings(|name| known.iter().any(|changed| changed.name == name));
-    let has_settings =
-        SETTINGS.iter().any(|setting| changes.contains(&Change::Setting(setting.name)));
-    let files = [
-        (has_settings, SETTINGS_PATH, text.as_str()),
-        (changes.contains(&Change::Limits), LIMITS_PATH, LIMITS),
-        (changes.contains(&Change::Unit), UNIT_PATH, UNIT),
-    ];
-    for (_, path, after) in files.into_iter().filter(|(wanted, _, _)| *wanted) {
+    let files = [(SETTINGS_PATH, text.as_str()), (LIMITS_PATH, LIMITS), (UNIT_PATH, UNIT)];
+    for (path, after) in files.into_iter().filter(|(path, _)| wants(changes, path)) {
         let before = tree.text(path);
         match journal.files.iter_mut().find(|written| written.path == path) {
             Some(known) => {
