@@ -28,7 +28,7 @@ use crate::net::poll_io::{Pipes, PollIo};
 use crate::runtime::deadline::{Elapsed, Slot};
 use crate::runtime::{Runtime, Stream};
 use crate::serve::connection::Downstream;
-use crate::serve::h2_strand::Piece;
+use crate::serve::h2_body::Piece;
 use crate::serve::pace::Pace;
 use crate::serve::writing::Writing;
 use crate::serve::{Core, h1, h2_stream};

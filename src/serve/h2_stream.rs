@@ -22,7 +22,8 @@ use crate::runtime::Runtime;
 use crate::serve::arriving::{Arrived, Cut};
 use crate::serve::connection::Downstream;
 use crate::serve::h2::InStream;
-use crate::serve::h2_strand::{Piece, ServerStrand};
+use crate::serve::h2_body::Piece;
+use crate::serve::h2_strand::ServerStrand;
 use crate::serve::{Core, h1};
 
 /// Begins to serve a stream, by a task of its own.

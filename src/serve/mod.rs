@@ -31,6 +31,7 @@ pub mod gather;
 pub mod grpc;
 pub mod h1;
 pub mod h2;
+pub mod h2_body;
 pub mod h2_strand;
 pub mod h2_stream;
 pub mod hedge;

@@ -1,0 +1,366 @@
+//! The two halves of a stream of HTTP/2, as bodies in HTTP/1.1: what comes is read, what is written is sent.
+//!
+//! Both ends share them: a request towards the gateway and a response towards it are received alike, and so are the
+//! two that it sends. A body is told with its length or in chunks, its trailers behind the last of them (RFC 9113
+//! §8.1). Neither half ever holds more than the flow control of its peer allows (§5.2): who reads nothing makes the
+//! writer wait, and what nobody reads makes the peer wait.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use h2::{Reason, RecvStream, SendStream};
+
+use crate::base::buffer::Buf;
+use crate::base::limits::{H2_COPIED_BYTES_MAX, H2_SEND_BUFFER_BYTES};
+use crate::http::h1::chunked::{Decoder, FRAME_HEADROOM, LAST_CHUNK};
+use crate::http::h2::{message, reply};
+
+/// Room that a chunk needs around its data, and the last chunk behind it. Unit: bytes.
+const CHUNK_ROOM: usize = FRAME_HEADROOM + 2 + LAST_CHUNK.len();
+
+/// What of a body is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// Bytes, as they come.
+    Bytes,
+    /// Chunks.
+    Chunks,
+    /// The end, in chunks: data is over.
+    Trailers,
+    /// Nothing more.
+    Ended,
+    /// It broke off.
+    Broken,
+}
+
+/// What of a body is to be written.
+pub enum Outgoing {
+    /// So much is to come. Unit: bytes.
+    Exact(u64),
+    /// Chunks, of which so much at the front of the writer's buffer is decoded.
+    Chunks {
+        /// Takes them apart.
+        decoder: Decoder,
+        /// Unit: bytes.
+        decoded: usize,
+    },
+    /// Bytes of another protocol, to their end.
+    Tunnel,
+    /// Nothing more.
+    Ended,
+}
+
+/// A body that comes.
+pub struct Receiving {
+    body: RecvStream,
+    /// What came and was not read yet.
+    arrived: Bytes,
+    incoming: Incoming,
+}
+
+/// A body that is sent.
+pub struct Sending {
+    send: SendStream<Piece>,
+    outgoing: Outgoing,
+}
+
+impl Receiving {
+    /// A body that is told like this.
+    pub fn new(body: RecvStream, incoming: Incoming) -> Self {
+        Self { body, arrived: Bytes::new(), incoming }
+    }
+
+    /// Waits until there is something to read, or nothing comes any more.
+    pub fn fill(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        while self.arrived.is_empty() && matches!(self.incoming, Incoming::Bytes | Incoming::Chunks)
+        {
+            match ready!(self.body.poll_data(cx)) {
+                Some(Ok(data)) => self.arrived = data,
+                Some(Err(_)) => self.incoming = Incoming::Broken,
+                None if self.incoming == Incoming::Chunks => self.incoming = Incoming::Trailers,
+                None => self.incoming = Incoming::Ended,
+            }
+        }
+        Poll::Ready(self.incoming)
+    }
+
+    /// Reads into `buf`, at most `bytes_max`; zero bytes are the end.
+    pub fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut Buf,
+        bytes_max: usize,
+    ) -> Poll<io::Result<usize>> {
+        let before = buf.len();
+        loop {
+            let room = buf.spare().min((before + bytes_max).saturating_sub(buf.len()));
+            let Poll::Ready(incoming) = self.fill(cx) else { break };
+            match incoming {
+                Incoming::Bytes if room > 0 => self.put_data(buf, room),
+                Incoming::Chunks if room > CHUNK_ROOM => self.put_chunk(buf, room - CHUNK_ROOM),
+                Incoming::Trailers if room >= LAST_CHUNK.len() => {
+                    let Poll::Ready(ended) = self.put_trailers(cx, buf) else { break };
+                    self.incoming = ended;
+                    break;
+                }
+                Incoming::Ended => return Poll::Ready(Ok(buf.len() - before)),
+                Incoming::Broken if buf.len() == before => {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                }
+                _ => break,
+            }
+        }
+        match buf.len() - before {
+            0 => Poll::Pending,
+            bytes => Poll::Ready(Ok(bytes)),
+        }
+    }
+
+    fn put_data(&mut self, buf: &mut Buf, room: usize) {
+        let bytes = room.min(self.arrived.len());
+        let put = buf.put(&self.arrived[..bytes]);
+        debug_assert!(put, "cut to the room there is");
+        self.took(bytes);
+    }
+
+    fn put_chunk(&mut self, buf: &mut Buf, room: usize) {
+        let bytes = room.min(self.arrived.len());
+        let mut line = [b'0'; FRAME_HEADROOM];
+        line[FRAME_HEADROOM - 2..].copy_from_slice(b"\r\n");
+        for (at, digit) in line[..FRAME_HEADROOM - 2].iter_mut().rev().enumerate() {
+            *digit = b"0123456789abcdef"[bytes >> (4 * at) & 15];
+        }
+        let put = buf.put(&line) && buf.put(&self.arrived[..bytes]) && buf.put(b"\r\n");
+        debug_assert!(put, "cut to the room there is");
+        self.took(bytes);
+    }
+
+    /// So much was read: the client may send as much more.
+    fn took(&mut self, bytes: usize) {
+        self.arrived.advance(bytes);
+        // A stream that is reset meanwhile needs no room.
+        let _ = self.body.flow_control().release_capacity(bytes);
+    }
+
+    fn put_trailers(&mut self, cx: &mut Context<'_>, buf: &mut Buf) -> Poll<Incoming> {
+        let trailers = match ready!(self.body.poll_trailers(cx)) {
+            Ok(trailers) => trailers.unwrap_or_default(),
+            Err(_) => return Poll::Ready(Incoming::Broken),
+        };
+        let fits =
+            buf.put(b"0\r\n") && message::trailer_lines(buf, &trailers).is_ok() && buf.put(b"\r\n");
+        Poll::Ready(if fits { Incoming::Ended } else { Incoming::Broken })
+    }
+}
+
+impl Sending {
+    /// A body that is told like this.
+    pub fn new(send: SendStream<Piece>, outgoing: Outgoing) -> Self {
+        Self { send, outgoing }
+    }
+
+    /// Whether it is whole.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.outgoing, Outgoing::Ended)
+    }
+
+    /// Takes some of the data of `buf`.
+    pub fn write(&mut self, cx: &mut Context<'_>, buf: &mut Buf) -> Poll<io::Result<usize>> {
+        match self.outgoing {
+            Outgoing::Exact(_) | Outgoing::Tunnel => self.write_data(cx, buf),
+            Outgoing::Chunks { .. } => self.write_chunks(cx, buf),
+            Outgoing::Ended => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Ready when the peer gave the stream up, or is gone.
+    pub fn given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.send.poll_reset(cx).map(|_| ())
+    }
+
+    /// Ends what has no end of its own.
+    pub fn shut(&mut self) {
+        if matches!(self.outgoing, Outgoing::Tunnel)
+            && self.send.send_data(Piece::END, true).is_ok()
+        {
+            self.outgoing = Outgoing::Ended;
+        }
+    }
+
+    /// Resets the stream, and its body never looks whole.
+    pub fn reset(&mut self, reason: Reason) {
+        self.outgoing = Outgoing::Ended;
+        self.send.send_reset(reason);
+    }
+
+    /// How much of `wanted` bytes the peer takes now.
+    fn room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        let send = &mut self.send;
+        let wanted = wanted.min(H2_SEND_BUFFER_BYTES);
+        send.reserve_capacity(wanted);
+        loop {
+            match send.capacity() {
+                0 => {}
+                room => return Poll::Ready(Ok(room.min(wanted))),
+            }
+            match ready!(send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        }
+    }
+
+    /// Sends the first `bytes` of `buf`; `last` says that the body ends with them.
+    fn send(&mut self, buf: &mut Buf, bytes: usize, last: bool) -> io::Result<()> {
+        let piece = Piece::cut(buf, bytes);
+        self.send.send_data(piece, last).map_err(broken)
+    }
+
+    fn write_data(&mut self, cx: &mut Context<'_>, buf: &mut Buf) -> Poll<io::Result<usize>> {
+        let bytes = ready!(self.room(cx, buf.len()))?;
+        let mut last = false;
+        if let Outgoing::Exact(left) = &mut self.outgoing {
+            let Some(rest) = left.checked_sub(bytes as u64) else {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            };
+            *left = rest;
+            last = rest == 0;
+        }
+        self.send(buf, bytes, last)?;
+        if last {
+            self.outgoing = Outgoing::Ended;
+        }
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn write_chunks(&mut self, cx: &mut Context<'_>, buf: &mut Buf) -> Poll<io::Result<usize>> {
+        let Outgoing::Chunks { decoder, decoded } = &mut self.outgoing else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        };
+        let mut framing = 0;
+        if *decoded == 0 {
+            let whole = buf.len();
+            let found = decoder.decode(buf.data_mut());
+            let found = found.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+            buf.truncate(found.data);
+            *decoded = found.data;
+            framing = whole - found.data;
+        }
+        let (done, wanted) = (decoder.is_done(), *decoded);
+        let plain_end = done && decoder.trailers().is_empty();
+        if wanted == 0 {
+            buf.clear();
+            if done {
+                self.end_chunks()?;
+            }
+            return Poll::Ready(Ok(framing));
+        }
+        let bytes = ready!(self.room(cx, wanted))?;
+        self.send(buf, bytes, plain_end && bytes == wanted)?;
+        if let Outgoing::Chunks { decoded, .. } = &mut self.outgoing {
+            *decoded -= bytes;
+        }
+        if done && bytes == wanted {
+            match plain_end {
+                true => self.outgoing = Outgoing::Ended,
+                false => self.end_chunks()?,
+            }
+        }
+        Poll::Ready(Ok(framing + bytes))
+    }
+
+    /// Sends the end of a body that came in chunks.
+    fn end_chunks(&mut self) -> io::Result<()> {
+        let Outgoing::Chunks { decoder, .. } = &self.outgoing else { return Ok(()) };
+        let trailers = reply::trailers(decoder.trailers()).ok_or(io::ErrorKind::InvalidData)?;
+        match trailers.is_empty() {
+            true => self.send.send_data(Piece::END, true).map_err(broken)?,
+            false => self.send.send_trailers(trailers).map_err(broken)?,
+        }
+        self.outgoing = Outgoing::Ended;
+        Ok(())
+    }
+}
+
+/// What the stream's end, or the connection's, is to who writes to it.
+pub fn broken(error: h2::Error) -> io::Error {
+    error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+}
+
+/// What is given to the protocol to be sent. A small piece never holds a whole block: it may wait for as long as its client
+/// likes, and thousands of them with it, counted by what they say and not by what they hold.
+pub enum Piece {
+    /// A block and all that is in it.
+    Block(Buf),
+    /// A copy of its own size.
+    Copied(Bytes),
+}
+
+impl Piece {
+    /// The end of a body.
+    pub const END: Piece = Piece::Copied(Bytes::new());
+
+    /// The first `bytes` of `buf`, which has the others afterwards.
+    fn cut(buf: &mut Buf, bytes: usize) -> Piece {
+        if bytes == buf.len() && bytes > H2_COPIED_BYTES_MAX {
+            return Piece::Block(buf.take());
+        }
+        let copied = Bytes::copy_from_slice(&buf.data()[..bytes]);
+        buf.consume(bytes);
+        Piece::Copied(copied)
+    }
+}
+
+impl bytes::Buf for Piece {
+    fn remaining(&self) -> usize {
+        match self {
+            Piece::Block(buf) => buf.remaining(),
+            Piece::Copied(bytes) => bytes.remaining(),
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Piece::Block(buf) => buf.chunk(),
+            Piece::Copied(bytes) => bytes.chunk(),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Piece::Block(buf) => buf.advance(count),
+            Piece::Copied(bytes) => bytes.advance(count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::buffer::BufferPool;
+
+    #[test]
+    fn a_small_piece_holds_no_block() {
+        let pool = BufferPool::new(1);
+        let mut buf = pool.take().expect("within budget");
+        assert!(buf.put(b"hello world"));
+        let pieces = [5, 6].map(|bytes| Piece::cut(&mut buf, bytes));
+        assert_eq!(pieces.each_ref().map(|piece| piece.chunk()), [&b"hello"[..], b" world"]);
+        assert_eq!((buf.len(), pool.in_use()), (0, 1));
+        drop(buf);
+        assert_eq!(pool.in_use(), 0, "while the pieces are still there");
+    }
+
+    #[test]
+    fn a_large_piece_is_moved_and_not_copied() {
+        let pool = BufferPool::new(1);
+        let mut buf = pool.take().expect("within budget");
+        assert!(buf.put(&[7; H2_COPIED_BYTES_MAX + 1]));
+        let place = buf.data().as_ptr();
+        let piece = Piece::cut(&mut buf, H2_COPIED_BYTES_MAX + 1);
+        assert!(matches!(&piece, Piece::Block(block) if block.data().as_ptr() == place));
+        assert_eq!(pool.in_use(), 1);
+    }
+}
