@@ -53,6 +53,7 @@ mod jwt_more;
 mod lists;
 mod logging;
 mod maintenance;
+mod matrix;
 mod merged_cache;
 mod metrics;
 mod mirror;

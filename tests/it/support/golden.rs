@@ -8,6 +8,7 @@
 //! what really happened into the expected sections, never into the others, and the diff is the review.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -19,32 +20,26 @@ use super::wire::Wire;
 const VOLATILE: &[&str] =
     &["x-request-id", "traceparent", "date", "ratelimit", "retry-after", "x-request-deadline-ms"];
 
-struct Golden {
-    comment: String,
-    sections: Vec<(String, String)>,
+pub struct Golden {
+    pub comment: String,
+    pub sections: Vec<(String, String)>,
 }
 
 /// Plays one file; `Err` says what differed.
 pub fn play(path: &Path) -> Result<(), String> {
-    let text = fs::read_to_string(path).unwrap();
-    let golden = parse(&text);
-    let configs = golden.all("config");
-    let config = configs.first().expect("a config section");
-    let mut names: Vec<&str> = config.split('@').skip(1).step_by(2).collect();
-    names.sort_unstable();
-    names.dedup();
-    let origins: Vec<(&str, Origin)> =
-        names.iter().map(|name| (*name, start(golden.all(&format!("{name} answers"))))).collect();
-    let mut setup = gateway(config);
+    let golden = Golden::read(path);
+    let origins = golden.origins();
+    let mut setup = gateway(&golden.config());
     for (name, origin) in &origins {
         setup = setup.with(name, origin.address);
     }
+    let addresses: Vec<_> = origins.iter().map(|(name, o)| (name.clone(), o.address)).collect();
     let gateway = setup.start();
     let mut wire = gateway.connect();
     let mut actual = golden.sections.clone();
     let gets = actual.iter_mut().filter(|(name, _)| name == "client gets");
     for ((_, got), sent) in gets.zip(golden.all("client sends")) {
-        let sent = message(&fill(&sent, &origins));
+        let sent = message(&fill(&sent, &addresses));
         let method = sent.split(' ').next().unwrap_or_default().to_string();
         *got = ask(&mut wire, &sent, &method)?;
     }
@@ -62,17 +57,36 @@ pub fn play(path: &Path) -> Result<(), String> {
         }
     }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        return update(path, &golden, &actual, &origins);
+        return update(path, &golden, &actual, &addresses);
     }
     let expectations = golden.sections.iter().zip(&actual);
     for ((name, expected), (_, got)) in expectations.filter(|((name, _), _)| is_expected(name)) {
-        compare(name, &message(&fill(expected, &origins)), got)?;
+        compare(name, &message(&fill(expected, &addresses)), got)?;
     }
     Ok(())
 }
 
 impl Golden {
-    fn all(&self, name: &str) -> Vec<String> {
+    pub fn read(path: &Path) -> Golden {
+        parse(&fs::read_to_string(path).unwrap())
+    }
+
+    pub fn config(&self) -> String {
+        self.all("config").into_iter().next().expect("a config section")
+    }
+
+    /// The origins that its configuration names, each with its answers.
+    pub fn origins(&self) -> Vec<(String, Origin)> {
+        let config = self.config();
+        let mut names: Vec<&str> = config.split('@').skip(1).step_by(2).collect();
+        names.sort_unstable();
+        names.dedup();
+        let start = |name: &&str| (name.to_string(), start(self.all(&format!("{name} answers"))));
+        names.iter().map(start).collect()
+    }
+
+    /// What stands in every section of this name, in order.
+    pub fn all(&self, name: &str) -> Vec<String> {
         let mine = self.sections.iter().filter(|(n, _)| n == name);
         mine.map(|(_, content)| content.clone()).collect()
     }
@@ -118,14 +132,14 @@ fn ask(wire: &mut Wire, sent: &str, method: &str) -> Result<String, String> {
 
 /// A section's text as bytes on the wire: lines joined by CRLF, and the CRLF that ends an empty section
 /// after the head's empty line.
-fn message(section: &str) -> String {
+pub fn message(section: &str) -> String {
     let text = section.replace('\n', "\r\n").replace("\\n", "\n");
     if text.ends_with("\r\n") && !text.contains("\r\n\r\n") { format!("{text}\r\n") } else { text }
 }
 
-fn fill(text: &str, origins: &[(&str, Origin)]) -> String {
-    origins.iter().fold(text.to_string(), |text, (name, origin)| {
-        text.replace(&format!("@{name}@"), &origin.address.to_string())
+pub fn fill(text: &str, addresses: &[(String, SocketAddr)]) -> String {
+    addresses.iter().fold(text.to_string(), |text, (name, address)| {
+        text.replace(&format!("@{name}@"), &address.to_string())
     })
 }
 
@@ -151,7 +165,7 @@ fn update(
     path: &Path,
     golden: &Golden,
     actual: &[(String, String)],
-    origins: &[(&str, Origin)],
+    addresses: &[(String, SocketAddr)],
 ) -> Result<(), String> {
     let mut out = format!("{}\n", golden.comment);
     for (name, content) in actual {
@@ -164,8 +178,8 @@ fn update(
             if content.find("\n\n") == content.len().checked_sub(2) {
                 content.pop();
             }
-            for (name, origin) in origins {
-                content = content.replace(&origin.address.to_string(), &format!("@{name}@"));
+            for (name, address) in addresses {
+                content = content.replace(&address.to_string(), &format!("@{name}@"));
             }
         }
         out.push_str(&format!("== {name}\n{content}\n"));

@@ -11,6 +11,7 @@ pub mod faults;
 pub mod gateway;
 pub mod golden;
 pub mod h2_wire;
+pub mod message;
 pub mod origin;
 pub mod redis;
 pub mod seccomp;
