@@ -78,6 +78,13 @@ pub(super) fn foreign_advice(ours: &str) -> String {
 
 /// Why a table has no such key, where that is meant.
 pub(super) fn never_there(section: &Section, name: &str) -> Option<String> {
+    // Routers elsewhere have keys of their own for what one line says here.
+    if section.title == "[[route]]" && ["host", "hosts", "method", "methods"].contains(&name) {
+        return Some(
+            "methods and host stand before the path: `match = \"GET,POST api.example.com/orders\"`"
+                .to_owned(),
+        );
+    }
     let blind = section.title == "upstream.tls" && BLIND.contains(&name);
     let why = "certificates are always checked: name what signs the origin's, `roots = \"ca.pem\"`";
     blind.then(|| why.to_owned())

@@ -89,6 +89,17 @@ pub enum Version {
     Http2,
 }
 
+impl Version {
+    /// As access logs have it since Apache's.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
+        }
+    }
+}
+
 /// A three-digit status code (RFC 9110 §15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Status(pub u16);

@@ -208,6 +208,7 @@ fn write_request(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) -> Cut {
         }
         _ => {}
     }
+    line.plain(field::PROTOCOL, x.head.version.text().as_bytes());
     if let Some(rules) = plan.log() {
         rules.write_headers(line, x);
     }

@@ -105,6 +105,7 @@ pub enum TextField {
     Host,
     Path,
     Query,
+    Protocol,
     Status,
     Fault,
     Reason,
@@ -133,6 +134,7 @@ impl TextField {
         ("host", Self::Host),
         ("path", Self::Path),
         ("query", Self::Query),
+        ("protocol", Self::Protocol),
         ("status", Self::Status),
         ("fault", Self::Fault),
         ("reason", Self::Reason),
@@ -283,11 +285,9 @@ impl LogRules {
             line.put(b"?");
             self.write_field(line, TextField::Query, x, plan, now);
         }
-        line.put(match x.head.version {
-            crate::http::Version::Http10 => b" HTTP/1.0\" ",
-            crate::http::Version::Http11 => b" HTTP/1.1\" ",
-            crate::http::Version::Http2 => b" HTTP/2.0\" ",
-        });
+        line.put(b" ");
+        self.write_field(line, TextField::Protocol, x, plan, now);
+        line.put(b"\" ");
         self.write_field(line, TextField::Status, x, plan, now);
         line.put(b" ");
         self.write_field(line, TextField::BytesOut, x, plan, now);
@@ -345,6 +345,7 @@ impl LogRules {
             TextField::Method => line.text(request.method_text(), LOG_HOST_BYTES_MAX),
             TextField::Host => line.text(request.authority(), LOG_HOST_BYTES_MAX),
             TextField::Path => line.text(request.path(), LOG_TARGET_BYTES_MAX),
+            TextField::Protocol => line.put(x.head.version.text().as_bytes()),
             TextField::Query => match request.query().filter(|_| self.has_query()) {
                 Some(query) => {
                     self.query_pieces(query, |p| line.text_or_nothing(p, LOG_TARGET_BYTES_MAX))

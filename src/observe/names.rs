@@ -379,6 +379,8 @@ pub mod field {
     pub const PATH: &str = "path";
     /// The raw query; only when asked for.
     pub const QUERY: &str = "query";
+    /// The version that the client speaks, as in `HTTP/2.0`.
+    pub const PROTOCOL: &str = "protocol";
     /// Request fields that the configuration names.
     pub const HEADERS: &str = "headers";
     /// The status sent, or the attempt's status.

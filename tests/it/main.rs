@@ -16,6 +16,7 @@ mod balance;
 mod bandwidth;
 mod basic;
 mod bodies;
+mod browser;
 mod buffering;
 mod cache;
 mod cache_attacks;

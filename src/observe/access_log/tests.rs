@@ -31,7 +31,7 @@ fn a_forwarded_request_tells_all_in_one_line() {
         r#"{"time":"2025-11-24T16:00:00.123456Z","request_id":"req-1","#,
         r#""trace_id":"00000000000000000000000000000abc","span_id":"0000000000000012","#,
         r#""route":"users","client":"127.0.0.1","method":"GET","host":"api.example.com","#,
-        r#""path":"/users/7","status":200,"bytes_in":200,"bytes_out":1200,"#,
+        r#""path":"/users/7","protocol":"HTTP/1.1","status":200,"bytes_in":200,"bytes_out":1200,"#,
         r#""duration_ms":1.500,"overhead_ms":0.500,"#,
         r#""stages_ms":{"head":0.010,"target":0.100,"connected":0.200,"answered":1.000},"#,
         r#""upstream":"user","address":"127.0.0.1:8081","#,

@@ -1,6 +1,6 @@
 //! Our own binary, started on a free port with a configuration text, and stopped when the test ends.
 //!
-//! The text may say `@LISTEN@`, `@ADMIN@`, `@DIR@` and, for each name given to `with`, `@name@`. What a test
+//! The text may say `@LISTEN@`, `@PORT@` (of that), `@ADMIN@`, `@DIR@` and, for each name given to `with`, `@name@`. What a test
 //! does not write itself is added in front: two workers, one listener, an admin listener, an access log in
 //! the test's folder. The process is killed on drop and never outlives its test. `RINGWAY_TEST_DRIVER` set to
 //! `epoll` or `io_uring` passes `--driver`, so that the whole suite can be run once on each.
@@ -130,6 +130,7 @@ impl Setup {
         let admin = SocketAddr::from(([127, 0, 0, 1], ports[1].number));
         let mut names = self.names;
         names.push(("LISTEN".into(), address.to_string()));
+        names.push(("PORT".into(), address.port().to_string()));
         names.push(("ADMIN".into(), admin.to_string()));
         names.push(("DIR".into(), folder.path().display().to_string()));
         for (name, content) in &self.files {
