@@ -103,19 +103,25 @@ fn key(entry: &str) -> Result<Written, &'static str> {
     let hash = bytes.ok_or("the hash is not base64url")?;
     let owner = words.next().filter(|word| !word.contains('=')).ok_or("the owner is missing")?;
     let mut caller = Caller { owner: owner.into(), scopes: Box::default(), until: u64::MAX };
-    let (mut rate, mut burst) = (None, None);
+    let [mut rate, mut burst, mut scopes, mut until] = [None; 4];
     for word in words {
-        match word.split_once('=') {
-            Some(("limit", text)) => rate = Some(text),
-            Some(("burst", text)) => burst = Some(text),
-            Some(("scope", list)) => caller.scopes = list.split(',').map(Box::from).collect(),
-            Some(("until", date)) => {
-                let until = moment(date);
-                caller.until =
-                    until.ok_or("`until` is a day, `2027-01-31`, or seconds since 1970")?;
-            }
+        let (place, text) = match word.split_once('=') {
+            Some(("limit", text)) => (&mut rate, text),
+            Some(("burst", text)) => (&mut burst, text),
+            Some(("scope", text)) => (&mut scopes, text),
+            Some(("until", text)) => (&mut until, text),
             _ => return Err("behind the owner stand `scope=`, `until=`, `limit=` and `burst=`"),
+        };
+        if place.replace(text).is_some() {
+            return Err("a word stands twice: each of `scope=`, `until=`, `limit=`, `burst=` once");
         }
+    }
+    if let Some(list) = scopes {
+        caller.scopes = list.split(',').map(Box::from).collect();
+    }
+    if let Some(date) = until {
+        let until = moment(date);
+        caller.until = until.ok_or("`until` is a day, `2027-01-31`, or seconds since 1970")?;
     }
     let limit = match (rate, burst) {
         (None, None) => None,
@@ -139,7 +145,16 @@ pub fn moment(text: &str) -> Option<u64> {
     };
     let (year, month, day): (i64, i64, i64) =
         (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) {
+        return None;
+    }
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_of_month = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if !(1..=days_of_month).contains(&day) {
         return None;
     }
     // Days of the civil calendar, years counted from March (Howard Hinnant, "chrono-compatible algorithms").
@@ -337,6 +352,9 @@ mod tests {
             (format!("{mark} acme\n{mark} other"), 2),
             (format!("{mark} acme scope"), 1),
             (format!("{mark} acme until=never"), 1),
+            (format!("{mark} acme until=2026-02-29"), 1),
+            (format!("{mark} acme until=2027-01-31 until=2028-01-31"), 1),
+            (format!("{mark} acme limit=1/s limit=9/s"), 1),
             (format!("{mark} acme limit=fast"), 1),
             (format!("{mark} acme burst=5"), 1),
             (format!("{mark} acme limit=1/s burst=0"), 1),
