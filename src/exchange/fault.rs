@@ -85,6 +85,17 @@ impl FaultKind {
     pub fn is_of_client(self) -> bool {
         matches!(self, Self::ClientGone | Self::RequestTimeout | Self::HttpRequestError)
     }
+
+    /// Whether a limit of this gateway refused the attempt, so that its origin was never asked.
+    pub fn is_of_limit(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectionLimitReached
+                | Self::ConcurrencyLimited
+                | Self::LimitStoreAway
+                | Self::UpstreamLimited
+        )
+    }
 }
 
 kinds! {

@@ -266,11 +266,11 @@ impl CoreMetrics {
         if attempt.reused {
             counters.reused.add(1);
         }
-        // What its client did is no failure of the origin's.
+        // What its client did is no failure of the origin's, and neither is what our own limits refused.
         let failed = attempt.fault.is_some_and(|kind| match kind {
             // Of a part it is the answer.
             FaultKind::BodyTooLarge => attempt.part.is_some(),
-            kind => !kind.is_of_client(),
+            kind => !kind.is_of_client() && !kind.is_of_limit(),
         });
         if failed {
             counters.failures.add(1);

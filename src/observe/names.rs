@@ -105,7 +105,7 @@ metrics! {
     UPSTREAM_CONNECT_FAILURES Counter "ringway_upstream_connect_failures_total"
         "Attempts that failed before a connection was ready.";
     UPSTREAM_FAILURES Counter "ringway_upstream_failures_total"
-        "Attempts that ended with a fault, failed connects included.";
+        "Attempts that ended with a fault of the origin or the way to it, failed connects included.";
     UPSTREAM_BYTES Counter "ringway_upstream_bytes_total"
         "Bytes received from an upstream, heads included.";
     PART_FAILURES Counter "ringway_part_failures_total"

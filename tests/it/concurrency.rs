@@ -143,6 +143,8 @@ fn an_upstream_has_a_bound_for_all_its_routes_and_parts() {
     gate.open();
     held.response().expect(200);
     gateway.get("/").expect(200);
+    // The origin failed nobody.
+    assert_eq!(gateway.metric("ringway_upstream_failures_total", &["app"]), 0.0);
 }
 
 #[test]
