@@ -28,7 +28,7 @@ pub fn answers(scope: &Scope<'_>, report: &Report) -> Option<Option<Box<Answerin
         Some(edits) => Some(compile(edits, scope, report)?),
         None => None,
     };
-    let cors = written.cors.as_ref().map(cors);
+    let cors = written.cors.as_ref().map(|written_cors| cors(written_cors, written.grpc_web));
     if cors.is_some()
         && let Some(edits) = &written.response_headers
         && !check_apart(edits, report)
@@ -36,13 +36,14 @@ pub fn answers(scope: &Scope<'_>, report: &Report) -> Option<Option<Box<Answerin
         return None;
     }
     let compress = written.compress.as_ref().map(compress);
-    if cors.is_none() && compress.is_none() && edits.is_none() {
+    let grpc_web = written.grpc_web;
+    if cors.is_none() && compress.is_none() && edits.is_none() && !grpc_web {
         return Some(None);
     }
     let edits = edits.unwrap_or_default();
     let replaced = REPLACED.iter().filter(|_| cors.is_some()).map(|name| Box::from(*name));
     let dropped = edits.dropped.iter().cloned().chain(replaced).collect();
-    Some(Some(Box::new(Answering { cors, compress, edits, dropped })))
+    Some(Some(Box::new(Answering { cors, compress, grpc_web, edits, dropped })))
 }
 
 /// What the route does to requests that it sends on; as [`answers`].
@@ -163,8 +164,20 @@ fn compress(written: &config::Compress) -> Compress {
     }
 }
 
-fn cors(written: &config::Cors) -> Cors {
+/// What pages that speak gRPC-Web send beyond what all do, and read.
+const GRPC_WEB_SENT: [&str; 3] = ["grpc-timeout", "x-grpc-web", "x-user-agent"];
+const GRPC_WEB_READ: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
+
+fn cors(written: &config::Cors, grpc_web: bool) -> Cors {
     let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
+    let with = |texts: &[String], more: &[&str]| -> Vec<String> {
+        let more = more.iter().filter(|name| grpc_web && !texts.iter().any(|text| text == *name));
+        texts.iter().cloned().chain(more.map(|name| (*name).to_owned())).collect()
+    };
+    let exposed = match written.exposed.iter().any(|name| name == "*") {
+        true => written.exposed.clone(),
+        false => with(&written.exposed, &GRPC_WEB_READ),
+    };
     let pattern = |origin: &Origin| match origin {
         Origin::Exact(text) => OriginPattern::Exact(text.as_str().into()),
         Origin::Below(scheme, suffix) => {
@@ -180,10 +193,10 @@ fn cors(written: &config::Cors) -> Cors {
         credentials: written.credentials,
         methods: boxed(&written.methods),
         headers: match &written.headers {
-            Some(names) => Headers::These(boxed(names)),
+            Some(names) => Headers::These(boxed(&with(names, &GRPC_WEB_SENT))),
             None => Headers::Any,
         },
-        exposed: written.exposed.join(", ").into(),
+        exposed: exposed.join(", ").into(),
         max_age: written.max_age.as_secs().to_string().into(),
         private_network: written.private_network,
     }

@@ -1,4 +1,4 @@
-//! `cors`, `compress`, `request_headers`, `response_headers`, `maintenance`, `mirror` of a route or of `[default]`.
+//! `cors`, `compress`, `grpc_web`, `request_headers`, `response_headers`, `maintenance`, `mirror` of a route or of `[default]`.
 //!
 //! What a route says replaces what `[default]` says, whole: two lists are never mixed in silence. `"none"`
 //! opts out by name.
@@ -20,6 +20,8 @@ pub struct Answering {
     pub cors: Option<Cors>,
     /// How answers are compressed.
     pub compress: Option<Compress>,
+    /// Whether calls in gRPC-Web are translated.
+    pub grpc_web: bool,
     /// Fields of requests that are sent on.
     pub request_headers: Option<HeaderEdits>,
     /// Fields of answers.
@@ -35,6 +37,7 @@ pub struct Answering {
 pub(super) struct Stated {
     cors: Option<Option<Cors>>,
     compress: Option<Option<Compress>>,
+    grpc_web: Option<bool>,
     request_headers: Option<Option<HeaderEdits>>,
     response_headers: Option<Option<HeaderEdits>>,
     maintenance: Option<Option<Maintenance>>,
@@ -46,6 +49,7 @@ impl Stated {
         Self {
             cors: word(reader, "cors", cors::read),
             compress: compress::read(reader),
+            grpc_web: reader.boolean("grpc_web").map(|on| on.value),
             request_headers: word(reader, "request_headers", header_edit::read_request),
             response_headers: word(reader, "response_headers", header_edit::read_response),
             maintenance: word(reader, "maintenance", maintenance::read),
@@ -58,6 +62,7 @@ impl Stated {
         Answering {
             cors: self.cors.or(other.cors).flatten(),
             compress: self.compress.or(other.compress).flatten(),
+            grpc_web: self.grpc_web.or(other.grpc_web).unwrap_or(false),
             request_headers: self.request_headers.or(other.request_headers).flatten(),
             response_headers: self.response_headers.or(other.response_headers).flatten(),
             maintenance: self.maintenance.or(other.maintenance).flatten(),
@@ -82,8 +87,10 @@ pub(super) fn word<T>(
 /// Reports a key that is for routes that `forward`, where this one does not.
 pub(super) fn only_forwarded(reader: &Reader<'_>, key: &str, why: &str) {
     let Some(entry) = reader.entry(key) else { return };
-    if matches!(&entry.node.kind, Kind::Text(text) if text == "none") {
-        return;
+    match &entry.node.kind {
+        Kind::Text(text) if text == "none" => return,
+        Kind::Boolean(false) => return,
+        _ => {}
     }
     let message = format!("`{key}` means nothing here: {why}");
     let diagnostic = Diagnostic::error(codes::WRONG_TARGET, entry.key.span, message);

@@ -153,6 +153,7 @@ pub static DEFAULT: Section = Section {
         ),
         Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
         Key::new("compress", COMPRESS_SHAPE, "Whether and how answers are compressed: `true`, `false`, or a table.").or("`false`"),
+        Key::new("grpc_web", Shape::Boolean, "Translates calls in gRPC-Web to gRPC, on routes that `forward`.").or("`false`"),
         Key::new(
             "cache",
             Shape::Either(&[Shape::Choice(&["origin", "none"]), Shape::Table(&ROUTE_CACHE)]),
@@ -277,6 +278,7 @@ pub static ROUTE: Section = Section {
         ),
         Key::new("cors", CORS_SHAPE, "Which pages of other origins may read answers; `\"none\"` for none but the route's own."),
         Key::new("compress", COMPRESS_SHAPE, "Whether and how answers are compressed: `true`, `false`, or a table.").or("`false`"),
+        Key::new("grpc_web", Shape::Boolean, "Translates calls in gRPC-Web to gRPC, on routes that `forward`.").or("`[default]`"),
         Key::new(
             "cache",
             Shape::Either(&[Shape::Choice(&["origin", "none"]), Shape::Table(&ROUTE_CACHE)]),

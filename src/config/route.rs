@@ -140,6 +140,7 @@ pub(super) fn read(
         let why = "nothing of the request is sent on";
         answering::only_forwarded(&reader, "request_headers", why);
         answering::only_forwarded(&reader, "mirror", why);
+        answering::only_forwarded(&reader, "grpc_web", why);
     }
     match &target {
         Some(Target::Merge(_)) => cache::check_merge(&reader, stream, server_timing),

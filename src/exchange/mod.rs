@@ -8,6 +8,7 @@ pub mod cached;
 pub mod client;
 pub mod client_cert;
 pub mod fault;
+pub mod grpc;
 pub mod identity;
 pub mod marks;
 pub mod params;
@@ -30,6 +31,7 @@ use crate::exchange::cached::Cached;
 use crate::exchange::client::Client;
 use crate::exchange::client_cert::Proof;
 use crate::exchange::fault::{Fault, Side};
+use crate::exchange::grpc::Grpc;
 use crate::exchange::identity::Identity;
 use crate::exchange::marks::LimitMarks;
 use crate::exchange::params::Params;
@@ -70,6 +72,8 @@ pub struct Exchange {
     pub answer_lines: Vec<u8>,
     /// The same for the request that is sent on.
     pub request_lines: Vec<u8>,
+    /// What is special about a call of gRPC.
+    pub grpc: Grpc,
     /// When the exchange as a whole must be over.
     pub deadline: Instant,
     /// Moments of the stages reached.
@@ -122,6 +126,7 @@ impl Default for Exchange {
             reply_fields: ReplyFields::default(),
             answer_lines: Vec::new(),
             request_lines: Vec::new(),
+            grpc: Grpc::default(),
             deadline: Instant::NEVER,
             timeline: Timeline::default(),
             began: Wall::default(),
@@ -158,6 +163,7 @@ impl Exchange {
         self.reply_fields.clear();
         self.answer_lines.clear();
         self.request_lines.clear();
+        self.grpc = Grpc::default();
         self.deadline = Instant::NEVER;
         self.timeline = Timeline::default();
         self.began = Wall::default();

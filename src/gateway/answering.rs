@@ -17,6 +17,8 @@ pub struct Answering {
     pub cors: Option<Cors>,
     /// How answers are compressed.
     pub compress: Option<Compress>,
+    /// Whether calls in gRPC-Web are translated to gRPC.
+    pub grpc_web: bool,
     /// Fields set, added and removed.
     pub edits: HeaderEdits,
     /// Names that are left out of the answer, in lower case: of both.

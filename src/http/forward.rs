@@ -502,7 +502,7 @@ pub fn max_forwards(request: Request<'_>) -> Option<u64> {
 }
 
 /// Whether the client can take trailers (RFC 9110 §10.1.4).
-fn wants_trailers(request: Request<'_>) -> bool {
+pub fn wants_trailers(request: Request<'_>) -> bool {
     let mut values = request.head.fields.all(FieldName::Te, request.raw);
     values.any(|value| chars::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")))
 }

@@ -13,6 +13,7 @@ pub mod encoding;
 pub mod etag;
 pub mod forward;
 pub mod framing;
+pub mod grpc_web;
 pub mod h1;
 pub mod h2;
 pub mod head;

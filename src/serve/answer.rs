@@ -65,15 +65,14 @@ pub async fn part_problem<R: Runtime>(
     fields.extend_from_slice(b"; error=");
     fields.extend_from_slice(fault.kind.name().as_bytes());
     fields.extend_from_slice(b"\r\n");
-    if grpc::is_asked(x) {
+    if let Some(kind) = grpc::error_type(x) {
         let mut digits = itoa::Buffer::new();
         let code = digits.format(grpc::code(status)).as_bytes();
         let message = detail(fault.kind, x.reason).as_bytes();
         for piece in [&b"grpc-status: "[..], code, b"\r\ngrpc-message: ", message, b"\r\n"] {
             fields.extend_from_slice(piece);
         }
-        let local =
-            Local { status: Status(200), fields: &fields, kind: grpc::MEDIA_TYPE, body: b"" };
+        let local = Local { status: Status(200), fields: &fields, kind, body: b"" };
         return send(core, x, local, outgoing).await;
     }
     send(

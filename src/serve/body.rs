@@ -12,6 +12,7 @@ use crate::base::limits::BUFFER_BYTES;
 use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::http::framing::BodyLength;
+use crate::http::grpc_web;
 use crate::http::h1::chunked::{self, Decoder};
 use crate::net::stream::Wire;
 use crate::runtime::deadline::Slot;
@@ -41,6 +42,8 @@ pub struct BodyReader<'a, R: Runtime> {
     /// Whether nothing is there to read: waiting comes first.
     drained: bool,
     broken: &'static str,
+    /// Undoes the base64 of a call in gRPC-Web.
+    pub recode: Option<grpc_web::Decoder>,
     /// Who wants a copy of what is read.
     pub tap: Option<Box<Tap>>,
 }
@@ -102,6 +105,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             pace: Pace::new(0, pause_max),
             piece_bytes_max: usize::MAX,
             drained: false,
+            recode: None,
             tap: None,
             broken: "",
         }
@@ -294,6 +298,9 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
                 buf.truncate(decoded.data);
             }
         }
+        if self.recode.is_some() {
+            self.undo_base64(&mut buf)?;
+        }
         if let Some(tap) = &mut self.tap {
             tap.take(buf.data());
         }
@@ -303,6 +310,21 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             return Err(Fault { kind, side: self.side, again: Again::Never });
         }
         Ok(if buf.is_empty() { None } else { Some(buf) })
+    }
+
+    /// Leaves what the base64 in `buf` stands for.
+    fn undo_base64(&mut self, buf: &mut Buf) -> Result<(), Fault> {
+        let Some(decoder) = &mut self.recode else { return Ok(()) };
+        let decoded = decoder.decode(buf.data_mut()).ok();
+        let whole = decoder.is_whole();
+        match decoded.filter(|_| whole || self.left != Left::Nothing) {
+            Some(bytes) => buf.truncate(bytes),
+            None => {
+                self.broken = "base64";
+                return Err(self.fault_of_framing());
+            }
+        }
+        Ok(())
     }
 
     /// Cuts `buf` to its first `mine` bytes and keeps the others for whoever reads next.

@@ -36,8 +36,8 @@ use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{
-    Core, Installed, answer, answering, auth_request, cached, connect, fan_out, grpc, mirror,
-    revoked, seating, store,
+    Core, Installed, answer, answering, auth_request, cached, connect, fan_out, grpc, grpc_web,
+    mirror, revoked, seating, store,
 };
 
 /// The answer to `OPTIONS *`.
@@ -118,7 +118,7 @@ async fn walk<'a, R: Runtime>(
         return Ok(None);
     }
     let route = find_route(core, installed, listener, x)?;
-    outgoing.answering = route.answering.as_deref();
+    grpc_web::begin(route, x, incoming, outgoing);
     if let Some(closed) = route.maintenance.as_deref().filter(|rules| rules.holds(x)) {
         return Box::pin(close(core, closed, x, incoming, outgoing)).await;
     }

@@ -30,7 +30,7 @@ use crate::serve::outgoing::Outgoing;
 use crate::serve::request_head;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answering, compressing, duplex, forward_hedge};
+use crate::serve::{Core, Installed, answering, compressing, duplex, forward_hedge, grpc_web};
 use crate::upstream::Upstream;
 use crate::upstream::hedge::{self, Hedging};
 use crate::upstream::retry;
@@ -364,10 +364,11 @@ pub(super) async fn relay<R: Runtime>(
         outgoing.keep_alive = false;
     }
     let response = Response { head, raw: buf.data() };
-    let length = compressing::choose(core, x, response, outgoing);
+    let fields = x.reply_fields.as_bytes().len();
+    let translated = grpc_web::choose(x, response, outgoing);
+    let length = translated.unwrap_or_else(|| compressing::choose(core, x, response, outgoing));
     let framing = outgoing.frame(head.status, length);
     let mut out = core.buffer()?;
-    let fields = x.reply_fields.as_bytes().len();
     if !head.fields.iter().any(|field| field.id == FieldName::Date) {
         // Who forwards a response without Date adds one (RFC 9110 §6.6.1).
         let now = date::imf_fixdate(core.runtime.wall().as_secs());
@@ -380,7 +381,7 @@ pub(super) async fn relay<R: Runtime>(
         // Who wants another version of the protocol says which (RFC 9110 §15.5.22, RFC 6455 §4.4).
         upgrade: leg.passage.upgrade.map(Name::as_str).filter(|_| head.status == Status(426)),
         added: x.reply_fields.as_bytes(),
-        drop: &[FieldName::XRequestId],
+        drop: if translated.is_some() { grpc_web::REPLACED } else { &[FieldName::XRequestId] },
         ..ResponseForward::default()
     };
     let response = Response { head, raw: buf.data() };

@@ -17,16 +17,24 @@ pub const MEDIA_TYPE: &str = "application/grpc";
 const TIMEOUT_DIGITS_MAX: usize = 8;
 
 /// Whether a request is one of gRPC; gRPC-Web is not.
-pub fn is_asked(x: &Exchange) -> bool {
+fn is_asked(x: &Exchange) -> bool {
     let Some(kind) = x.request().field(FieldName::ContentType) else { return false };
     let behind = kind.strip_prefix(MEDIA_TYPE.as_bytes());
     x.head.version == Version::Http2
         && behind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
+/// The media type of an error of ours to this client, where it is one of gRPC or of a translated gRPC-Web.
+pub fn error_type(x: &Exchange) -> Option<&'static str> {
+    match x.grpc.web {
+        Some(call) => Some(call.answer.empty_answer()),
+        None => is_asked(x).then_some(MEDIA_TYPE),
+    }
+}
+
 /// How long the client waits, if it says so.
 pub fn timeout(x: &Exchange) -> Option<Duration> {
-    if x.head.version != Version::Http2 {
+    if x.head.version != Version::Http2 && x.grpc.web.is_none() {
         return None;
     }
     parse_timeout(x.request().field_named(b"grpc-timeout")?)

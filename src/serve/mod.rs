@@ -29,6 +29,7 @@ pub mod forward_hedge;
 pub mod freshen;
 pub mod gather;
 pub mod grpc;
+pub mod grpc_web;
 pub mod h1;
 pub mod h2;
 pub mod h2_body;

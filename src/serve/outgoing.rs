@@ -16,6 +16,7 @@ use crate::gateway::answering::Answering;
 use crate::gateway::listener::Listener;
 use crate::gateway::route::Bandwidth;
 use crate::http::framing::BodyLength;
+use crate::http::grpc_web;
 use crate::http::h1::chunked;
 use crate::http::h2::flood::Flood;
 use crate::http::head::RequestHead;
@@ -26,6 +27,7 @@ use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
 use crate::serve::compressing::{self, Encoding};
+use crate::serve::grpc_web as translate;
 use crate::serve::pace::Pace;
 use crate::serve::writing::{Unwritten, Writing};
 
@@ -46,6 +48,8 @@ pub struct Outgoing<'a, R: Runtime> {
     pub decision: Decision,
     /// The encoder that the body goes through.
     pub encoding: Option<Box<Encoding>>,
+    /// How the answer to a call in gRPC-Web is written, where it is translated.
+    pub grpc_web: Option<grpc_web::Form>,
     /// Whether the final head is out: no other answer can be given any more.
     pub begun: bool,
     /// Bytes written.
@@ -88,6 +92,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             answering: None,
             decision: Decision::default(),
             encoding: None,
+            grpc_web: None,
             begun: false,
             bytes: 0,
             framing: BodyLength::None,
@@ -208,6 +213,12 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         last: bool,
     ) -> Result<(), Fault> {
         self.begun = true;
+        if let Some(form) = self.grpc_web.take() {
+            let told = translate::first(self.core, form, self, head, first, last);
+            let told = Box::pin(told).await;
+            self.grpc_web = Some(form);
+            return told;
+        }
         if let Some(encoding) = self.encoding.take() {
             let coded = compressing::first(self.core, encoding, self, head, first, last);
             return Box::pin(coded).await;
@@ -236,6 +247,11 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// # Errors
     /// The client is gone.
     pub async fn piece(&mut self, mut piece: Buf) -> Result<(), Fault> {
+        if let Some(form) = self.grpc_web.take() {
+            let told = Box::pin(translate::next(self.core, form, self, piece)).await;
+            self.grpc_web = Some(form);
+            return told;
+        }
         if let Some(encoding) = self.encoding.take() {
             return Box::pin(compressing::next(self.core, encoding, self, piece)).await;
         }
@@ -251,6 +267,9 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// # Errors
     /// The client is gone.
     pub async fn end(&mut self, trailers: &[u8]) -> Result<(), Fault> {
+        if let Some(form) = self.grpc_web.take() {
+            return Box::pin(translate::end(self.core, form, self, trailers)).await;
+        }
         if let Some(encoding) = self.encoding.take() {
             return Box::pin(compressing::end(self.core, encoding, self, trailers)).await;
         }

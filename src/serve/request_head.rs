@@ -16,10 +16,14 @@ use crate::http::withheld::Withheld;
 use crate::observe::trace::TraceLines;
 use crate::policy::header_edit::HeaderEdits;
 use crate::runtime::Runtime;
-use crate::serve::Core;
+use crate::serve::{Core, grpc_web};
 
 /// Fields that are replaced by our own lines.
 const REPLACED: &[FieldName] = &[FieldName::Traceparent, FieldName::XRequestId, FieldName::Expect];
+
+/// The same, and what a call in gRPC-Web says otherwise than one of gRPC.
+const REPLACED_WEB: &[FieldName] =
+    &[FieldName::Traceparent, FieldName::XRequestId, FieldName::Expect, FieldName::ContentType];
 
 /// The client's own conditions, which those of a stored response stand in for.
 const REPLACED_CONDITIONS: &[FieldName] = &[
@@ -57,8 +61,17 @@ pub fn write<R: Runtime>(
     };
     let lines = TraceLines::of(&x.id, &x.trace);
     let conditional = !conditions.is_empty();
-    let joined = if conditional { [lines.as_bytes(), conditions].concat() } else { Vec::new() };
-    let added = if conditional { joined.as_slice() } else { lines.as_bytes() };
+    let web = x.grpc.web.is_some();
+    let mut joined = Vec::new();
+    if conditional || web {
+        joined.extend_from_slice(lines.as_bytes());
+        joined.extend_from_slice(conditions);
+    }
+    if web {
+        let request = x.request();
+        grpc_web::put_request_lines(request, heads::wants_trailers(request), &mut joined);
+    }
+    let added = if joined.is_empty() { lines.as_bytes() } else { joined.as_slice() };
     let edited: &[Box<str>] = edits.map_or(&[], |edits| &edits.dropped);
     let mut dropped = Vec::new();
     if conditional {
@@ -76,7 +89,11 @@ pub fn write<R: Runtime>(
         client,
         body: x.head.body,
         upgrade: upgrade.map(Name::as_str),
-        drop: if conditional { REPLACED_CONDITIONS } else { REPLACED },
+        drop: match conditional {
+            true => REPLACED_CONDITIONS,
+            false if web => REPLACED_WEB,
+            false => REPLACED,
+        },
         drop_named: if conditional { &dropped } else { edited },
         withheld,
     };

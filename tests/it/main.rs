@@ -39,6 +39,7 @@ mod faults;
 mod few_descriptors;
 mod fleet;
 mod framing;
+mod grpc_web;
 mod h1;
 mod h2;
 mod h2_floods;

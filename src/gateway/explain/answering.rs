@@ -35,6 +35,11 @@ impl Told<'_> {
         if let Some(compress) = answering.and_then(|rules| rules.compress.as_ref()) {
             self.compress(compress);
         }
+        if answering.is_some_and(|rules| rules.grpc_web) {
+            self.line(format_args!(
+                "\ncalls in gRPC-Web are sent on as gRPC, and answered in gRPC-Web"
+            ));
+        }
         if let Some(mirror) = &route.mirror {
             self.mirror(mirror);
         }
