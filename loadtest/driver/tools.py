@@ -48,7 +48,9 @@ def install(wanted, tools, may_install):
     for missing in [peer for peer in wanted if not table.is_there(peer, tools)]:
         source, _, names = missing.package.partition(":")
         wheel_of_before = WORK / "wheels/bin" / missing.program
-        if wheel_of_before.exists():
+        if source == "source":
+            compiled(names, missing.program, tools)
+        elif wheel_of_before.exists():
             tools[missing.program] = wheel_of_before
         elif not may_install:
             say(f"{missing.name} is not there and is left out (--no-install)")
@@ -57,6 +59,15 @@ def install(wanted, tools, may_install):
         elif source == "debian":
             debian(missing.name, names.split())
     return [peer for peer in wanted if table.is_there(peer, tools)]
+
+
+def compiled(path, program, tools):
+    """A program of one file in C; nothing is installed for it."""
+    found = WORK / "floor" / program
+    found.parent.mkdir(parents=True, exist_ok=True)
+    if subprocess.run(["cc", "-O2", "-Wall", "-o", found, ROOT / path]).returncode:
+        return say(f"{program} could not be built and is left out")
+    tools[program] = found
 
 
 def wheel(name, program, tools):
