@@ -107,6 +107,11 @@ pub const H2_STREAM_WINDOW_BYTES: u32 = 65_535;
 /// The same for all bodies of one connection together. Unit: bytes. Sixteen that nobody reads do not hold up
 /// the others; it is also all that a client can make a core hold. Envoy's edge advice.
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// By how much DATA frames that wait to be read may be smaller, all together, than 256 bytes each. Unit: bytes. A stream's whole
+/// window of the smallest messages of gRPC, of five bytes; it holds 16,000 frames, which take some 2 MiB.
+pub const H2_SMALL_DATA_BYTES: usize = 4 * 1024 * 1024;
+/// What is taken of a connection before its streams get to read. Unit: bytes. One buffer.
+pub const H2_TURN_BYTES: usize = 64 * 1024;
 /// What one stream may have written and not sent. Unit: bytes. One buffer.
 pub const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Up to how much of a response is copied to be sent instead of moved with its buffer. Unit: bytes. What is moved then holds
@@ -131,9 +136,12 @@ pub const H2_WINDOW_UPDATES_BURST: u32 = 1200;
 pub const H2_EMPTY_FRAMES_BURST: u32 = 60;
 /// Frames at once whose type is not known, or that answer what was not asked.
 pub const H2_UNKNOWN_BURST: u32 = 120;
-/// Requests of one connection that are followed until they are whole, so that trailers are known. Eight times as many
-/// as may be open.
+/// Requests of one connection that are followed until they are whole or reset, so that trailers are known. Eight times as
+/// many as may be open; with more the connection is closed.
 pub const H2_OPEN_FOLLOWED_MAX: usize = 1024;
+/// Requests of one connection that are known to be whole, so that what follows is an error of the connection (RFC 9113
+/// §5.1). What came before these is left to the `h2` crate.
+pub const H2_ENDED_FOLLOWED_MAX: usize = 32;
 /// What of one header block is followed. Unit: bytes. Four times a head, where the `h2` crate closes.
 pub const H2_BLOCK_BYTES_MAX: usize = 128 * 1024;
 /// How long a client has to read what is left, and to close, once it was told that no more streams are taken.

@@ -22,7 +22,6 @@ pub struct Pipes {
     inbound: RefCell<Option<Buf>>,
     inbound_ended: Cell<bool>,
     outbound: RefCell<Option<Buf>>,
-    outbound_ended: Cell<bool>,
     /// Whether the protocol waits for room.
     blocked: Cell<bool>,
 }
@@ -38,7 +37,6 @@ impl Pipes {
             inbound: RefCell::default(),
             inbound_ended: Cell::new(false),
             outbound: RefCell::default(),
-            outbound_ended: Cell::new(false),
             blocked: Cell::new(false),
         });
         (pipes.clone(), PollIo(pipes))
@@ -70,9 +68,11 @@ impl Pipes {
         self.outbound.borrow().is_some()
     }
 
-    /// Whether the protocol writes nothing more.
-    pub fn is_ended(&self) -> bool {
-        self.outbound_ended.get()
+    /// Lets `change` see what the protocol has written and nobody took.
+    pub fn amend(&self, change: impl FnOnce(&mut [u8])) {
+        if let Some(written) = &mut *self.outbound.borrow_mut() {
+            change(written.data_mut());
+        }
     }
 
     /// Whether the protocol waits for room that is there by now.
@@ -146,7 +146,6 @@ impl AsyncWrite for PollIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.outbound_ended.set(true);
         Poll::Ready(Ok(()))
     }
 }

@@ -19,11 +19,13 @@ use ::h2::{Reason, RecvStream};
 use crate::base::buffer::Buf;
 use crate::base::limits::{
     H2_CONNECTION_WINDOW_BYTES, H2_ERROR_RESETS_MAX, H2_GOODBYE, H2_SEND_BUFFER_BYTES,
-    H2_STREAM_WINDOW_BYTES, H2_STREAMS_MAX, H2_UNSEEN_RESETS_MAX,
+    H2_SMALL_DATA_BYTES, H2_STREAM_WINDOW_BYTES, H2_STREAMS_MAX, H2_TURN_BYTES,
+    H2_UNSEEN_RESETS_MAX,
 };
 use crate::base::time::Instant;
 use crate::http::h2::PREFACE;
 use crate::http::h2::flood::{Flood, Frames, Offence};
+use crate::http::h2::goaway;
 use crate::net::poll_io::{Pipes, PollIo};
 use crate::runtime::deadline::{Elapsed, Slot};
 use crate::runtime::{Runtime, Stream};
@@ -89,6 +91,8 @@ struct Serving<'a, R: Runtime> {
     goodbye: Cell<Option<Instant>>,
     writing: Cell<bool>,
     broken: Cell<bool>,
+    /// What came in this turn. Unit: bytes.
+    turn_bytes: Cell<usize>,
     limits: Limits,
 }
 
@@ -171,6 +175,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
             goodbye: Cell::new(None),
             writing: Cell::new(false),
             broken: Cell::new(false),
+            turn_bytes: Cell::new(0),
             limits,
         }
     }
@@ -262,6 +267,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
         let mut protocol = Some(Protocol::Handshake(self.builder().handshake(io)));
         let mut reading = true;
         poll_fn(|cx| {
+            self.turn_bytes.set(0);
             loop {
                 reading = reading && reader.as_mut().poll(cx).is_pending();
                 if let Some(open) = &mut protocol
@@ -285,6 +291,11 @@ impl<'a, R: Runtime> Serving<'a, R> {
                 if !again && !self.pipes.may_go_on() {
                     return Poll::Pending;
                 }
+                if self.turn_bytes.get() >= H2_TURN_BYTES {
+                    // Streams get to read what came, before more of it is taken.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         })
         .await;
@@ -298,6 +309,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
             .max_header_list_size(self.limits.header_list_bytes)
             .max_send_buffer_size(H2_SEND_BUFFER_BYTES)
+            .data_frame_budget(H2_SMALL_DATA_BYTES)
             .max_pending_accept_reset_streams(H2_UNSEEN_RESETS_MAX)
             .max_local_error_reset_streams(Some(H2_ERROR_RESETS_MAX))
             .enable_connect_protocol();
@@ -327,16 +339,29 @@ impl<'a, R: Runtime> Serving<'a, R> {
                     match ready!(connection.poll_accept(cx)) {
                         Some(Ok((request, respond))) => self.begin(request, respond),
                         Some(Err(error)) => {
-                            let calm = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
-                            if calm && error.is_library() {
-                                self.core.metrics.h2_flood(Flood::Bounded);
-                            }
+                            self.failed(&error);
                             return Poll::Ready(());
                         }
                         None => return Poll::Ready(()),
                     }
                 }
             }
+        }
+    }
+
+    /// The protocol gave the connection up.
+    fn failed(&self, error: &::h2::Error) {
+        if !error.is_library() {
+            return;
+        }
+        match error.reason() {
+            Some(Reason::ENHANCE_YOUR_CALM) => self.core.metrics.h2_flood(Flood::Bounded),
+            // The crate has one name for all that it cannot read (§4.3).
+            Some(Reason::PROTOCOL_ERROR) if self.frames.borrow().is_undecodable() => {
+                self.pipes
+                    .amend(|written| goaway::put_code(written, Reason::COMPRESSION_ERROR.into()));
+            }
+            _ => {}
         }
     }
 
@@ -374,11 +399,15 @@ impl<'a, R: Runtime> Serving<'a, R> {
 
     /// Looks at frames that came and gives them to the protocol; `false` when they are a flood.
     fn take_in(&self, buf: Buf) -> bool {
+        self.turn_bytes.set(self.turn_bytes.get() + buf.len());
         let frames = &mut *self.frames.borrow_mut();
         (0..self.streams.done.take()).for_each(|_| frames.stream_done());
         if let Err(offence) = frames.look(buf.data(), self.core.runtime.now()) {
             let reason = match offence {
                 Offence::Malformed => Reason::PROTOCOL_ERROR,
+                Offence::Closed => Reason::STREAM_CLOSED,
+                Offence::Size => Reason::FRAME_SIZE_ERROR,
+                Offence::Window => Reason::FLOW_CONTROL_ERROR,
                 Offence::Flood(flood) => {
                     self.core.metrics.h2_flood(flood);
                     Reason::ENHANCE_YOUR_CALM
@@ -404,7 +433,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
         loop {
             let taken = poll_fn(|_| self.pipes.take().map_or(Poll::Pending, Poll::Ready));
             let buf = taken.await;
-            self.frames.borrow_mut().sent(buf.len());
+            self.frames.borrow_mut().sent(buf.data());
             self.writing.set(true);
             let writing = Writing { core, stream, slot: &slot, pause_max };
             if pin!(writing.all(buf, &mut pace)).await.is_err() {

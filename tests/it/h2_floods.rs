@@ -3,6 +3,7 @@
 //! RFC 9113 §10.5 and the vulnerabilities that are named at each. Every flood runs beside an honest client on the
 //! same worker, which is asked before, during and after. Nothing here measures time.
 
+use crate::support::Gate;
 use crate::support::gateway::{Gateway, gateway};
 use crate::support::h2_wire::{
     Answer, CONTINUATION, DATA, END_HEADERS, END_STREAM, H2Wire, HEADERS, PING, PRIORITY,
@@ -32,8 +33,11 @@ struct House {
 }
 
 fn house() -> House {
-    let origin = Origin::script(|_| vec![Step::Send(ok("honest"))]);
-    let gateway = gateway(ONE_WORKER).with("app", origin.address).start();
+    house_of(ONE_WORKER, Origin::script(|_| vec![Step::Send(ok("honest"))]))
+}
+
+fn house_of(text: &str, origin: Origin) -> House {
+    let gateway = gateway(text).with("app", origin.address).start();
     let honest = H2Wire::connect(gateway.address);
     let mut house = House { origin, gateway, honest, stream: 1 };
     house.is_serving();
@@ -186,9 +190,38 @@ fn unknown_frames() {
 
 #[test]
 fn tiny_data() {
-    // Frames of one byte cost a hundred times what they carry; nobody reads them here.
-    let head = frame(HEADERS, END_HEADERS, 1, &block(&request("GET", "/", &[])));
-    house().suffers("bounded", &head, |_| frame(DATA, 0, 1, b"x"));
+    // Frames of one byte take a hundred times the room of what they carry. Nobody reads them: their request waits in a line.
+    let line = "\n[[route]]\nmatch = \"/line\"\nforward = \"app\"\nconcurrency = { max = 1, queue = 9, wait = \"30s\" }\n";
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::script(move |request| {
+        if request.target == "/line" {
+            held.wait();
+        }
+        vec![Step::Send(ok("honest"))]
+    });
+    let mut house = house_of(&format!("{ONE_WORKER}{line}"), origin);
+    let mut first = H2Wire::connect(house.gateway.address);
+    first.get(1, "/line", &[]);
+    house.origin.wait_for(3);
+    let head = frame(HEADERS, END_HEADERS, 1, &block(&request("POST", "/line", &[])));
+    house.suffers("bounded", &head, |_| frame(DATA, 0, 1, b"x").repeat(10));
+    gate.open();
+    assert_eq!(first.answer(1), Answer::Response(200, b"honest".to_vec()));
+}
+
+#[test]
+fn small_data_that_is_read_is_no_flood() {
+    // As many messages of gRPC, at once.
+    let origin = Origin::script(|request| vec![Step::Send(ok(&request.body.len().to_string()))]);
+    let gateway = gateway(ONE_WORKER).with("app", origin.address).start();
+    let mut wire = H2Wire::connect(gateway.address);
+    wire.headers(1, &request("POST", "/", &[]), false);
+    // Less than a window, so that nothing has to be waited for.
+    wire.send(
+        [frame(DATA, 0, 1, b"\0\0\0\0\0").repeat(13_000), frame(DATA, END_STREAM, 1, b"")].concat(),
+    );
+    assert_eq!(wire.answer(1), Answer::Response(200, b"65000".to_vec()));
 }
 
 #[test]

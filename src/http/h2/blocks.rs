@@ -27,6 +27,10 @@ const CODES: [u32; 31] = [
     29, 0, 4,
 ];
 
+/// The code of the end, the last of them.
+const END_BITS: usize = 30;
+const END_CODE: u32 = (1 << END_BITS) - 1;
+
 /// A field's name, as far as it matters.
 #[derive(Clone, Copy)]
 struct Name {
@@ -73,12 +77,19 @@ impl Blocks {
         !(self.is_trailers && pseudo.unwrap_or(true))
     }
 
+    /// Whether the block that ended last cannot be decoded: for asking when the protocol has given up, because texts are
+    /// only read here.
+    pub fn is_undecodable(&self) -> bool {
+        self.is_lost || has_bad_text(&mut Reader { bytes: &self.block }).unwrap_or(true)
+    }
+
     /// Follows a block; whether there was a pseudo-header field.
     fn follow(&mut self, block: &mut Reader<'_>) -> Option<bool> {
         if self.is_lost {
             return None;
         }
         let mut any = false;
+        let mut is_first = true;
         while let Some(&first) = block.bytes.first() {
             let name = match first {
                 0x80.. => {
@@ -88,12 +99,16 @@ impl Blocks {
                 0x40.. => self.literal(block, 6, true)?,
                 0x20.. => {
                     let size = block.integer(5)?;
-                    self.table_bytes_max = Some(size.min(TABLE_BYTES_MAX));
+                    if !is_first || size > TABLE_BYTES_MAX {
+                        return None;
+                    }
+                    self.table_bytes_max = Some(size);
                     self.evict();
                     continue;
                 }
                 _ => self.literal(block, 4, false)?,
             };
+            is_first = false;
             any |= name.is_pseudo;
         }
         Some(any)
@@ -169,11 +184,55 @@ impl Reader<'_> {
         let bytes = if is_coded && matters { decoded_bytes(text) } else { length };
         Some(Name { bytes, is_pseudo })
     }
+
+    /// Whether a text that may be in Huffman code ends as one must: with fewer than eight bits of the code for its end,
+    /// which never stands in it (§5.2).
+    fn is_coded_well(&mut self) -> Option<bool> {
+        let is_coded = self.bytes.first()? & 0x80 != 0;
+        let length = self.integer(7)?;
+        let text = self.bytes.get(..length)?;
+        self.bytes = &self.bytes[length..];
+        if !is_coded {
+            return Some(true);
+        }
+        let (mut code, mut first, mut bits) = (0_u32, 0_u32, 0_usize);
+        for at in 0..text.len() * 8 {
+            code = code << 1 | u32::from(text[at / 8] >> (7 - at % 8) & 1);
+            first = (first + CODES.get(bits).copied().unwrap_or_default()) << 1;
+            bits += 1;
+            match CODES.get(bits) {
+                None => return Some(false),
+                Some(_) if bits == END_BITS && code == END_CODE => return Some(false),
+                Some(codes) if code.wrapping_sub(first) < *codes => (code, first, bits) = (0, 0, 0),
+                Some(_) => {}
+            }
+        }
+        Some(bits < 8 && code == (1 << bits) - 1)
+    }
+}
+
+/// Whether one of a block's texts is no Huffman code; `None` when the block is cut.
+fn has_bad_text(block: &mut Reader<'_>) -> Option<bool> {
+    let mut any = false;
+    while let Some(&first) = block.bytes.first() {
+        let bits = match first {
+            0x80.. => 7,
+            0x40.. => 6,
+            0x20.. => 5,
+            _ => 4,
+        };
+        let index = block.integer(bits)?;
+        if matches!(bits, 4 | 6) {
+            any |= index == 0 && !block.is_coded_well()?;
+            any |= !block.is_coded_well()?;
+        }
+    }
+    Some(any)
 }
 
 /// How many symbols a text in Huffman code has.
 fn decoded_bytes(text: &[u8]) -> usize {
-    let (mut symbols, mut code, mut first, mut bits) = (0, 0_u32, 0_u32, 0);
+    let (mut symbols, mut code, mut first, mut bits) = (0, 0_u32, 0_u32, 0_usize);
     for byte in text {
         for at in (0..8).rev() {
             code = code << 1 | u32::from(byte >> at & 1);
@@ -245,5 +304,34 @@ mod tests {
         assert_eq!((blocks.table.len(), blocks.table_bytes), (0, 0));
         assert!(!block(&mut blocks, true, &[0xbe]), "what cannot be followed is suspect");
         assert!(!block(&mut blocks, true, b"\x00\x01x\x01y"), "and so is all behind it");
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_known_when_somebody_asks() {
+        let good: [&[u8]; 5] = [
+            &[0x82, 0x84],
+            b"\x00\x01x\x82\x3f\x5f",
+            b"\x00\x82\x3f\x5f\x01y",
+            &[0x20, 0x3f, 0xe1, 0x1f, 0x82],
+            b"\x00\x01x\x80",
+        ];
+        let bad: [&[u8]; 9] = [
+            &[0x80],
+            &[0xc6],
+            &[0x40],
+            &[0x82, 0x20],
+            &[0x3f, 0xe2, 0x1f],
+            b"\x00\x01x\x83\x3f\x5f\xff",
+            b"\x00\x01x\x82\x3f\x50",
+            b"\x00\x01x\x84\xff\xff\xff\xff",
+            b"\x00\x01x\x85\xff\xff\xff\xfd\x7f",
+        ];
+        for (bytes, is_good) in
+            good.iter().map(|it| (it, true)).chain(bad.iter().map(|it| (it, false)))
+        {
+            let mut blocks = Blocks::default();
+            assert!(block(&mut blocks, false, bytes));
+            assert_eq!(blocks.is_undecodable(), !is_good, "{bytes:x?}");
+        }
     }
 }

@@ -1,7 +1,8 @@
-//! Counts the frames of one peer, so that those which cost much and mean little are noticed (RFC 9113 §10.5).
+//! Counts the frames of one peer, so that those which cost much and mean little are noticed (RFC 9113 §10.5), and
+//! finds the mistakes that the `h2` crate overlooks or calls by another name (§4.2, §5.1, §6).
 //!
-//! Only frame headers are looked at, and nothing is ever kept of a payload; header blocks are passed on to
-//! `blocks.rs`. Each kind has a budget that grows with
+//! Only frame headers are looked at, and the values of SETTINGS; nothing is ever kept of a payload. Header blocks are
+//! passed on to `blocks.rs`. Each kind has a budget that grows with
 //! time and with honest work (streams, data), so that a long-lived connection is not punished for its age, and
 //! is spent by each frame. What the `h2` crate bounds by itself (CONTINUATION, header lists, small DATA frames)
 //! is not bounded twice.
@@ -9,8 +10,9 @@
 use std::collections::BTreeSet;
 
 use crate::base::limits::{
-    H2_EMPTY_FRAMES_BURST, H2_OPEN_FOLLOWED_MAX, H2_PINGS_BURST, H2_PRIORITIES_BURST,
-    H2_RESETS_BURST, H2_SETTINGS_BURST, H2_UNKNOWN_BURST, H2_WINDOW_UPDATES_BURST,
+    H2_EMPTY_FRAMES_BURST, H2_ENDED_FOLLOWED_MAX, H2_OPEN_FOLLOWED_MAX, H2_PINGS_BURST,
+    H2_PRIORITIES_BURST, H2_RESETS_BURST, H2_SETTINGS_BURST, H2_UNKNOWN_BURST,
+    H2_WINDOW_UPDATES_BURST,
 };
 use crate::base::time::Instant;
 use crate::http::h2::blocks::Blocks;
@@ -63,8 +65,15 @@ impl Flood {
 pub enum Offence {
     /// There are too many of a kind.
     Flood(Flood),
-    /// Trailers with a pseudo-header field.
+    /// Trailers with a pseudo-header field, a first frame that is not SETTINGS, or one within a header block
+    /// (PROTOCOL_ERROR).
     Malformed,
+    /// A frame of a stream that its sender has ended (STREAM_CLOSED, §5.1).
+    Closed,
+    /// A frame whose length its type does not have (FRAME_SIZE_ERROR, §4.2).
+    Size,
+    /// A window that is none (FLOW_CONTROL_ERROR, §6.5.2).
+    Window,
 }
 
 /// A frame's type (RFC 9113 §6, RFC 9218 §7.1).
@@ -82,6 +91,10 @@ mod kind {
 }
 
 const FRAME_HEADER_BYTES: usize = 9;
+const SETTING_BYTES: usize = 6;
+const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
+const WINDOW_BYTES_MAX: u32 = 0x7fff_ffff;
+const KIND_AT: usize = 3;
 const FLAGS_AT: usize = 4;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
@@ -95,10 +108,12 @@ const BURSTS_PER_MINUTE: u64 = 12;
 
 /// What one peer sent, as far as it matters here.
 pub struct Frames {
-    /// The header of the frame that is arriving.
-    header: [u8; FRAME_HEADER_BYTES],
-    header_bytes: usize,
-    payload_left: usize,
+    /// The frame that is arriving.
+    arriving: Cut,
+    /// The frame that is being sent.
+    leaving: Cut,
+    /// Whether none has come behind the preface.
+    is_first: bool,
     spent: [u32; Flood::BUDGETS],
     decayed_at: Instant,
     /// When the header block that is arriving began.
@@ -107,11 +122,57 @@ pub struct Frames {
     /// Streams whose request is not whole: a header block there is that of trailers, and elsewhere it is a mistake
     /// that the `h2` crate knows the name of.
     open: BTreeSet<u32>,
+    /// The highest stream that was opened, and those that the peer ended last.
+    highest: u32,
+    ended: [u32; H2_ENDED_FOLLOWED_MAX],
+    ended_at: usize,
+    /// The setting that is arriving, and how much of it is here; `None` outside of SETTINGS.
+    setting: Option<([u8; SETTING_BYTES], usize)>,
     /// What of the frame's payload is not of the block: in front of it, where padding says how long it is, and
     /// behind it.
     block_skip: usize,
     block_padded: bool,
     block_left: Option<usize>,
+}
+
+/// Where in a sequence of frames a piece of it ends.
+#[derive(Clone, Copy, Default)]
+struct Cut {
+    /// The header of the frame that goes on.
+    header: [u8; FRAME_HEADER_BYTES],
+    header_bytes: usize,
+    payload_left: usize,
+}
+
+impl Cut {
+    /// Takes what is left of the payload from the front of `bytes`.
+    fn payload<'b>(&mut self, bytes: &mut &'b [u8]) -> &'b [u8] {
+        let (payload, behind) = bytes.split_at(self.payload_left.min(bytes.len()));
+        self.payload_left -= payload.len();
+        *bytes = behind;
+        payload
+    }
+
+    /// Takes what is missing of the next header; whether it is whole now.
+    fn header(&mut self, bytes: &mut &[u8]) -> bool {
+        let wanted = FRAME_HEADER_BYTES - self.header_bytes;
+        let (here, behind) = bytes.split_at(wanted.min(bytes.len()));
+        self.header[self.header_bytes..][..here.len()].copy_from_slice(here);
+        self.header_bytes += here.len();
+        *bytes = behind;
+        if self.header_bytes < FRAME_HEADER_BYTES {
+            return false;
+        }
+        self.header_bytes = 0;
+        let [a, b, c, ..] = self.header;
+        self.payload_left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        true
+    }
+
+    fn stream(&self) -> u32 {
+        let [.., a, b, c, d] = self.header;
+        u32::from_be_bytes([a & 0x7f, b, c, d])
+    }
 }
 
 const BURSTS: [u32; Flood::BUDGETS] = [
@@ -128,14 +189,18 @@ impl Frames {
     /// A peer that has sent nothing but its preface, of which `preface_bytes` are still to come.
     pub fn new(now: Instant, preface_bytes: usize) -> Self {
         Self {
-            header: [0; FRAME_HEADER_BYTES],
-            header_bytes: 0,
-            payload_left: preface_bytes,
+            arriving: Cut { payload_left: preface_bytes, ..Cut::default() },
+            leaving: Cut::default(),
+            is_first: preface_bytes > 0,
             spent: [0; Flood::BUDGETS],
             decayed_at: now,
             block_since: None,
             blocks: Blocks::default(),
             open: BTreeSet::new(),
+            highest: 0,
+            ended: [0; H2_ENDED_FOLLOWED_MAX],
+            ended_at: 0,
+            setting: None,
             block_skip: 0,
             block_padded: false,
             block_left: None,
@@ -149,24 +214,19 @@ impl Frames {
     pub fn look(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Offence> {
         self.decay(now);
         loop {
-            let (payload, behind) = bytes.split_at(self.payload_left.min(bytes.len()));
-            bytes = behind;
-            self.payload_left -= payload.len();
+            let payload = self.arriving.payload(&mut bytes);
             if self.block_left.is_some() {
                 self.block(payload)?;
             }
-            let wanted = FRAME_HEADER_BYTES - self.header_bytes;
+            if self.setting.is_some() {
+                self.settings(payload)?;
+            }
             if bytes.is_empty() {
                 return Ok(());
             }
-            let (now_here, later) = bytes.split_at(wanted.min(bytes.len()));
-            self.header[self.header_bytes..][..now_here.len()].copy_from_slice(now_here);
-            self.header_bytes += now_here.len();
-            bytes = later;
-            if self.header_bytes == FRAME_HEADER_BYTES {
-                self.header_bytes = 0;
-                self.frame(now).map_err(Offence::Flood)?;
-                if self.block_left.is_some() && self.payload_left == 0 {
+            if self.arriving.header(&mut bytes) {
+                self.frame(now)?;
+                if self.block_left.is_some() && self.arriving.payload_left == 0 {
                     self.block(&[])?;
                 }
             }
@@ -184,75 +244,154 @@ impl Frames {
         self.earn(Flood::Priorities, 2);
     }
 
-    /// So much was sent to the peer, which answers data by window updates, and measures by pings.
-    pub fn sent(&mut self, bytes: usize) {
-        let pieces = (bytes / 1024) as u32 + 1;
+    /// This is sent to the peer, which answers data by window updates, and measures by pings. Of a stream that is reset
+    /// nothing more is asked.
+    pub fn sent(&mut self, mut bytes: &[u8]) {
+        let pieces = (bytes.len() / 1024) as u32 + 1;
         self.earn(Flood::WindowUpdates, pieces.saturating_mul(2));
         self.earn(Flood::Pings, pieces);
+        loop {
+            self.leaving.payload(&mut bytes);
+            if bytes.is_empty() {
+                return;
+            }
+            let whole = self.leaving.header(&mut bytes);
+            if whole && self.leaving.header[KIND_AT] == kind::RST_STREAM {
+                self.open.remove(&self.leaving.stream());
+            }
+        }
     }
 
-    fn frame(&mut self, now: Instant) -> Result<(), Flood> {
-        let [a, b, c, kind, flags, ..] = self.header;
-        self.payload_left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        let empty = self.payload_left == 0;
+    /// Whether the header block that came last cannot be decoded (RFC 7541), and is why the protocol gave up.
+    pub fn is_undecodable(&self) -> bool {
+        self.blocks.is_undecodable()
+    }
+
+    fn frame(&mut self, now: Instant) -> Result<(), Offence> {
+        let [.., kind, flags, _, _, _, _] = self.arriving.header;
+        let empty = self.arriving.payload_left == 0;
+        let is_settings = kind == kind::SETTINGS && flags & ACK == 0;
+        if std::mem::replace(&mut self.is_first, false) && !is_settings {
+            return Err(Offence::Malformed);
+        }
+        // Within a header block nothing else may come (§4.3).
+        if self.block_since.is_some() && kind != kind::CONTINUATION {
+            return Err(Offence::Malformed);
+        }
+        if self.has_wrong_size(kind, flags) {
+            return Err(Offence::Size);
+        }
         match kind {
-            kind::DATA if empty && flags & END_STREAM == 0 => self.spend(Flood::EmptyFrames),
-            kind::DATA => {
-                if flags & END_STREAM != 0 {
-                    self.open.remove(&self.stream());
-                }
-                Ok(())
-            }
+            kind::DATA => return self.data(flags & END_STREAM != 0, empty),
             kind::HEADERS | kind::CONTINUATION => {
                 let ended = flags & END_HEADERS != 0;
                 self.block_since = if ended { None } else { Some(self.block_since.unwrap_or(now)) };
                 self.earn(Flood::WindowUpdates, 2);
-                self.begin_block(kind, flags);
+                self.begin_block(kind, flags)?;
                 if empty && !ended { self.spend(Flood::EmptyFrames) } else { Ok(()) }
             }
             kind::PRIORITY | kind::PRIORITY_UPDATE => self.spend(Flood::Priorities),
             kind::RST_STREAM => {
-                self.open.remove(&self.stream());
+                self.end(self.arriving.stream());
                 self.spend(Flood::Resets)
             }
-            kind::SETTINGS if flags & ACK == 0 => self.spend(Flood::Settings),
+            kind::SETTINGS if is_settings => {
+                self.setting = Some(([0; SETTING_BYTES], 0)).filter(|_| !empty);
+                self.spend(Flood::Settings)
+            }
             kind::PING if flags & ACK == 0 => self.spend(Flood::Pings),
             // What answers ours is bounded by ours, but a peer can make it up.
             kind::SETTINGS | kind::PING | kind::GOAWAY => self.spend(Flood::Unknown),
             kind::WINDOW_UPDATE => self.spend(Flood::WindowUpdates),
             _ => self.spend(Flood::Unknown),
         }
+        .map_err(Offence::Flood)
     }
 
-    fn stream(&self) -> u32 {
-        let [.., a, b, c, d] = self.header;
-        u32::from_be_bytes([a & 0x7f, b, c, d])
+    /// Whether a frame of this type is never so long (§6.3 to §6.9).
+    fn has_wrong_size(&self, kind: u8, flags: u8) -> bool {
+        let bytes = self.arriving.payload_left;
+        match kind {
+            kind::PRIORITY => bytes != PRIORITY_BYTES,
+            kind::RST_STREAM | kind::WINDOW_UPDATE => bytes != 4,
+            kind::SETTINGS if flags & ACK != 0 => bytes != 0,
+            kind::SETTINGS => !bytes.is_multiple_of(SETTING_BYTES),
+            kind::PING => bytes != 8,
+            kind::GOAWAY => bytes < 8,
+            _ => false,
+        }
+    }
+
+    fn data(&mut self, is_last: bool, empty: bool) -> Result<(), Offence> {
+        let stream = self.arriving.stream();
+        if self.has_ended(stream) {
+            return Err(Offence::Closed);
+        }
+        if is_last {
+            self.end(stream);
+        } else if empty {
+            return self.spend(Flood::EmptyFrames).map_err(Offence::Flood);
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes of this stream.
+    fn end(&mut self, stream: u32) {
+        self.open.remove(&stream);
+        self.ended[self.ended_at] = stream;
+        self.ended_at = (self.ended_at + 1) % self.ended.len();
+    }
+
+    fn has_ended(&self, stream: u32) -> bool {
+        stream > 0 && self.ended.contains(&stream)
+    }
+
+    fn settings(&mut self, payload: &[u8]) -> Result<(), Offence> {
+        let Some((mut setting, mut at)) = self.setting.take() else { return Ok(()) };
+        for byte in payload {
+            setting[at] = *byte;
+            at = (at + 1) % SETTING_BYTES;
+            let [a, b, value @ ..] = setting;
+            if at == 0
+                && [a, b] == INITIAL_WINDOW_SIZE
+                && u32::from_be_bytes(value) > WINDOW_BYTES_MAX
+            {
+                return Err(Offence::Window);
+            }
+        }
+        self.setting = Some((setting, at)).filter(|_| self.arriving.payload_left > 0);
+        Ok(())
     }
 
     /// The payload of a frame is, but for padding and priority, a piece of a header block.
-    fn begin_block(&mut self, kind: u8, flags: u8) {
-        let stream = self.stream();
+    fn begin_block(&mut self, kind: u8, flags: u8) -> Result<(), Offence> {
+        let stream = self.arriving.stream();
         self.block_skip = 0;
         self.block_padded = false;
         if kind == kind::HEADERS {
+            if stream <= self.highest && self.has_ended(stream) {
+                return Err(Offence::Closed);
+            }
+            self.highest = self.highest.max(stream);
             self.blocks.begin(self.open.contains(&stream));
-            self.note_end(stream, flags & END_STREAM != 0);
+            self.note_end(stream, flags & END_STREAM != 0)?;
             self.block_padded = flags & PADDED != 0;
             if flags & WITH_PRIORITY != 0 {
                 self.block_skip = PRIORITY_BYTES;
             }
         }
-        self.block_left = Some(self.payload_left);
+        self.block_left = Some(self.arriving.payload_left);
+        Ok(())
     }
 
-    /// A request goes on, or is whole.
-    fn note_end(&mut self, stream: u32, is_ended: bool) {
+    /// A request goes on, or is whole. None is ever forgotten that is open, for its trailers would be taken for a head.
+    fn note_end(&mut self, stream: u32, is_ended: bool) -> Result<(), Offence> {
         if is_ended {
-            self.open.remove(&stream);
+            self.end(stream);
         } else if self.open.insert(stream) && self.open.len() > H2_OPEN_FOLLOWED_MAX {
-            // So many are not let in: the oldest was refused long ago.
-            self.open.pop_first();
+            return Err(Offence::Flood(Flood::Bounded));
         }
+        Ok(())
     }
 
     /// Passes on what of a payload belongs to the header block.
@@ -269,11 +408,11 @@ impl Frames {
         let mine = left.min(payload.len());
         self.blocks.take(&payload[..mine]);
         self.block_left = Some(left - mine);
-        if self.payload_left > 0 {
+        if self.arriving.payload_left > 0 {
             return Ok(());
         }
         self.block_left = None;
-        let ended = self.header[FLAGS_AT] & END_HEADERS != 0;
+        let ended = self.arriving.header[FLAGS_AT] & END_HEADERS != 0;
         if ended && !self.blocks.end() { Err(Offence::Malformed) } else { Ok(()) }
     }
 
@@ -325,7 +464,7 @@ mod tests {
             match frames.look(bytes, at) {
                 Ok(()) => {}
                 Err(Offence::Flood(flood)) => return (count, Some(flood)),
-                Err(Offence::Malformed) => panic!("no trailers"),
+                Err(other) => panic!("{other:?}"),
             }
         }
         (most, None)
@@ -338,8 +477,8 @@ mod tests {
         let twice = [&ended[..], &ended].concat();
         assert_eq!(
             Frames::new(now(0), 0).look(&twice, now(0)),
-            Ok(()),
-            "STREAM_CLOSED, and not ours"
+            Err(Offence::Closed),
+            "no trailers"
         );
         let padded = |flags: u8, payload: &[u8]| frame(kind::HEADERS, flags, payload);
         let good: [Vec<u8>; 3] = [
@@ -398,8 +537,9 @@ mod tests {
             assert_eq!(frames.look(&reset, now(0)), Ok(()), "as many are ended as are given up");
         }
         let ping = frame(kind::PING, 0, &[0; 8]);
+        let leaves = [&[0, 0x40, 0, kind::DATA, 0, 0, 0, 0, 1][..], &[0; 16 * 1024]].concat();
         for _ in 0..H2_PINGS_BURST * 3 {
-            frames.sent(16 * 1024);
+            frames.sent(&leaves);
             assert_eq!(frames.look(&ping, now(0)), Ok(()), "a client that measures its download");
         }
     }
@@ -409,16 +549,74 @@ mod tests {
         let mut bytes = vec![0; 3];
         // A payload full of what would be SETTINGS.
         let settings = frame(kind::SETTINGS, 0, &[]);
+        bytes.extend(&settings);
         bytes.extend(frame(kind::DATA, 0, &settings.repeat(20)));
         bytes.extend(frame(kind::HEADERS, END_STREAM, &[0x82, 0x86]));
         let mut frames = Frames::new(now(0), 3);
         for byte in &bytes {
             frames.look(&[*byte], now(5)).expect("nothing is too much");
         }
-        assert_eq!(frames.spent[Flood::Settings as usize], 0);
+        assert_eq!(frames.spent[Flood::Settings as usize], 1);
         assert_eq!(frames.block_since(), Some(now(5)));
         frames.look(&frame(kind::CONTINUATION, END_HEADERS, &[0x84]), now(6)).expect("one");
         assert_eq!(frames.block_since(), None);
         assert!(now(6).since(now(5)) == Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_request_that_goes_on_is_never_forgotten_until_it_is_reset() {
+        let on = |stream: u32, flags: u8, payload: &[u8]| {
+            let mut bytes = frame(kind::HEADERS, flags, payload);
+            bytes[5..9].copy_from_slice(&stream.to_be_bytes());
+            bytes
+        };
+        let mut frames = Frames::new(now(0), 0);
+        let most = H2_OPEN_FOLLOWED_MAX as u32;
+        for number in 0..most {
+            let opens = on(number * 2 + 1, END_HEADERS, &[0x82]);
+            assert_eq!(frames.look(&opens, now(0)), Ok(()));
+        }
+        let mut reset = frame(kind::RST_STREAM, 0, &[0, 0, 0, 7]);
+        frames.sent(&reset[..5]);
+        frames.sent(&reset[5..]);
+        assert_eq!(frames.look(&on(most * 2 + 1, END_HEADERS, &[0x82]), now(0)), Ok(()));
+        reset[8] = 3;
+        frames.sent(&reset);
+        assert_eq!(frames.look(&on(most * 2 + 3, END_HEADERS, &[0x82]), now(0)), Ok(()));
+        assert_eq!(frames.open.first(), Some(&5), "the oldest that is left");
+        let bounded = Err(Offence::Flood(Flood::Bounded));
+        assert_eq!(frames.look(&on(most * 2 + 5, END_HEADERS, &[0x82]), now(0)), bounded);
+    }
+
+    #[test]
+    fn what_is_closed_or_has_a_wrong_size_is_told_by_its_name() {
+        let whole = frame(kind::HEADERS, END_STREAM | END_HEADERS, &[0x82]);
+        let opens = frame(kind::HEADERS, END_HEADERS, &[0x82]);
+        let data = frame(kind::DATA, END_STREAM, b"x");
+        let reset = frame(kind::RST_STREAM, 0, &[0; 4]);
+        let window = |value: [u8; 4]| frame(kind::SETTINGS, 0, &[&[0, 4][..], &value].concat());
+        type Case<'a> = (&'a [&'a [u8]], Result<(), Offence>);
+        let cases: [Case<'_>; 9] = [
+            (&[&whole, &data], Err(Offence::Closed)),
+            (&[&opens, &data, &data], Err(Offence::Closed)),
+            (&[&opens, &reset, &data], Err(Offence::Closed)),
+            (&[&opens, &reset, &reset], Ok(())),
+            (&[&frame(kind::PING, 0, &[0; 7])], Err(Offence::Size)),
+            (&[&frame(kind::SETTINGS, ACK, &[0; 6])], Err(Offence::Size)),
+            (&[&frame(kind::HEADERS, 0, b""), &frame(kind::PING, 0, b"")], Err(Offence::Malformed)),
+            (&[&window([0x80, 0, 0, 0])], Err(Offence::Window)),
+            (&[&window([0x7f, 0xff, 0xff, 0xff]), &data], Ok(())),
+        ];
+        for (pieces, said) in cases {
+            let all = pieces.concat();
+            assert_eq!(Frames::new(now(0), 0).look(&all, now(0)), said, "{all:?}");
+            let mut frames = Frames::new(now(0), 0);
+            let cut = all.iter().try_for_each(|byte| frames.look(&[*byte], now(0)));
+            assert_eq!(cut, said, "byte by byte: {all:?}");
+        }
+        assert_eq!(
+            Frames::new(now(0), 1).look(&[&[0], &whole[..]].concat(), now(0)),
+            Err(Offence::Malformed)
+        );
     }
 }

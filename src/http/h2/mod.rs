@@ -6,6 +6,7 @@
 
 pub mod blocks;
 pub mod flood;
+pub mod goaway;
 pub mod message;
 pub mod reply;
 

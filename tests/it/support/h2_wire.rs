@@ -5,6 +5,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::PATIENCE;
 
@@ -13,6 +19,7 @@ pub const HEADERS: u8 = 1;
 pub const PRIORITY: u8 = 2;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
@@ -21,6 +28,8 @@ pub const CONTINUATION: u8 = 9;
 pub const END_STREAM: u8 = 1;
 pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
+pub const PADDED: u8 = 8;
+pub const WITH_PRIORITY: u8 = 32;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -46,10 +55,15 @@ pub enum Answer {
 
 /// A connection.
 pub struct H2Wire {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     /// Answers the gateway's SETTINGS and PINGs by itself.
     pub polite: bool,
 }
+
+/// What carries frames.
+trait Duplex: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Duplex for T {}
 
 /// A frame's bytes.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -101,6 +115,15 @@ pub fn request<'a>(
     fields
 }
 
+#[track_caller]
+fn connected(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the gateway listens");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
 impl H2Wire {
     /// Connects, and sends preface and SETTINGS without a dynamic table for answers.
     #[track_caller]
@@ -114,20 +137,38 @@ impl H2Wire {
     /// Connects and sends nothing.
     #[track_caller]
     pub fn silent(address: SocketAddr) -> H2Wire {
-        let stream = TcpStream::connect(address).expect("the gateway listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        H2Wire { stream, polite: true }
+        H2Wire { stream: Box::new(connected(address)), polite: true }
+    }
+
+    /// Connects over TLS to `a.test`, with HTTP/2 chosen by ALPN, and sends nothing.
+    #[track_caller]
+    pub fn silent_over_tls(address: SocketAddr, root: &Path) -> H2Wire {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(root).expect("a root")).expect("a good root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().expect("versions");
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let name = ServerName::try_from("a.test").expect("a name");
+        let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
+        let mut tcp = connected(address);
+        while session.is_handshaking() {
+            session.complete_io(&mut tcp).expect("a handshake");
+        }
+        assert_eq!(session.alpn_protocol(), Some(&b"h2"[..]));
+        H2Wire { stream: Box::new(StreamOwned::new(session, tcp)), polite: true }
     }
 
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the gateway takes it");
+        self.stream.flush().expect("the gateway takes it");
     }
 
     /// Sends, though the gateway may have closed already; whether it took it.
     pub fn send_perhaps(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(bytes.as_ref()).is_ok()
+        self.stream.write_all(bytes.as_ref()).is_ok() && self.stream.flush().is_ok()
     }
 
     /// A request without a body.
@@ -166,6 +207,23 @@ impl H2Wire {
             self.send_perhaps(self::frame(frame.kind, ACK, 0, payload));
         }
         Some(frame)
+    }
+
+    /// Reads to the connection's end; whether it came as an end, and not as a reset or, over TLS, without a word.
+    #[track_caller]
+    pub fn ends_well(&mut self) -> bool {
+        let mut rest = [0; 4096];
+        loop {
+            match self.stream.read(&mut rest) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => {
+                    let waits = error.kind() == std::io::ErrorKind::WouldBlock;
+                    assert!(!waits, "waited in vain for the connection's end");
+                    return false;
+                }
+            }
+        }
     }
 
     /// The next frame of this kind.
@@ -212,7 +270,8 @@ impl H2Wire {
     }
 }
 
-fn reason(frame: &Frame, at: usize) -> u32 {
+/// An error code in a frame's payload.
+pub fn reason(frame: &Frame, at: usize) -> u32 {
     let bytes = frame.payload[at..at + 4].try_into().expect("four bytes");
     u32::from_be_bytes(bytes)
 }
