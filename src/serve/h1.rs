@@ -259,15 +259,17 @@ async fn read_head<R: Runtime>(
     if connection.unsecured.get() {
         return Err(refused(refusal(FaultKind::HttpRequestError), PLAIN_HTTP, Some(bytes)));
     }
-    match parse::request(bytes.data(), seen, &listener.head_limits, &mut x.head) {
+    let parsed = parse::request(bytes.data(), seen, &listener.head_limits, &mut x.head);
+    if stream.is_strand() {
+        x.head.version = Version::Http2;
+    }
+    match parsed {
         Ok(Parsed::Done) if !listener.protocols.http1 && !stream.is_strand() => {
             Err(refused(refusal(FaultKind::VersionRefused), HTTP1, Some(bytes)))
         }
         Ok(Parsed::Done) => {
             x.timeline.head = Some(core.runtime.now());
-            if stream.is_strand() {
-                x.head.version = Version::Http2;
-            } else {
+            if !stream.is_strand() {
                 connection.asked.set(true);
             }
             Ok(bytes)
@@ -339,9 +341,14 @@ async fn refuse<R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) {
     let Refused { fault, reason, bytes } = refused;
+    let version = x.head.version;
     x.head.clear();
     if let Some(bytes) = &bytes {
         parse::named(bytes.data(), &listener.head_limits, &mut x.head);
+    }
+    if version == Version::Http2 {
+        // Its text is in HTTP/1.1, and its client is not.
+        x.head.version = version;
     }
     let read_bytes = bytes.as_ref().map_or(0, Buf::len) as u64;
     x.bytes = bytes;

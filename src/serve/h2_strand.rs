@@ -56,6 +56,13 @@ impl ServerStrand {
         Self { inner: RefCell::new(inner) }
     }
 
+    /// Resets it, because nothing was done for it and it may be asked again (RFC 9113 §8.7).
+    pub fn refuse(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.is_ended = true;
+        inner.respond.send_reset(Reason::REFUSED_STREAM);
+    }
+
     /// Ready when the request is whole; `false` when more came, or it broke off.
     pub fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<bool> {
         self.inner.borrow_mut().request.fill(cx).map(|incoming| incoming == Incoming::Ended)

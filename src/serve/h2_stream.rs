@@ -26,6 +26,9 @@ use crate::serve::h2_body::Piece;
 use crate::serve::h2_strand::ServerStrand;
 use crate::serve::{Core, h1};
 
+/// What ends a head in HTTP/1.1.
+const EMPTY_LINE: &[u8] = b"\r\n";
+
 /// Begins to serve a stream, by a task of its own.
 pub fn begin<R: Runtime>(
     core: Rc<Core<R>>,
@@ -34,36 +37,37 @@ pub fn begin<R: Runtime>(
     mut respond: SendResponse<Piece>,
     stream: InStream<R>,
 ) {
+    let length = request.headers().get(::http::header::CONTENT_LENGTH);
+    if length.is_some_and(|length| length == "0") && !request.body().is_end_stream() {
+        let runtime = core.runtime.clone();
+        return runtime.spawn(serve_when_whole(core, connection, request, respond, stream));
+    }
     // Nothing was done for it: the client may ask again, elsewhere or later (§8.7).
     let Ok(mut bytes) = core.buffer() else { return respond.send_reset(Reason::REFUSED_STREAM) };
-    let (told, cut) = match tell(&core, &mut bytes, &request) {
+    let ended = request.body().is_end_stream();
+    let (told, cut) = match tell(&core, &mut bytes, &request, ended) {
         Ok(told) => (told, None),
         Err(malformed) => (Told::Length, Some(refused(malformed))),
     };
-    let length = request.headers().get(::http::header::CONTENT_LENGTH);
-    let says_nothing =
-        length.is_some_and(|length| length == "0") && !request.body().is_end_stream();
     let head_only = request.method() == ::http::Method::HEAD;
     let strand = ServerStrand::new(request.into_body(), respond, told, head_only);
-    let strand = Rc::new(strand);
     let arrived = Arrived { cut, ..Arrived::of(&core, bytes) };
     let runtime = core.runtime.clone();
-    if says_nothing {
-        return runtime.spawn(async move {
-            if is_whole(&core, &connection, &strand).await {
-                serve(core, connection, Wire::strand(strand), arrived, stream).await;
-            }
-        });
-    }
-    runtime.spawn(serve(core, connection, Wire::strand(strand), arrived, stream));
+    runtime.spawn(serve(core, connection, Wire::strand(Rc::new(strand)), arrived, stream));
 }
 
-/// Waits for the end of a request that said it has no body, and is malformed if it has one (§8.1.1).
-async fn is_whole<R: Runtime>(
-    core: &Core<R>,
-    connection: &Downstream<R>,
-    strand: &ServerStrand,
-) -> bool {
+/// Waits for the end of a request that said it has no body, and is malformed if it has one (§8.1.1). Nothing is held for it
+/// meanwhile but its fields.
+async fn serve_when_whole<R: Runtime>(
+    core: Rc<Core<R>>,
+    connection: Rc<Downstream<R>>,
+    request: ::http::Request<RecvStream>,
+    respond: SendResponse<Piece>,
+    stream: InStream<R>,
+) {
+    let (head, body) = request.into_parts();
+    let head_only = head.method == ::http::Method::HEAD;
+    let strand = Rc::new(ServerStrand::new(body, respond, Told::Length, head_only));
     let timeout = {
         let installed = core.installed();
         connection.listener(&installed).map(|listener| listener.body_timeout)
@@ -71,16 +75,32 @@ async fn is_whole<R: Runtime>(
     let slot = core.deadlines.slot();
     let until = core.runtime.now() + timeout.unwrap_or_default();
     let whole = slot.within(until, poll_fn(|cx| strand.poll_whole(cx))).await;
-    whole.unwrap_or(false)
+    drop(slot);
+    let Ok(mut bytes) = core.buffer() else { return strand.refuse() };
+    let told = tell(&core, &mut bytes, &::http::Request::from_parts(head, ()), true);
+    let cut = match (told, whole) {
+        (Err(malformed), _) => Some(refused(malformed)),
+        (Ok(_), Ok(true)) => None,
+        (Ok(_), missing) => {
+            // The parser is to see that something is missing.
+            bytes.truncate(bytes.len() - EMPTY_LINE.len());
+            Some(match missing {
+                Ok(_) => cut_for(FaultKind::HttpRequestError, message::LENGTH),
+                Err(_) => cut_for(FaultKind::RequestTimeout, ""),
+            })
+        }
+    };
+    let arrived = Arrived { cut, ..Arrived::of(&core, bytes) };
+    serve(core, connection, Wire::strand(strand), arrived, stream).await;
 }
 
 /// Writes the request's head in HTTP/1.1.
 fn tell<R: Runtime>(
     core: &Core<R>,
     out: &mut Buf,
-    request: &::http::Request<RecvStream>,
+    request: &::http::Request<impl Sized>,
+    ended: bool,
 ) -> Result<Told, Malformed> {
-    let ended = ::h2::RecvStream::is_end_stream(request.body());
     let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
     let key = protocol.map(|_| {
         // It means nothing between us and the origin but that the origin has read it (RFC 6455 §4.1).
@@ -95,8 +115,11 @@ fn refused(malformed: Malformed) -> Cut {
         Malformed::TooLarge => FaultKind::HeadTooLarge,
         _ => FaultKind::HttpRequestError,
     };
-    let fault = Fault { kind, side: Side::Downstream, again: Again::Never };
-    Cut::Refused(fault, malformed.word())
+    cut_for(kind, malformed.word())
+}
+
+fn cut_for(kind: FaultKind, reason: &'static str) -> Cut {
+    Cut::Refused(Fault { kind, side: Side::Downstream, again: Again::Never }, reason)
 }
 
 async fn serve<R: Runtime>(

@@ -267,6 +267,49 @@ fn an_origin_that_breaks_off_makes_a_reset_and_no_end() {
 }
 
 #[test]
+fn a_request_that_is_refused_has_a_line_of_its_own_version() {
+    let gateway = gateway("[[route]]\nmatch = \"/{*rest}\"\nrespond = { status = 204 }\n").start();
+    let mut client = H2Wire::connect(gateway.address);
+    client.headers(1, &request("GET", "/", &[("host", "b.test")]), true);
+    expect(client.answer(1), 400);
+    let line = &gateway.access_log(1)[0];
+    assert_eq!(
+        (line["protocol"].as_str(), line["reason"].as_str()),
+        (Some("HTTP/2.0"), Some("authority"))
+    );
+}
+
+#[test]
+fn a_request_that_says_it_has_no_content_is_waited_for_and_logged_however_it_ends() {
+    let text =
+        format!("[[listen]]\naddress = \"@LISTEN@\"\ntimeout = {{ body = \"1s\" }}\n{FORWARD}");
+    let origin = Origin::saying("x");
+    let gateway = gateway(&text).with("app", origin.address).start();
+    let mut client = H2Wire::connect(gateway.address);
+    let empty = request("POST", "/a", &[("content-length", "0")]);
+    let before = gateway.metric("ringway_buffers_in_use", &[]);
+    for stream in [1, 3, 5] {
+        client.headers(stream, &empty, false);
+    }
+    client.send(frame(PING, 0, 0, &[0; 8]));
+    client.expect(PING);
+    assert_eq!(gateway.metric("ringway_buffers_in_use", &[]), before, "nothing is held for them");
+    client.data(1, b"", true);
+    expect(client.answer(1), 200);
+    assert_eq!(origin.request().field("content-length"), Some("0"));
+    client.data(3, b"more", true);
+    assert_eq!(client.answer(3), Answer::Reset(1));
+    expect(client.answer(5), 408);
+    let lines = gateway.access_log(3);
+    let seen = lines.iter().map(|line| (line["status"].as_u64(), line["reason"].as_str()));
+    let seen: Vec<_> = seen.collect();
+    assert!(seen.contains(&(Some(200), None)), "{seen:?}");
+    assert!(seen.contains(&(Some(400), Some("content_length"))), "{seen:?}");
+    assert!(seen.iter().any(|(status, _)| *status == Some(408)), "{seen:?}");
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
 fn faults_and_routes_that_are_missing_answer_with_problems() {
     let gateway = gateway("[[route]]\nmatch = \"/here\"\nrespond = { body = \"here\" }\n").start();
     let mut client = H2Wire::connect(gateway.address);

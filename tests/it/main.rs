@@ -43,6 +43,7 @@ mod grpc_web;
 mod h1;
 mod h2;
 mod h2_conformance;
+mod h2_desync;
 mod h2_floods;
 mod h2_smuggling;
 mod headers;

@@ -57,6 +57,9 @@ pub enum Told {
     Tunnel,
 }
 
+/// The word for content that is not as long as it was said to be, for the access log.
+pub const LENGTH: &str = "content_length";
+
 /// Fields that HTTP/2 does not have (§8.2.2), and the one that begins it (RFC 7540 §3.2.1).
 const OF_CONNECTIONS: [&str; 6] = [
     "connection",
