@@ -37,6 +37,7 @@ impl Surroundings for Mounts {
             Some("users.txt") => Ok(USERS.into()),
             Some("/etc/ringway/partner.pem") => Ok(PUBLIC_KEY.into()),
             Some("tls/golden.pem" | "tls/golden.key") => golden(path),
+            Some("/etc/ringway/ca-root.pem") => golden(Path::new("tls/golden.pem")),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -99,6 +100,25 @@ fn the_examples_about_tls_are_read_without_diagnostics() {
     let speak = compiled.gateway.listeners.iter().filter(|listener| listener.tls.is_some());
     assert_eq!(speak.count(), 2);
     assert!(compiled.gateway.upstreams[0].tls.is_some());
+}
+
+/// Each TOML block of the page is a configuration of its own, but for routes.
+#[test]
+fn the_examples_about_acme_are_read_without_diagnostics() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/acme.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let block = block.split("```").next().unwrap_or_default();
+        let text = format!("{block}\n[[route]]\nmatch = \"/\"\nrespond = {{ body = \"x\" }}\n");
+        let (config, found) = config::parse(&[("ringway.toml", &text)], &Mounts);
+        let (compiled, found) =
+            compile(&config, found, &Mounts, 1, &mut LabelBook::default(), None);
+        assert!(found.is_empty(), "{}", found.render());
+        let plan = compiled.expect("it has no errors").acme.expect("something to obtain");
+        assert!(plan.orders.iter().all(|order| order.stored_until.is_none()));
+    }
 }
 
 #[test]

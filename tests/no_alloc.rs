@@ -304,6 +304,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
     Gateway {
         version: 1,
         throttles: Box::default(),
+        challenges: None,
         store: None,
         carry: Carry { machine: Some(machine), ..Carry::default() },
         listeners: [Listener {

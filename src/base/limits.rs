@@ -93,6 +93,42 @@ pub const TLS_CLIENT_RULES_MAX: usize = 64;
 /// A file with certificates or a key. Unit: bytes. The system's store of roots has about 220 KiB.
 pub const TLS_FILE_BYTES_MAX: usize = 1024 * 1024;
 
+// ---- certificates that are obtained (RFC 8555) ------------------------------------------------------
+
+/// Hosts of one certificate. Let's Encrypt takes no more.
+pub const ACME_HOSTS_MAX: usize = 100;
+/// The range of `acme.renew_before`; half of a certificate's lifetime is the most that ever holds.
+pub const ACME_RENEW_BEFORE_RANGE: (std::time::Duration, std::time::Duration) =
+    (std::time::Duration::from_secs(60), std::time::Duration::from_secs(180 * 86_400));
+/// How long one request to the authority may take, from the name's resolution to the last byte.
+pub const ACME_REQUEST_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+/// One answer of the authority. Unit: bytes. A chain has 8 KiB, a directory or an order of 100 hosts 20 KiB.
+pub const ACME_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// From the moment that the challenges can be answered to the certificate. Let's Encrypt takes seconds.
+pub const ACME_ORDER_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(180);
+/// How often the storage is looked through for challenges of other replicas: one `readdir`.
+pub const ACME_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+/// How long a challenge lies in the storage before the authority is told that it can be asked for: every replica has
+/// looked twice by then.
+pub const ACME_SETTLE: std::time::Duration = std::time::Duration::from_millis(1000);
+/// Challenges that are answered at once: more files than that in the storage are not of our making.
+pub const ACME_CHALLENGES_MAX: usize = 1024;
+/// One file of the storage that is no certificate. Unit: bytes.
+pub const ACME_FILE_BYTES_MAX: usize = 64 * 1024;
+/// A challenge that is older is a leftover of a holder that died. Unit: seconds.
+pub const ACME_CHALLENGE_SECS_MAX: u64 = 900;
+/// First pause after the authority could not be reached, or had an error of its own; it doubles up to the second one.
+/// Unit: seconds.
+pub const ACME_AWAY_PAUSE_SECS: (u64, u64) = (5, 3600);
+/// First pause after the authority said no; it doubles up to the second one. Let's Encrypt closes the door for an
+/// hour after five such orders for a host. Unit: seconds.
+pub const ACME_REFUSED_PAUSE_SECS: (u64, u64) = (150, 6 * 3600);
+/// The pause after a bound of the authority was met, where it does not say how long. Unit: seconds.
+pub const ACME_LIMITED_PAUSE_SECS: u64 = 3600;
+/// The longest pause that an authority's `Retry-After` is believed. Unit: seconds. Let's Encrypt counts weeks.
+pub const ACME_PAUSE_SECS_MAX: u64 = 7 * 86_400;
+
+const _: () = assert!(ACME_REFUSED_PAUSE_SECS.1 < ACME_PAUSE_SECS_MAX, "a pause is no longer");
 const _: () =
     assert!(TLS_UNFINISHED_BYTES_MAX + 32 * 1024 <= BULK_BUFFER_BYTES, "it fits a bulk buffer");
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::cli::{CONFIG, OK, Said};
-use crate::compile::{Compiled, compile};
+use crate::compile::{AcmeOrder, AcmePlan, Compiled, compile};
 use crate::config::{self, Diagnostics, Surroundings};
 use crate::control::load::{self, Machine};
 use crate::observe::plan::LabelBook;
@@ -40,11 +40,28 @@ fn summary(path: &Path, compiled: &Compiled) -> String {
         1 => format!("1 {word}"),
         many => format!("{many} {word}s"),
     };
-    format!(
+    let mut text = format!(
         "{}: ok, {}, {}, {}\n",
         path.display(),
         counted(gateway.listeners.len(), "listener"),
         counted(gateway.routes.len(), "route"),
         counted(gateway.upstreams.len(), "upstream"),
-    )
+    );
+    if let Some(plan) = &compiled.acme {
+        plan.orders.iter().for_each(|order| obtained(plan, order, &mut text));
+    }
+    text
+}
+
+/// What would be done about a certificate; nothing is asked of the authority.
+fn obtained(plan: &AcmePlan, order: &AcmeOrder, text: &mut String) {
+    let (hosts, from) = (order.hosts.join(", "), &plan.directory);
+    text.push_str(&match order.stored_until {
+        Some(_) => format!(
+            "{hosts}: is stored in {}, and would be renewed from {from}",
+            plan.storage.display()
+        ),
+        None => format!("{hosts}: would be obtained from {from} by {}", plan.challenge.word()),
+    });
+    text.push('\n');
 }

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::config::{Surroundings, unreadable};
 
@@ -13,12 +14,13 @@ use crate::config::{Surroundings, unreadable};
 pub struct Assets<'a> {
     around: &'a dyn Surroundings,
     read: RefCell<HashMap<PathBuf, Result<String, String>>>,
+    listed: RefCell<HashMap<PathBuf, Rc<[String]>>>,
 }
 
 impl<'a> Assets<'a> {
     /// Nothing read yet.
     pub fn of(around: &'a dyn Surroundings) -> Self {
-        Self { around, read: RefCell::default() }
+        Self { around, read: RefCell::default(), listed: RefCell::default() }
     }
 
     /// The wall clock. Unit: seconds since 1970; 0 where nobody asks.
@@ -29,6 +31,12 @@ impl<'a> Assets<'a> {
     /// The certificates of the system's roots, in DER.
     pub fn system_roots(&self) -> Vec<Vec<u8>> {
         self.around.system_roots()
+    }
+
+    /// The names of what is in a folder; none where there is no such folder.
+    pub fn names(&self, folder: &Path) -> Rc<[String]> {
+        let list = || self.around.folder(folder).unwrap_or_default().into();
+        self.listed.borrow_mut().entry(folder.to_path_buf()).or_insert_with(list).clone()
     }
 
     /// The text of a file of at most `bytes_max`, or in words why there is none.

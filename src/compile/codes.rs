@@ -43,6 +43,8 @@ pub const BAD_CERTIFICATE: &str = "E0230";
 pub const BAD_TLS: &str = "E0231";
 /// A certificate that has ended, ends soon, or does not hold yet.
 pub const CERTIFICATE_TIME: &str = "W0230";
+/// A certificate in the storage of `[acme]` that cannot be used.
+pub const BAD_STORED: &str = "W0232";
 /// A table that nothing names.
 pub const UNUSED: &str = "W0200";
 /// A route that is never reached.

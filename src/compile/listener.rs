@@ -28,10 +28,9 @@ pub fn compile(config: &Config, making: &Making<'_>, carry: &mut Carry) -> Box<[
     check_client_certs(config, report);
     let tells_destination = config.upstreams.iter().any(|one| one.proxy_protocol.is_some());
     let mut with_tls = |listener: &config::Listener| {
-        let tls = listener
-            .tls
-            .as_ref()
-            .and_then(|tls| tls::listener(tls, listener.protocols, making, carry));
+        let acme = config.acme.as_ref();
+        let tls = listener.tls.as_ref();
+        let tls = tls.and_then(|tls| tls::listener(tls, acme, listener.protocols, making, carry));
         Listener { tls, ..one(listener, tells_destination) }
     };
     config.listeners.iter().map(&mut with_tls).collect()

@@ -5,6 +5,7 @@
 //! a seed, the version before as a value: compiling is a function of these. What did not change is
 //! shared with the last version, so that pools, limits and keys survive.
 
+mod acme;
 mod aggregate;
 mod allow;
 mod answering;
@@ -51,6 +52,7 @@ use crate::gateway::{Gateway, Throttle};
 use crate::observe::plan::{LabelBook, RecordPlan, RouteNames};
 use crate::policy::password::Job;
 
+pub use crate::compile::acme::{AcmeOrder, AcmePlan, certificates};
 pub use crate::compile::lists::WatchedList;
 pub use crate::compile::observe::SpanFeed;
 pub use crate::compile::policy::{Keys, KeysFrom, Watched};
@@ -72,6 +74,8 @@ pub struct Compiled {
     pub passwords: Option<Receiver<Job>>,
     /// Files of lists that are watched.
     pub lists: Vec<WatchedList>,
+    /// Certificates to be obtained.
+    pub acme: Option<AcmePlan>,
     /// The files of certificates and their keys: when they change, all is read again.
     pub files: Vec<PathBuf>,
 }
@@ -99,6 +103,7 @@ pub fn compile(
     let mut stock = stock(config, &making, &mut Rng::new(seed));
     let tables = tables(config);
     check_policies(config, &tables, &report);
+    let acme = acme::compile(config, &making);
     let listeners = listener::compile(config, &making, &mut stock.carry);
     let routes = route::compile(config, &tables, &stock, &report);
     let fleet_store = store::compile(config, last, &report);
@@ -129,6 +134,7 @@ pub fn compile(
         upstreams,
         throttles,
         store: fleet_store,
+        challenges: acme.as_ref().map(|plan| plan.challenges.clone()),
         record: record(config, book).with_log(log).with_spans(queue),
         carry,
     };
@@ -140,7 +146,8 @@ pub fn compile(
         spans,
         passwords,
         lists: lists.watched,
-        files: tls::files(config),
+        files: tls::files(config, acme.as_ref()),
+        acme,
     };
     (Some(compiled), report.finish())
 }

@@ -15,12 +15,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 
 use crate::base::limits::TLS_FILE_BYTES_MAX;
+use crate::compile::acme::{self, AcmePlan};
 use crate::compile::codes;
 use crate::compile::policy::Making;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::listener::Protocols;
-use crate::config::tls::{Certificate, ListenTls, UpstreamTls};
-use crate::config::{Config, Span, Spanned};
+use crate::config::tls::{Certificate, ListenTls, Served, UpstreamTls};
+use crate::config::{Acme, Config, Span, Spanned, Text};
 use crate::gateway::carry::{Carry, KeyDigest};
 use crate::tls::VersionMin;
 use crate::tls::certificate::{self, Facts};
@@ -29,6 +30,7 @@ use crate::tls::ocsp;
 use crate::tls::server::{
     ClientRules, DoorRules, ProofScope, ServerRules, ServerTls, Tickets, certified,
 };
+use crate::tls::stored::Stored;
 
 /// The protocols that are spoken behind TLS; the preferred first (RFC 7301).
 const ALPN: &[&str] = &["http/1.1"];
@@ -49,31 +51,72 @@ const ENDS_SOON: u64 = 21 * 86_400;
 /// TLS of a listener; `None` after an error was reported.
 pub fn listener(
     tls: &ListenTls,
+    acme: Option<&Acme>,
     protocols: Protocols,
     making: &Making<'_>,
     carry: &mut Carry,
 ) -> Option<ServerTls> {
-    let mut list = Vec::new();
-    let mut facts = Vec::new();
+    let mut all = Shown::default();
     for one in &tls.certificates {
-        let Some((shown, fact)) = chain_with_key(one, making) else { continue };
-        list.push((fact.names.clone(), Arc::new(shown)));
-        facts.push(fact);
+        match one {
+            Served::Files(one) => all.add_files(one, making),
+            Served::Acme(hosts) => all.add_stored(hosts, acme, making),
+        }
     }
     let doors = doors(tls, making, carry)?;
-    if list.len() < tls.certificates.len() || list.is_empty() {
+    if all.is_broken || tls.certificates.is_empty() {
         return None;
     }
     let suites: Vec<String> = tls.suites.iter().map(|suite| suite.value.to_owned()).collect();
     let rules = ServerRules {
-        certificates: &list,
+        certificates: &all.list,
+        awaited: &all.awaited,
         refuses_unknown: tls.refuses_unknown,
         version_min: version_min(tls.only_13),
         suites: &suites,
         doors,
     };
-    let made = ServerTls::new(rules, facts.into(), offered(protocols));
+    let made = ServerTls::new(rules, all.facts.into(), offered(protocols));
     made.map_err(|why| making.report.error(codes::BAD_TLS, tls.span, why)).ok()
+}
+
+/// What a listener shows, as it is gathered.
+#[derive(Default)]
+struct Shown {
+    /// With the names that each is for.
+    list: Vec<(Vec<String>, Arc<CertifiedKey>)>,
+    facts: Vec<Facts>,
+    /// Hosts whose certificates are yet to be obtained.
+    awaited: Vec<String>,
+    /// Whether one was wrong, and that was reported.
+    is_broken: bool,
+}
+
+impl Shown {
+    fn add_files(&mut self, one: &Certificate, making: &Making<'_>) {
+        let Some((shown, fact)) = chain_with_key(one, making) else {
+            self.is_broken = true;
+            return;
+        };
+        self.list.push((fact.names.clone(), Arc::new(shown)));
+        self.facts.push(fact);
+    }
+
+    fn add_stored(&mut self, hosts: &[Text], acme: Option<&Acme>, making: &Making<'_>) {
+        // Without `[acme]` an error was reported.
+        let Some(acme) = acme else { return };
+        let found = acme::stored(acme, hosts, making);
+        self.awaited.extend(found.awaited);
+        for (names, Stored { shown, mut facts }) in found.list {
+            // It is renewed by itself; only one that is late is worth a word.
+            facts.ends_soon = ENDS_SOON.min(facts.not_after.saturating_sub(facts.not_before) / 6);
+            if let Some(first) = hosts.first() {
+                check_time(&facts, first.span, making);
+            }
+            self.list.push((names, Arc::new(shown)));
+            self.facts.push(facts);
+        }
+    }
 }
 
 /// Which clients come in by which name; behind those that are named, everybody else.
@@ -162,10 +205,14 @@ pub fn upstream(tls: &UpstreamTls, making: &Making<'_>) -> Option<ClientTls> {
 }
 
 /// Every file that TLS is made of, once.
-pub fn files(config: &Config) -> Vec<PathBuf> {
+pub fn files(config: &Config, acme: Option<&AcmePlan>) -> Vec<PathBuf> {
     let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let upstreams = config.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref());
     let shown = listeners.clone().flat_map(|tls| &tls.certificates);
+    let shown = shown.filter_map(|served| match served {
+        Served::Files(one) => Some(one),
+        Served::Acme(_) => None,
+    });
     let proofs = upstreams.clone().filter_map(|tls| tls.certificate.as_ref());
     let of_one = |one: &Certificate| {
         let ocsp = one.ocsp.as_ref().map(|path| path.value.clone());
@@ -175,6 +222,11 @@ pub fn files(config: &Config) -> Vec<PathBuf> {
     let clients = listeners.flat_map(|tls| &tls.clients);
     all.extend(clients.map(|client| client.roots.value.clone()));
     all.extend(upstreams.filter_map(|tls| Some(tls.roots.as_ref()?.value.clone())));
+    let obtained = acme.into_iter().flat_map(|plan| {
+        let folder = acme::certificates(&plan.storage);
+        plan.orders.iter().map(move |order| folder.join(format!("{}.pem", order.name)))
+    });
+    all.extend(obtained);
     all.sort();
     all.dedup();
     all
@@ -198,6 +250,7 @@ fn chain_with_key(one: &Certificate, making: &Making<'_>) -> Option<(CertifiedKe
         report.error(codes::BAD_CERTIFICATE, one.cert.span, "its first certificate cannot be read");
         return None;
     };
+    facts.ends_soon = ENDS_SOON;
     check_order(&chain, one.cert.span, making);
     check_time(&facts, one.cert.span, making);
     let ocsp = ocsp.filter(|answer| is_to_be_shown(answer, &facts, one, making));
@@ -239,7 +292,7 @@ fn check_time(facts: &Facts, span: Span, making: &Making<'_>) {
         now if facts.not_before > now => {
             format!("this certificate holds only in {} days", days(facts.not_before - now) + 1)
         }
-        now if facts.not_after - now < ENDS_SOON => {
+        now if facts.not_after - now < facts.ends_soon => {
             format!("this certificate ends in {} days", days(facts.not_after - now))
         }
         _ => return,
@@ -259,7 +312,7 @@ fn text(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<String> {
 }
 
 /// All certificates of a file, at least one.
-fn certificates(
+pub(super) fn certificates(
     path: &Spanned<PathBuf>,
     making: &Making<'_>,
 ) -> Option<Vec<CertificateDer<'static>>> {

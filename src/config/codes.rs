@@ -69,6 +69,8 @@ pub const BAD_MAINTENANCE: &str = "E0142";
 pub const BAD_LOG: &str = "E0143";
 /// A key of a cache that contradicts another.
 pub const BAD_CACHE: &str = "E0150";
+/// A certificate that cannot be obtained, or an authority that cannot be asked.
+pub const BAD_ACME: &str = "E0160";
 /// A configuration without routes: every request is answered with 404.
 pub const NO_ROUTES: &str = "W0100";
 /// An admin listener that other machines can reach.

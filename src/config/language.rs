@@ -9,6 +9,7 @@ use crate::config::defaults::{CONCURRENCY_CEILING, REDIRECT_STATUSES, RETRIES_MA
 use crate::config::language::identity::ALLOW_RULE;
 use crate::config::schema::{Key, Section, Shape};
 
+mod acme;
 mod cache;
 mod identity;
 mod listener;
@@ -20,6 +21,7 @@ mod throttles;
 mod tls;
 mod upstream;
 
+pub use crate::config::language::acme::{ACME, EXTERNAL_ACCOUNT};
 pub use crate::config::language::cache::{CACHE, CACHE_KEY, ROUTE_CACHE};
 pub use crate::config::language::identity::{
     ALGORITHMS, ALLOW_ALL, ALLOW_CERT, ALLOW_WORDS, API_KEY, AUTH_CACHE, AUTH_REQUEST, BASIC,
@@ -39,7 +41,7 @@ pub use crate::config::language::test::{
 };
 pub use crate::config::language::throttles::{BANDWIDTH, CONCURRENCY, LIMIT, REDIS};
 pub use crate::config::language::tls::{
-    CERTIFICATE, CLIENT_CERTIFICATES, LISTEN_TLS, UPSTREAM_TLS,
+    CERTIFICATE, CLIENT_CERTIFICATES, LISTEN_TLS, SERVED_CERTIFICATE, UPSTREAM_TLS,
 };
 pub use crate::config::language::upstream::{ENDPOINT, POOL, UPSTREAM, UPSTREAM_TIMEOUT};
 
@@ -75,6 +77,7 @@ pub static ROOT: Section = Section {
         Key::new("auth_request", Shape::Named(&Shape::Table(&AUTH_REQUEST)), "Services that are asked who may pass, by name."),
         Key::new("limit", Shape::Named(&Shape::Table(&LIMIT)), "Rate limits, by name."),
         Key::new("cache", Shape::Table(&CACHE), "The store of responses."),
+        Key::new("acme", Shape::Table(&ACME), "Certificates that are obtained and renewed by themselves."),
         Key::new("default", Shape::Table(&DEFAULT), "Policies of every route that does not set its own."),
         Key::new("route", Shape::List(&Shape::Table(&ROUTE)), "What is answered, and how."),
         Key::new("admin", Shape::Table(&ADMIN), "The listener for operators."),

@@ -14,6 +14,7 @@ use crate::config::policy::Stated;
 use crate::config::reader::Reader;
 use crate::config::tree::{Entry, Kind, Log, Node};
 
+pub mod acme;
 pub mod admin;
 pub mod aggregate;
 pub mod allow;
@@ -68,6 +69,7 @@ pub mod upstream;
 pub mod view;
 mod workers;
 
+pub use crate::config::acme::Acme;
 pub use crate::config::admin::Admin;
 pub use crate::config::aggregate::{Call, Each, Part, PartCache, PartMethod};
 pub use crate::config::allow::{Allow, AllowRule, ClaimRule};
@@ -123,6 +125,8 @@ pub struct Config {
     pub auth_requests: Vec<AuthRequest>,
     /// Rate limits.
     pub limits: Vec<Limit>,
+    /// The authority that certificates are obtained from.
+    pub acme: Option<Acme>,
     /// Where limits of the whole fleet are counted.
     pub redis: Option<Redis>,
     /// What all stored responses may weigh. Unit: bytes. Default: 64 MiB.
@@ -158,6 +162,8 @@ pub struct Declared {
     pub auth_requests: Vec<String>,
     /// `[limit.NAME]`
     pub limits: Vec<String>,
+    /// `[acme]`
+    pub acme: bool,
 }
 
 /// Reads a file, or a folder of files, with all that they include.
@@ -243,6 +249,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
         basics: named(&reader, "basic", basic::read),
         auth_requests: named(&reader, "auth_request", auth_request::read),
         limits: named(&reader, "limit", limit::read),
+        acme: reader.entry("acme").and_then(|entry| acme::read(entry, &log)),
         redis: reader.entry("redis").and_then(|entry| redis::read(entry, &log)),
         cache_bytes_max: cache::read_memory(&reader),
         default: Stated::default().over(&stated),
@@ -258,6 +265,7 @@ fn read(root: &[Entry], tests: Tests, log: Log) -> (Config, Diagnostics) {
             basics: names(&reader, "basic"),
             auth_requests: names(&reader, "auth_request"),
             limits: names(&reader, "limit"),
+            acme: reader.node("acme").is_some(),
         },
     };
     if !broken {

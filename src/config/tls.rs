@@ -8,9 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::base::limits::{TLS_CERTIFICATES_MAX, TLS_CLIENT_RULES_MAX};
+use crate::config::acme;
 use crate::config::codes;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::language::{CERTIFICATE, CLIENT_CERTIFICATES, LISTEN, LISTEN_TLS, UPSTREAM_TLS};
+use crate::config::language::{
+    CERTIFICATE, CLIENT_CERTIFICATES, LISTEN, LISTEN_TLS, SERVED_CERTIFICATE, UPSTREAM_TLS,
+};
 use crate::config::reader::{Reader, choice_of};
 use crate::config::span::{Span, Spanned, Text};
 use crate::config::tree::{Kind, Log, Node};
@@ -32,7 +35,7 @@ pub const SUITES: &[&str] = &[
 #[derive(Clone, Debug)]
 pub struct ListenTls {
     /// At least one, unless an error was reported.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Vec<Served>,
     /// Whether clients that ask for another name are refused. Default: no.
     pub refuses_unknown: bool,
     /// Whether TLS 1.2 is not spoken. Default: it is.
@@ -43,6 +46,15 @@ pub struct ListenTls {
     pub clients: Vec<ClientCertificates>,
     /// The table.
     pub span: Span,
+}
+
+/// Where a certificate that clients are shown comes from.
+#[derive(Clone, Debug)]
+pub enum Served {
+    /// From files.
+    Files(Certificate),
+    /// From the authority, for these hosts; the first of them names it.
+    Acme(Vec<Text>),
 }
 
 /// A certificate with its key. Paths are joined to the folder of the file that names them.
@@ -108,7 +120,7 @@ pub(super) fn read_listen(reader: &Reader<'_>) -> Option<ListenTls> {
     }
     let suites = table.list("suites", "a list of cipher suites");
     Some(ListenTls {
-        certificates: list.iter().filter_map(|node| certificate(node, log)).collect(),
+        certificates: list.iter().filter_map(|node| served(node, log)).collect(),
         refuses_unknown: is(&table, "unknown_name", "refuse"),
         only_13: is(&table, "min_version", "1.3"),
         suites: suites.iter().filter_map(|node| choice_of(node, SUITES, log)).collect(),
@@ -191,7 +203,7 @@ fn clients(tls: &Reader<'_>) -> Vec<ClientCertificates> {
 }
 
 /// A host name, or `*.` and one.
-fn host(text: &Text, log: &Log) -> Option<Text> {
+pub(super) fn host(text: &Text, log: &Log) -> Option<Text> {
     let name = text.value.strip_prefix("*.").unwrap_or(&text.value);
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     if name.is_empty() || name.starts_with('.') || !name.bytes().all(fine) {
@@ -209,11 +221,29 @@ fn is(reader: &Reader<'_>, key: &str, word: &str) -> bool {
     reader.choice(key).is_some_and(|written| written.value == word)
 }
 
+/// A certificate of a listener.
+fn served(node: &Node, log: &Log) -> Option<Served> {
+    let table = Reader::open(&SERVED_CERTIFICATE, node, log)?;
+    if table.node("acme").is_none() {
+        return files(&table).map(Served::Files);
+    }
+    if let Some(entry) = ["cert", "key", "ocsp"].iter().find_map(|key| table.entry(key)) {
+        let message = "a certificate is obtained, or it comes from files: not both";
+        let diagnostic = Diagnostic::error(codes::NOT_ONE_OF, entry.key.span, message);
+        log.push(diagnostic.help("leave out `acme`, or all of `cert`, `key` and `ocsp`"));
+    }
+    acme::read_hosts(&table).filter(|hosts| !hosts.is_empty()).map(Served::Acme)
+}
+
 fn certificate(node: &Node, log: &Log) -> Option<Certificate> {
-    let table = Reader::open(&CERTIFICATE, node, log)?;
-    let cert = path(&table, "cert", "write `{ cert = \"api.pem\", key = \"api.key\" }`");
-    let key = path(&table, "key", "write `{ cert = \"api.pem\", key = \"api.key\" }`");
-    let ocsp = table.node("ocsp").and_then(|_| path(&table, "ocsp", ""));
+    files(&Reader::open(&CERTIFICATE, node, log)?)
+}
+
+/// The files of a certificate.
+fn files(table: &Reader<'_>) -> Option<Certificate> {
+    let cert = path(table, "cert", "write `{ cert = \"api.pem\", key = \"api.key\" }`");
+    let key = path(table, "key", "write `{ cert = \"api.pem\", key = \"api.key\" }`");
+    let ocsp = table.node("ocsp").and_then(|_| path(table, "ocsp", ""));
     Some(Certificate { cert: cert?, key: key?, ocsp })
 }
 
@@ -233,7 +263,7 @@ fn path(reader: &Reader<'_>, key: &str, advice: &str) -> Option<Spanned<PathBuf>
     Some(text.map(|text| joined(&text, node, reader.log)))
 }
 
-fn joined(text: &str, node: &Node, log: &Log) -> PathBuf {
+pub(super) fn joined(text: &str, node: &Node, log: &Log) -> PathBuf {
     let sources = log.sources();
     let file = sources.file(node.span.file).map_or("", |file| file.name.as_str());
     Path::new(file).parent().unwrap_or(Path::new("")).join(text)

@@ -19,8 +19,7 @@ use crate::observe::prometheus::CertificateEnd;
 /// How often files are looked at. A handful of system calls for each.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A certificate this close to its end is warned about, once a day. Unit: seconds; see `compile/tls.rs`.
-const ENDS_SOON: u64 = 21 * DAY;
+/// How often a certificate that ends soon is warned about. Unit: seconds.
 const DAY: u64 = 86_400;
 
 /// What is watched.
@@ -40,6 +39,9 @@ pub struct Certificates {
 /// What tells one content of a file from another; nothing for one that cannot be looked at.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
+/// Files as they were at a moment.
+pub struct Seen(Vec<PathBuf>, Vec<Stamp>);
+
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     let stamp = |path: &PathBuf| {
         let found = fs::metadata(path).ok()?;
@@ -49,10 +51,18 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
 }
 
 impl Certificates {
-    /// Those of a configuration that was read just now.
-    pub fn of(compiled: &Compiled, now: Instant) -> Self {
+    /// Those of a configuration that was read just now; `before` is how files were before it was read: what was
+    /// written meanwhile is found at the next look.
+    pub fn of(compiled: &Compiled, now: Instant, before: Option<Seen>) -> Self {
         let files = compiled.files.clone();
-        let read = stamps(&files);
+        let mut read = stamps(&files);
+        if let Some(Seen(known, stamps)) = before {
+            for (file, stamp) in known.iter().zip(stamps) {
+                if let Ok(at) = files.binary_search(file) {
+                    read[at] = stamp;
+                }
+            }
+        }
         let listeners = compiled.gateway.listeners.iter();
         let ends = listeners.flat_map(|listener| {
             let facts = listener.tls.iter().flat_map(|tls| &tls.facts);
@@ -61,6 +71,7 @@ impl Certificates {
                 name: facts.names.first().unwrap_or(&facts.subject).clone(),
                 serial: facts.serial.clone(),
                 not_after: facts.not_after,
+                soon: facts.ends_soon,
             })
         });
         let ends = ends.collect();
@@ -68,6 +79,11 @@ impl Certificates {
         let stapled = listeners.flat_map(|tls| &tls.facts).filter_map(|one| one.stapled_until);
         let stapled_until = stapled.min();
         Self { files, read, moving: None, looked: now, told_on: None, stapled_until, ends }
+    }
+
+    /// How its files are now.
+    pub fn look(&self) -> Seen {
+        Seen(self.files.clone(), stamps(&self.files))
     }
 
     /// Until when they hold.
@@ -107,7 +123,7 @@ impl Certificates {
             return;
         }
         self.told_on = Some(now / DAY);
-        for end in self.ends.iter().filter(|end| end.not_after < now + ENDS_SOON) {
+        for end in self.ends.iter().filter(|end| end.not_after < now + end.soon) {
             let (listener, name) = (end.listener.as_str(), end.name.as_str());
             let left = Duration::from_secs(end.not_after.saturating_sub(now));
             tell.event(&Event::CertificateEnds { listener, name, left });

@@ -3,6 +3,7 @@
 //! It is never on a request's path. A configuration that is not good never replaces one that is, and a
 //! reload is reported done only when every core has said that it works by it.
 
+mod acme;
 mod certificates;
 pub mod cpus;
 mod endpoints;
@@ -17,6 +18,7 @@ pub mod lists;
 pub mod load;
 pub mod presence;
 pub mod process;
+mod shown;
 pub mod signal;
 pub mod sockets;
 pub mod tell;

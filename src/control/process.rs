@@ -4,18 +4,18 @@
 //! and who does not take them is named.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 
-use crate::admin::{Admin, AdminAddress, Purging, Readiness, State};
+use crate::admin::{Admin, AdminAddress};
 use crate::base::address::Address;
 use crate::base::ids::WorkerId;
-use crate::base::shared::Word;
 use crate::base::time::Instant;
 use crate::compile::{Compiled, SpanFeed};
 use crate::control::End;
+use crate::control::acme::Acme;
 use crate::control::certificates::Certificates;
 use crate::control::cpus::{choose_cpus, connections_of_one};
 use crate::control::endpoints::Endpoints;
@@ -27,14 +27,13 @@ use crate::control::keys::Keys;
 use crate::control::lists::Lists;
 use crate::control::load::{self, Loaded};
 use crate::control::presence;
+use crate::control::shown::Shown;
 use crate::control::signal::{self, Asked};
 use crate::control::sockets::{Change, Sockets};
 use crate::control::tell::Tell;
 use crate::observe::event::Event;
 use crate::observe::plan::LabelBook;
-use crate::observe::prometheus::{self, CertificateEnd};
 use crate::observe::snapshot::Registry;
-use crate::policy::store::{Machine, Purge};
 use crate::runtime::probe::Driver;
 use crate::runtime::{clock, descriptors, pin};
 use crate::worker::boot::{self, Birth, Ended, Thread};
@@ -64,6 +63,7 @@ pub struct Process {
     keys: Option<Keys>,
     export: Option<Export>,
     lists: Option<Lists>,
+    acme: Acme,
     admin: Option<Admin>,
     shown: Arc<Shown>,
     driver: Driver,
@@ -107,60 +107,6 @@ pub enum Unstarted {
     Failed(String),
 }
 
-/// What the admin listener shows.
-struct Shown {
-    registry: Registry,
-    book: Mutex<LabelBook>,
-    draining: Word,
-    /// The store of responses, the same for the whole life of the process.
-    responses: Option<Arc<Machine>>,
-    certificates: Mutex<Vec<CertificateEnd>>,
-}
-
-impl Shown {
-    fn show(&self, certificates: &Certificates) {
-        let ends = certificates.ends();
-        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = ends;
-    }
-
-    fn requests_finished(&self) -> u64 {
-        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        self.registry.snapshot(&book).requests_finished()
-    }
-}
-
-impl State for Shown {
-    fn readiness(&self) -> Readiness {
-        let control = &self.registry.control;
-        let (wanted, running) = (control.workers_wanted.read(), control.workers_running.read());
-        if self.draining.load() != 0 {
-            Readiness::NotReady("draining".into())
-        } else if running < wanted {
-            Readiness::NotReady(format!("{running} of {wanted} workers run"))
-        } else {
-            Readiness::Ready
-        }
-    }
-
-    fn metrics(&self) -> String {
-        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = prometheus::render(&self.registry.snapshot(&book));
-        let ends = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
-        prometheus::append_certificates(&mut text, &ends);
-        text
-    }
-
-    fn purge(&self, what: Purging<'_>) {
-        let purge = match what {
-            Purging::All => Purge::All,
-            Purging::Key(key) => Purge::key(key),
-            Purging::Prefix(prefix) => Purge::prefix(prefix),
-            Purging::Tag(tag) => Purge::Tag(tag.into()),
-        };
-        self.responses.iter().for_each(|responses| responses.purge(&purge));
-    }
-}
-
 impl Process {
     /// Reads the configuration, opens what it names, and starts every worker.
     ///
@@ -177,9 +123,7 @@ impl Process {
         let registry = Registry::new(cpus.len(), clock::wall(), env!("CARGO_PKG_VERSION"));
         registry.control.workers_wanted.set(cpus.len() as u64);
         let responses = compiled.gateway.carry.machine.clone();
-        let (book, draining) = (Mutex::new(book), Word::new(0));
-        let certificates = Mutex::default();
-        let shown = Arc::new(Shown { registry, book, draining, responses, certificates });
+        let shown = Arc::new(Shown::new(registry, book, responses));
         let failed = |why: String| Unstarted::Failed(why);
         let signals = signal::listen()
             .map_err(|error| failed(format!("signals cannot be heard: {error}")))?;
@@ -193,7 +137,9 @@ impl Process {
         let keys = start_keys(&compiled, &tell);
         let lists = start_lists(&compiled, &tell);
         start_hashing(&mut compiled, cpus.len()).map_err(failed)?;
-        let certificates = Certificates::of(&compiled, clock::now());
+        let certificates = Certificates::of(&compiled, clock::now(), None);
+        let mut acme = Acme::new(tell.clone(), shown.board.clone());
+        acme.follow(compiled.acme.as_ref());
         shown.show(&certificates);
         let (reporter, reports) = bounded(REPORTS_MAX);
         presence::look(&compiled.watched);
@@ -212,6 +158,7 @@ impl Process {
             keys,
             export,
             lists,
+            acme,
             admin,
             shown,
             driver,
@@ -386,6 +333,7 @@ impl Process {
     fn reload(&mut self) {
         let begun = clock::now();
         self.reopen_logs();
+        let before = self.certificates.look();
         let Loaded { compiled, diagnostics, errors, first_error } = {
             let mut book = self.shown.book.lock().unwrap_or_else(PoisonError::into_inner);
             load::compile(&self.path, &mut book, Some(&self.compiled))
@@ -420,7 +368,8 @@ impl Process {
             // The one before ends when the last exchange of its version has.
             self.export = Some(export);
         }
-        self.certificates = Certificates::of(&compiled, begun);
+        self.certificates = Certificates::of(&compiled, begun, Some(before));
+        self.acme.follow(compiled.acme.as_ref());
         self.shown.show(&self.certificates);
         self.compiled = compiled;
         self.keys = start_keys(&self.compiled, &self.tell);

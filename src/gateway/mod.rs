@@ -23,6 +23,7 @@ use crate::observe::plan::RecordPlan;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::rate_limit::Limits;
 use crate::route::Router;
+use crate::tls::challenge::Challenges;
 use crate::upstream::Upstream;
 
 /// The house as compiled. Shared by all cores, replaced whole.
@@ -41,6 +42,8 @@ pub struct Gateway {
     pub throttles: Box<[Throttle]>,
     /// Where limits of the whole fleet are counted.
     pub store: Option<Arc<Store>>,
+    /// What authorities are answered while certificates are obtained, if any are; the same in every version.
+    pub challenges: Option<Arc<Challenges>>,
     /// Labels of metrics and words of the access log.
     pub record: RecordPlan,
     /// What the next version takes over if its configuration says the same.

@@ -79,6 +79,14 @@ pub enum Event<'a> {
     EndpointBack { upstream: &'a str, address: &'a str },
     /// A certificate that is shown to clients ends soon, or has ended.
     CertificateEnds { listener: &'a str, name: &'a str, left: Duration },
+    /// A certificate is asked for.
+    AcmeBegun { hosts: &'a str, from: &'a str, challenge: &'a str, held: bool },
+    /// It was obtained.
+    AcmeObtained { hosts: &'a str, holds: Duration },
+    /// It was not, and there is none.
+    AcmeFailed { hosts: &'a str, why: &'a str, again_in: Duration },
+    /// It was not; the old one holds so long.
+    AcmeNotRenewed { hosts: &'a str, why: &'a str, again_in: Duration, left: Duration },
     /// The store of the fleet's limits does not answer a core.
     StoreAway { address: &'a str, why: &'a str },
     /// It answers every core again.
@@ -108,7 +116,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 31;
+const KINDS: usize = 35;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -146,6 +154,10 @@ impl Event<'_> {
             Self::SpansFailing { .. } => ("spans_failing", Error, 28),
             Self::SpansRecovered { .. } => ("spans_recovered", Warn, 29),
             Self::LogKept { .. } => ("log_kept", Warn, 30),
+            Self::AcmeBegun { .. } => ("acme_begun", Info, 31),
+            Self::AcmeObtained { .. } => ("acme_obtained", Info, 32),
+            Self::AcmeFailed { .. } => ("acme_failed", Error, 33),
+            Self::AcmeNotRenewed { .. } => ("acme_not_renewed", Warn, 34),
         }
     }
 
@@ -313,6 +325,39 @@ impl Event<'_> {
                 write!(f, "the store of the fleet's limits at {address} is back after {took}")
             }
             Self::LogReopened { target } => write!(f, "access log {target} opened again"),
+            _ => self.fmt_acme(f),
+        }
+    }
+
+    fn fmt_acme(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::AcmeBegun { hosts, from, challenge, held } => {
+                write!(f, "asking {from} for a certificate for {hosts} by {challenge}")?;
+                if held {
+                    Ok(())
+                } else {
+                    f.write_str(", clients that ask for it are refused until it is there")
+                }
+            }
+            Self::AcmeObtained { hosts, holds } => {
+                let days = holds.as_secs() / 86_400;
+                write!(
+                    f,
+                    "a certificate for {hosts} was obtained, it holds for {days} day{}",
+                    plural(days)
+                )
+            }
+            Self::AcmeFailed { hosts, why, again_in } => write!(
+                f,
+                "no certificate for {hosts}, clients that ask for it are refused; tried again in {} s: {why}",
+                again_in.as_secs()
+            ),
+            Self::AcmeNotRenewed { hosts, why, again_in, left } => write!(
+                f,
+                "the certificate for {hosts} is not renewed, it holds for {} h; tried again in {} s: {why}",
+                left.as_secs() / 3600,
+                again_in.as_secs()
+            ),
             _ => Ok(()),
         }
     }
@@ -329,7 +374,7 @@ pub enum Format {
 }
 
 /// Tells events, a bounded number of each kind in a minute.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EventLog {
     format: Format,
     gates: [Gate; KINDS],
@@ -346,7 +391,7 @@ struct Gate {
 impl EventLog {
     /// A log of this format.
     pub fn new(format: Format) -> Self {
-        Self { format, ..Self::default() }
+        Self { format, gates: [Gate::default(); KINDS] }
     }
 
     /// Writes the event's line to `to` (standard error), unless too many of its kind were told lately.
@@ -553,6 +598,15 @@ mod tests {
             Event::SpansFailing { collector: "http://127.0.0.1:4318/v1/traces", why },
             Event::SpansRecovered { collector: "http://127.0.0.1:4318/v1/traces", lost: 2 },
             Event::LogKept { target: "a.log", why },
+            Event::AcmeBegun {
+                hosts: "a.test",
+                from: "https://ca",
+                challenge: "http-01",
+                held: false,
+            },
+            Event::AcmeObtained { hosts: "a.test", holds: pause },
+            Event::AcmeFailed { hosts: "a.test", why, again_in: pause },
+            Event::AcmeNotRenewed { hosts: "a.test", why, again_in: pause, left: pause },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

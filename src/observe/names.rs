@@ -170,6 +170,12 @@ metrics! {
         "Always 1; the label tells the version of the program.";
     CERTIFICATE_END Gauge "ringway_certificate_not_after_timestamp_seconds"
         "When a certificate that clients are shown ends, in seconds since 1970.";
+    ACME_END Gauge "ringway_acme_not_after_timestamp_seconds"
+        "When a certificate that `[acme]` obtained ends, in seconds since 1970; 0 while there is none.";
+    ACME_SUCCESS Gauge "ringway_acme_last_success_timestamp_seconds"
+        "When a certificate was obtained last, in seconds since 1970; 0 where that is not known.";
+    ACME_FAILURES Counter "ringway_acme_failures_total"
+        "Attempts at a certificate that failed, of all replicas that share the storage.";
     PROCESS_START Gauge "process_start_time_seconds"
         "When the process started, in seconds since 1970-01-01 UTC.";
     PROCESS_CPU Counter "process_cpu_seconds_total"

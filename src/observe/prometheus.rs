@@ -54,6 +54,8 @@ pub struct CertificateEnd {
     pub serial: String,
     /// Unit: seconds since 1970.
     pub not_after: u64,
+    /// How long before its end it is worth a word. Unit: seconds.
+    pub soon: u64,
 }
 
 /// Appends until when certificates hold; at most `TLS_CERTIFICATES_MAX` of each listener.
@@ -63,11 +65,42 @@ pub fn append_certificates(text: &mut String, ends: &[CertificateEnd]) {
     }
     let mut page = Page { text: std::mem::take(text) };
     page.head(metric::CERTIFICATE_END);
-    for CertificateEnd { listener, name, serial, not_after } in ends {
+    for CertificateEnd { listener, name, serial, not_after, .. } in ends {
         let labels =
             [(label::LISTENER, &**listener), (label::NAME, &**name), (label::SERIAL, &**serial)];
         page.count(metric::CERTIFICATE_END, &labels, *not_after);
     }
+    *text = page.text;
+}
+
+/// A certificate that is obtained by itself.
+#[derive(Clone, Debug)]
+pub struct Obtained {
+    /// Its first host.
+    pub name: String,
+    /// When it ends, if there is one. Unit: seconds since 1970.
+    pub not_after: Option<u64>,
+    /// When it was obtained last; 0 for unknown. Unit: seconds since 1970.
+    pub last_success: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+}
+
+/// Appends what came of obtaining certificates; at most one line of each kind for a certificate of a listener.
+pub fn append_obtained(text: &mut String, all: &[Obtained]) {
+    if all.is_empty() {
+        return;
+    }
+    let mut page = Page { text: std::mem::take(text) };
+    let mut add = |family: Metric, value: &dyn Fn(&Obtained) -> u64| {
+        page.head(family);
+        for one in all {
+            page.count(family, &[(label::NAME, &*one.name)], value(one));
+        }
+    };
+    add(metric::ACME_END, &|one| one.not_after.unwrap_or(0));
+    add(metric::ACME_SUCCESS, &|one| one.last_success);
+    add(metric::ACME_FAILURES, &|one| one.failures);
     *text = page.text;
 }
 

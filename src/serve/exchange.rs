@@ -36,8 +36,8 @@ use crate::serve::part_answer::Body;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
 use crate::serve::{
-    Core, Installed, answer, answering, auth_request, cached, connect, fan_out, grpc, grpc_web,
-    mirror, revoked, seating, store,
+    Core, Installed, answer, answering, auth_request, cached, challenge, connect, fan_out, grpc,
+    grpc_web, mirror, revoked, seating, store,
 };
 
 /// The answer to `OPTIONS *`.
@@ -85,7 +85,11 @@ pub async fn run<'a, R: Runtime>(
     incoming: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'a, R>,
 ) -> Option<Lease<R>> {
-    let walked = if way.listener.to_https {
+    let walked = if let Some(proof) = challenge::answer(way, x) {
+        settle(incoming, outgoing);
+        Box::pin(challenge::send(way, x, proof, outgoing)).await;
+        Ok(None)
+    } else if way.listener.to_https {
         Box::pin(send_to_https(way.core, x, incoming, outgoing)).await
     } else {
         pin!(walk(way, x, scratch, incoming, outgoing)).await

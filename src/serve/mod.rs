@@ -12,6 +12,7 @@ pub mod body;
 pub mod budget;
 pub mod cache_room;
 pub mod cached;
+pub mod challenge;
 pub mod clients;
 pub mod collapse;
 pub mod compressing;

@@ -30,7 +30,8 @@ use crate::serve::h1::{self, After};
 use crate::serve::proxy_header;
 use crate::serve::shard::Origins;
 use crate::tls::certificate;
-use crate::tls::server::{Greeting, ServerTls};
+use crate::tls::challenge::PROTOCOL;
+use crate::tls::server::{Greeting, Hello, ServerTls};
 use crate::upstream::Endpoint;
 
 /// The first byte of a handshake: a record of that type (RFC 8446 §5.1). No request begins with it.
@@ -80,6 +81,10 @@ pub async fn client<R: Runtime>(
         Ok(Ok(())) => {
             let resumed = connection.stream.session().is_some_and(Session::was_resumed);
             core.metrics.handshake(if resumed { Handshake::Resumed } else { Handshake::Full });
+            if was_challenge(connection) {
+                h1::linger(core, connection, slot).await;
+                return Secured::Close;
+            }
             return Secured::Yes;
         }
         Ok(Err(Unsecured::Gone)) => Handshake::Gone,
@@ -110,11 +115,19 @@ async fn shake_hands<R: Runtime>(
     tls: &ServerTls,
     first: Buf,
 ) -> Result<(), Unsecured> {
-    let (name, first) = match tls.needs_name() {
-        true => Box::pin(read_name(core, connection, first)).await?,
-        false => (String::new(), first),
+    let challenges = core.installed().gateway.challenges.clone();
+    let challenges = challenges.filter(|challenges| challenges.may_come_by_tls());
+    let (hello, first) = match tls.needs_name() || challenges.is_some() {
+        true => Box::pin(read_hello(core, connection, first)).await?,
+        false => (Hello::default(), first),
     };
-    let Some((session, scope)) = tls.begin(&name) else { return Err(Unsecured::Gone) };
+    if let Some(challenges) = challenges.filter(|_| hello.is_challenge) {
+        let Some(session) = challenges.begin(&hello.name) else { return Err(Unsecured::Gone) };
+        let session = Session::server(session, pools(core));
+        session.feed(first);
+        return connection.stream.secure(session).await;
+    }
+    let Some((session, scope)) = tls.begin(&hello.name) else { return Err(Unsecured::Gone) };
     let session = Session::server(session, pools(core));
     session.feed(first);
     connection.stream.secure(session).await?;
@@ -128,18 +141,24 @@ async fn shake_hands<R: Runtime>(
     Ok(())
 }
 
+/// Whether the handshake was an authority's, which wanted to see its certificate and nothing else (RFC 8737 §3).
+fn was_challenge<R: Runtime>(connection: &Downstream<R>) -> bool {
+    let session = connection.stream.session();
+    session.is_some_and(|session| session.agreed(|tls| tls.alpn_protocol() == Some(PROTOCOL)))
+}
+
 /// Reads a client's greeting until it says for whom it is; gives it back as it came.
-async fn read_name<R: Runtime>(
+async fn read_hello<R: Runtime>(
     core: &Core<R>,
     connection: &Downstream<R>,
     first: Buf,
-) -> Result<(String, Buf), Unsecured> {
+) -> Result<(Hello, Buf), Unsecured> {
     let mut greeting = Greeting::default();
     let mut whole = first;
     let mut seen = 0;
     loop {
-        if let Some(name) = greeting.name(&whole.data()[seen..]) {
-            return Ok((name, whole));
+        if let Some(hello) = greeting.hello(&whole.data()[seen..]) {
+            return Ok((hello, whole));
         }
         seen = whole.len();
         // Room in front for what is here already, as a session has it.

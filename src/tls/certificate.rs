@@ -27,6 +27,8 @@ pub struct Facts {
     pub key_sha256: [u8; 32],
     /// SHA-256 of the whole: its fingerprint.
     pub sha256: [u8; 32],
+    /// How long before its end it is worth a word. Unit: seconds.
+    pub ends_soon: u64,
     /// Until when the OCSP answer holds that is shown with it, if one is and says so. Unit: seconds since 1970.
     pub stapled_until: Option<u64>,
 }

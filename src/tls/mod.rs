@@ -5,10 +5,12 @@
 //! (certificates).
 
 pub mod certificate;
+pub mod challenge;
 pub mod client;
 pub mod ocsp;
 pub mod resolver;
 pub mod server;
+pub mod stored;
 
 use std::sync::Arc;
 

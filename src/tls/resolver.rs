@@ -3,9 +3,10 @@
 //! An exact name wins over a wildcard, which stands for one label (RFC 6125 §6.4.3). Of several certificates for
 //! a name the first that the client can check is shown, elliptic curves before RSA. A client that names nobody
 //! gets the first certificate of the file; one that names somebody else gets it, too, or is refused: it is never
-//! shown a certificate of another name because of a part of its own.
+//! shown a certificate of another name because of a part of its own. A name whose certificate is yet to be obtained
+//! is refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -19,17 +20,24 @@ pub struct Certificates {
     /// By what stands behind `*.`.
     wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
     first: Vec<Arc<CertifiedKey>>,
+    /// Names whose certificates are yet to be obtained: they are refused, and never shown another's.
+    awaited: HashSet<String>,
     refuses_unknown: bool,
 }
 
 impl Certificates {
     /// Certificates with their names, in the order of the file. The first one, and those for the same names
     /// with another kind of key, are for clients that name nobody.
-    pub fn new(list: &[(Vec<String>, Arc<CertifiedKey>)], refuses_unknown: bool) -> Self {
+    pub fn new(
+        list: &[(Vec<String>, Arc<CertifiedKey>)],
+        awaited: &[String],
+        refuses_unknown: bool,
+    ) -> Self {
         let mut all = Self {
             exact: HashMap::new(),
             wildcard: HashMap::new(),
             first: Vec::new(),
+            awaited: awaited.iter().cloned().collect(),
             refuses_unknown,
         };
         let mut add = |names: &[String], key: &Arc<CertifiedKey>| {
@@ -60,7 +68,7 @@ impl Certificates {
         let found = found.or_else(|| self.wildcard.get(behind?));
         match found {
             Some(found) => found,
-            None if self.refuses_unknown => &[],
+            None if self.refuses_unknown || self.awaited.contains(&name) => &[],
             None => &self.first,
         }
     }

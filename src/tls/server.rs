@@ -18,6 +18,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::base::limits::TLS_SESSIONS_KEPT_MAX;
 use crate::tls::certificate::Facts;
+use crate::tls::challenge::PROTOCOL;
 use crate::tls::resolver::Certificates;
 use crate::tls::{VersionMin, server_provider};
 
@@ -25,6 +26,8 @@ use crate::tls::{VersionMin, server_provider};
 pub struct ServerRules<'a> {
     /// Certificates with the names they are for, in the order of the file.
     pub certificates: &'a [(Vec<String>, Arc<CertifiedKey>)],
+    /// Names whose certificates are yet to be obtained, in lower case.
+    pub awaited: &'a [String],
     /// Whether clients that ask for another name are refused.
     pub refuses_unknown: bool,
     /// The oldest version.
@@ -123,7 +126,9 @@ impl ServerTls {
     /// # Errors
     /// In words: suites that no version has, roots that are none.
     pub fn new(rules: ServerRules<'_>, facts: Box<[Facts]>, alpn: &[&str]) -> Result<Self, String> {
-        let certificates = Arc::new(Certificates::new(rules.certificates, rules.refuses_unknown));
+        let certificates =
+            Certificates::new(rules.certificates, rules.awaited, rules.refuses_unknown);
+        let certificates = Arc::new(certificates);
         let asks_clients = rules.doors.iter().any(|door| door.clients.is_some());
         let (suites, version_min) = (rules.suites, rules.version_min);
         let door = |door: DoorRules| {
@@ -192,24 +197,39 @@ fn config(
     Ok(builder.with_cert_resolver(certificates))
 }
 
-/// The name in a greeting, as far as it is here: `None` while more of it must come. A client that names nobody, and
-/// what is no greeting, has an empty one: the handshake itself says what is wrong with it.
+/// What a client's greeting says, as far as it is here.
 #[derive(Default)]
 pub struct Greeting(Acceptor);
 
+/// What decides about the rules of a handshake.
+#[derive(Default)]
+pub struct Hello {
+    /// The name that the client asks for; empty for none.
+    pub name: String,
+    /// Whether it is an authority's that looks whether the name is ours: it offers that protocol and no other
+    /// (RFC 8737 §3).
+    pub is_challenge: bool,
+}
+
 impl Greeting {
-    /// Looks at further bytes of the greeting.
-    pub fn name(&mut self, mut bytes: &[u8]) -> Option<String> {
+    /// Looks at further bytes of the greeting: `None` while more of it must come. A client that names nobody, and what
+    /// is no greeting, says nothing: the handshake itself says what is wrong with it.
+    pub fn hello(&mut self, mut bytes: &[u8]) -> Option<Hello> {
         while !bytes.is_empty() {
             if !matches!(self.0.read_tls(&mut bytes), Ok(1..)) {
-                return Some(String::new());
+                return Some(Hello::default());
             }
             match self.0.accept() {
                 Ok(Some(accepted)) => {
-                    return Some(accepted.client_hello().server_name().unwrap_or("").to_owned());
+                    let hello = accepted.client_hello();
+                    let mut offered = hello.alpn().into_iter().flatten();
+                    return Some(Hello {
+                        name: hello.server_name().unwrap_or("").to_owned(),
+                        is_challenge: offered.next() == Some(PROTOCOL) && offered.next().is_none(),
+                    });
                 }
                 Ok(None) => {}
-                Err(_) => return Some(String::new()),
+                Err(_) => return Some(Hello::default()),
             }
         }
         None

@@ -7,6 +7,7 @@
 mod support;
 
 mod access_log;
+mod acme;
 mod aggregate;
 mod allow;
 mod api_key;

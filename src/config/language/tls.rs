@@ -15,7 +15,7 @@ pub static LISTEN_TLS: Section = Section {
     keys: &[
         Key::new(
             "certificates",
-            Shape::List(&Shape::Table(&CERTIFICATE)),
+            Shape::List(&Shape::Table(&SERVED_CERTIFICATE)),
             "Certificates; a client is shown the one for the name that it asks for, and of several the one that it can check. The first is for clients that ask for none.",
         )
         .required(),
@@ -41,6 +41,31 @@ pub static LISTEN_TLS: Section = Section {
                 Shape::List(&Shape::Table(&CLIENT_CERTIFICATES)),
             ]),
             "Asks clients for certificates (mutual TLS): a table for all hosts, or a list of tables for some hosts each.",
+        ),
+    ],
+};
+
+/// A certificate of a listener: from files, or obtained.
+pub static SERVED_CERTIFICATE: Section = Section {
+    title: "listen.tls.certificates",
+    here: "this certificate",
+    doc: "A certificate and its key, in PEM, or the hosts that one is obtained for. Paths are relative to the file that names them. Changed files are read again.",
+    keys: &[
+        Key::new(
+            "cert",
+            Shape::Text,
+            "The file of the certificate, and behind it those that lead to a root.",
+        ),
+        Key::new("key", Shape::Text, "The file of its private key, not encrypted."),
+        Key::new(
+            "ocsp",
+            Shape::Text,
+            "A file with its OCSP answer, in PEM (`OCSP RESPONSE`) or base64, to be stapled.",
+        ),
+        Key::new(
+            "acme",
+            Shape::Texts,
+            "Instead of files: the hosts of a certificate that `[acme]` obtains and renews. See docs/acme.md.",
         ),
     ],
 };

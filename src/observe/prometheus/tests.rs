@@ -52,6 +52,9 @@ fn the_page_is_as_agreed() {
 fn the_page_keeps_the_rules_of_the_format() {
     let mut text = page();
     append(&mut text, metric::PROCESS_CPU, 1.25);
+    let one =
+        |name: &str| Obtained { name: name.into(), not_after: None, last_success: 0, failures: 2 };
+    append_obtained(&mut text, &[one("a.test"), one("b.test")]);
     let (mut families, mut samples) = (BTreeSet::new(), BTreeSet::new());
     let mut family = String::new();
     for line in text.lines() {

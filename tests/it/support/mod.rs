@@ -13,6 +13,7 @@ pub mod golden;
 pub mod h2_wire;
 pub mod message;
 pub mod origin;
+pub mod pebble;
 pub mod redis;
 pub mod seccomp;
 pub mod tokens;
