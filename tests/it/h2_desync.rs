@@ -110,7 +110,7 @@ fn paths() {
         // A fragment belongs to no target (RFC 9110 §7.1) and is cut off.
         ("/a#b", get("/a#b"), Sees::One("GET", "/a", b"")),
         ("/#", get("/#"), Sees::One("GET", "/", b"")),
-        none("#"),
+        ("#", get("#"), Sees::One("GET", "/", b"")),
         none("/a b"),
         none("/\u{fc}"),
         none("/\x7f"),
