@@ -176,6 +176,19 @@ impl Buf {
         std::mem::replace(self, hollow)
     }
 
+    /// Gets a block again if it was taken out; `false` when the budget is spent.
+    #[must_use]
+    pub fn refill(&mut self) -> bool {
+        if !self.block.is_empty() {
+            return true;
+        }
+        match (BufferPool { blocks: self.home.clone() }).take() {
+            Some(buf) => *self = buf,
+            None => return false,
+        }
+        true
+    }
+
     /// Forgets all data and leaves `n` bytes of room in front of what comes next (see `prepend`).
     pub fn clear_with_headroom(&mut self, n: usize) {
         debug_assert!(n <= self.block.len());
@@ -261,6 +274,12 @@ mod tests {
         assert!(a.put(b"x"));
         let b = a.take();
         assert_eq!((a.len(), a.spare(), b.data()), (0, 0, &b"x"[..]));
+        assert_eq!(pool.in_use(), 1);
+        assert!(a.refill() && a.refill() && a.put(b"y"));
+        assert_eq!(pool.in_use(), 2);
+        let mut c = a.take();
+        assert!(!a.refill(), "the budget is spent");
+        drop(c.take());
         drop(a);
         assert_eq!(pool.in_use(), 1);
         drop(b);

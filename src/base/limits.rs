@@ -183,6 +183,37 @@ pub const H2_BLOCK_BYTES_MAX: usize = 128 * 1024;
 /// How long a client has to read what is left, and to close, once it was told that no more streams are taken.
 pub const H2_GOODBYE: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// Streams that a core has open at once on one connection to an endpoint, if the endpoint allows as many. What Envoy
+/// and Go take where nothing is said; more connections are made beyond it.
+pub const H2_ORIGIN_STREAMS_MAX: u32 = 100;
+/// Connections in HTTP/2 from one core to one endpoint: 6,400 requests at once.
+pub const H2_ORIGIN_CONNECTIONS_MAX: usize = 64;
+/// What an origin may send of one body before it is read. Unit: bytes. Twice what RFC 9113 §6.9.2 begins with.
+pub const H2_ORIGIN_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// The same for all bodies of one connection together. Unit: bytes. As much as all its streams may have, so that
+/// bodies whose clients are slow never hold up the others.
+pub const H2_ORIGIN_CONNECTION_WINDOW_BYTES: u32 =
+    H2_ORIGIN_STREAM_WINDOW_BYTES * H2_ORIGIN_STREAMS_MAX;
+/// Streams that were given up towards an origin and are remembered, for what it sends on them meanwhile.
+pub const H2_ORIGIN_RESETS_KEPT_MAX: usize = 256;
+/// Streams whose response was read and whose end has not come yet; others beyond them are cancelled.
+pub const H2_ORIGIN_ENDINGS_MAX: usize = 100;
+/// How long an origin may be silent while something is waited for before it is asked by PING, and each time after
+/// that. Servers of gRPC close who asks thrice within five minutes while nothing is said.
+pub const H2_ORIGIN_PINGS: [std::time::Duration; 3] = [
+    std::time::Duration::from_secs(10),
+    std::time::Duration::from_secs(30),
+    std::time::Duration::from_secs(300),
+];
+/// How long an unused connection is silent before its origin is asked, once.
+pub const H2_ORIGIN_PING_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long the answer to a PING may take; then the connection is given up. HAProxy and gRPC advise 10 to 20 seconds.
+pub const H2_ORIGIN_PING_ANSWER: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long no further connection is tried after one could not be made beside others.
+pub const H2_ORIGIN_GROW_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long an endpoint that chose HTTP/1.1 is not asked again.
+pub const H2_ORIGIN_HTTP1_KNOWN: std::time::Duration = std::time::Duration::from_secs(600);
+
 const _: () = assert!(H2_SEND_BUFFER_BYTES < BUFFER_BYTES, "what is written is moved in buffers");
 
 // ---- routing -------------------------------------------------------------------------------------

@@ -200,7 +200,7 @@ pub fn upstream(tls: &UpstreamTls, making: &Making<'_>) -> Option<ClientTls> {
     digest.copy_from_slice(all.finish().as_ref());
     let version_min = version_min(tls.only_13);
     let rules = OriginRules { roots, name, pins: tls.pins.clone(), proof, version_min, digest };
-    let made = ClientTls::new(rules, ALPN);
+    let made = ClientTls::new(rules);
     made.map_err(|why| making.report.error(codes::BAD_TLS, tls.span, why)).ok()
 }
 

@@ -12,7 +12,8 @@ use crate::base::name::Name;
 use crate::compile::policy::Making;
 use crate::compile::tls;
 use crate::config;
-use crate::upstream::{Balance, Endpoint, ProxyHeader, Rules, Upstream};
+use crate::config::protocol::Http2;
+use crate::upstream::{Balance, Endpoint, ProxyHeader, Rules, Speaks, Upstream};
 
 /// All upstreams, in the order of the file.
 pub fn compile(list: &[config::Upstream], making: &Making<'_>) -> Box<[Arc<Upstream>]> {
@@ -55,6 +56,11 @@ fn one(upstream: &config::Upstream, id: UpstreamId) -> Upstream {
                 config::upstream::ProxyVersion::V2 => ProxyHeader::V2,
             }),
             pool_age_max: POOL_AGE_MAX,
+            speaks: match upstream.http2 {
+                Http2::No => Speaks::Http1,
+                Http2::Yes => Speaks::Http2,
+                Http2::Auto => Speaks::Either,
+            },
         },
     }
 }

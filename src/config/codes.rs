@@ -59,6 +59,8 @@ pub const BAD_VIEW: &str = "E0125";
 pub const BAD_TEST: &str = "E0126";
 /// Something that an answer which goes out early cannot have.
 pub const BAD_STREAM: &str = "E0127";
+/// A version of HTTP that cannot be spoken there.
+pub const BAD_PROTOCOL: &str = "E0128";
 /// Rules for pages of other origins that no browser would follow.
 pub const BAD_CORS: &str = "E0140";
 /// An edit of a field that is the gateway's own business, or that changes nothing.

@@ -48,6 +48,7 @@ pub mod mirror;
 pub mod observe;
 pub mod otlp;
 pub mod policy;
+pub mod protocol;
 mod reader;
 pub mod redis;
 pub mod route;

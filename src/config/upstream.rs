@@ -12,6 +12,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::language::{ENDPOINT, POOL, UPSTREAM, UPSTREAM_TIMEOUT};
 use crate::config::listener::read_address;
 use crate::config::policy::read_limits;
+use crate::config::protocol::{self, Http2};
 use crate::config::reader::{Reader, not_supported, wrong_type};
 use crate::config::span::{Spanned, Text};
 use crate::config::tls::{self, UpstreamTls};
@@ -41,6 +42,8 @@ pub struct Upstream {
     pub concurrency: Option<Concurrency>,
     /// TLS towards it. Default: none.
     pub tls: Option<UpstreamTls>,
+    /// Which version of HTTP. Default: HTTP/1.1.
+    pub http2: Http2,
 }
 
 /// A version of the PROXY protocol.
@@ -129,6 +132,7 @@ pub(super) fn read(entry: &Entry, log: &Log) -> Option<Upstream> {
         limits: read_limits(&reader).unwrap_or_default(),
         concurrency: read_concurrency(&reader),
         tls: tls::read_upstream(&reader),
+        http2: protocol::read(&reader),
         retries: read_retries(&reader).map_or(defaults::RETRIES, |retries| retries.value),
     })
 }

@@ -26,6 +26,7 @@ use crate::http::Status;
 use crate::http::h2::flood::Flood;
 use crate::observe::limits::LimitMetrics;
 use crate::observe::names::value;
+use crate::observe::origin_h2::OriginH2Metrics;
 use crate::observe::plan::{Label, RecordPlan};
 use crate::observe::series::{Histogram, OVERHEAD_BUCKETS, Overhead, SeriesKey, SeriesTable};
 
@@ -71,6 +72,8 @@ pub struct CoreMetrics {
     /// Streams that clients opened.
     pub h2_streams: Counter,
     h2_floods: [Counter; Flood::ALL.len()],
+    /// Connections to origins that speak HTTP/2.
+    pub origin_h2: OriginH2Metrics,
     /// Idle client connections closed to make room for others.
     pub connections_given_up: Counter,
     /// Client connections open now.
@@ -137,6 +140,7 @@ impl Default for CoreMetrics {
             h2_connections: Counter::new(),
             h2_streams: Counter::new(),
             h2_floods: [const { Counter::new() }; Flood::ALL.len()],
+            origin_h2: OriginH2Metrics::default(),
             connections_given_up: Counter::new(),
             connections_open: Gauge::default(),
             pool_idle: Gauge::default(),

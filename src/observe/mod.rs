@@ -22,6 +22,7 @@ mod log_identity;
 pub mod log_rules;
 pub mod metrics;
 pub mod names;
+pub mod origin_h2;
 pub mod plan;
 pub mod prometheus;
 pub mod series;

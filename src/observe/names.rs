@@ -84,6 +84,16 @@ metrics! {
         "Streams that clients opened in HTTP/2; each is a request.";
     H2_FLOODS Counter "ringway_http2_floods_total"
         "Client connections in HTTP/2 closed, and streams reset, because of what their client did too often or not at all, by kind.";
+    ORIGIN_H2_OPEN Gauge "ringway_upstream_http2_connections_open"
+        "Connections to endpoints in HTTP/2 that are open now.";
+    ORIGIN_H2_CONNECTIONS Counter "ringway_upstream_http2_connections_total"
+        "Connections to endpoints in HTTP/2 that were made.";
+    ORIGIN_H2_STREAMS Counter "ringway_upstream_http2_streams_total"
+        "Streams opened to endpoints in HTTP/2; each is an attempt.";
+    ORIGIN_H2_REFUSED Counter "ringway_upstream_http2_refused_total"
+        "Streams that endpoints did not begin to serve (REFUSED_STREAM, GOAWAY); they may be tried again.";
+    ORIGIN_H2_CLOSED Counter "ringway_upstream_http2_closed_total"
+        "Connections to endpoints in HTTP/2 that were given up, by reason: no answer to a PING, or a flood of frames.";
     CONNECTIONS_GIVEN_UP Counter "ringway_connections_given_up_total"
         "Idle client connections closed to make room for others.";
     CONNECTIONS_OPEN Gauge "ringway_connections_open"
@@ -311,6 +321,10 @@ pub mod value {
     pub const INSTALLED: &str = "installed";
     /// A configuration that was refused.
     pub const REFUSED: &str = "refused";
+    /// Nothing came, not even the answer to a PING.
+    pub const SILENT: &str = "silent";
+    /// Too many frames that mean little.
+    pub const FLOOD: &str = "flood";
     /// Every page of the core was on its way.
     pub const QUEUE_FULL: &str = "queue_full";
     /// The file or pipe did not take the bytes.

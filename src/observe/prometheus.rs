@@ -199,6 +199,13 @@ impl Page {
         self.one(metric::H2_STREAMS, snapshot.h2_streams);
         let floods = |kind: Flood| (value::of_flood(kind), snapshot.h2_floods[kind as usize]);
         self.by_word(metric::H2_FLOODS, label::KIND, Flood::ALL.map(floods));
+        let origins = &snapshot.origin_h2;
+        self.one(metric::ORIGIN_H2_OPEN, origins.open);
+        self.one(metric::ORIGIN_H2_CONNECTIONS, origins.connections);
+        self.one(metric::ORIGIN_H2_STREAMS, origins.streams);
+        self.one(metric::ORIGIN_H2_REFUSED, origins.refused);
+        let closed = [(value::SILENT, origins.silent), (value::FLOOD, origins.floods)];
+        self.by_word(metric::ORIGIN_H2_CLOSED, label::REASON, closed);
         self.one(metric::CONNECTIONS_GIVEN_UP, snapshot.connections_given_up);
         let [before, behind] = snapshot.compress_bytes;
         let bytes = [(value::IN, before), (value::OUT, behind)];

@@ -16,6 +16,7 @@ use crate::observe::limits::{SeatsNow, SeatsShown};
 use crate::observe::metrics::{
     ControlMetrics, CoreMetrics, FlushMetrics, Handshake, HeaderRefusal,
 };
+use crate::observe::origin_h2::OriginH2Snapshot;
 use crate::observe::plan::{Label, LabelBook};
 use crate::observe::series::{HistogramSum, SeriesKey, SeriesTable};
 
@@ -120,6 +121,7 @@ pub struct Snapshot {
     pub(crate) h2_connections: u64,
     pub(crate) h2_streams: u64,
     pub(crate) h2_floods: [u64; Flood::ALL.len()],
+    pub(crate) origin_h2: OriginH2Snapshot,
     pub(crate) connections_given_up: u64,
     pub(crate) pool_idle: u64,
     pub(crate) buffers_in_use: u64,
@@ -247,6 +249,7 @@ impl Snapshot {
         for kind in Flood::ALL {
             self.h2_floods[kind as usize] += core.h2_floods(kind);
         }
+        self.origin_h2.add(&core.origin_h2);
     }
 
     fn add_faults(&mut self, core: &CoreMetrics) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::base::buffer::Buf;
 use crate::base::ids::{EndpointId, UpstreamId};
 use crate::base::limits::{CONNECT_PROVES_AFTER, INTERIM_RESPONSES_MAX, SEAT_RETRY_AFTER_SECS};
+use crate::base::name::Name;
 use crate::base::seats::Seat;
 use crate::base::time::Instant;
 use crate::exchange::Exchange;
@@ -29,6 +30,7 @@ use crate::net::stream::Wire;
 use crate::policy::concurrency;
 use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
+use crate::serve::origin_stream::{self, Way};
 use crate::serve::shard::{Connection, Origins};
 use crate::serve::{Core, Installed, proxy_header, seating, secure, shortage};
 use crate::upstream::Upstream;
@@ -62,7 +64,8 @@ impl<R: Runtime> Lease<R> {
 
     /// Returns the connection to its pool: the exchange ended exactly and both sides want it kept.
     pub fn give_back(mut self, now: Instant) {
-        if let Some(connection) = self.connection.take() {
+        // A stream is over when its exchange is.
+        if let Some(connection) = self.connection.take().filter(|one| !one.stream.is_strand()) {
             let made_at = connection.made_at;
             let refused =
                 self.origins.pools.borrow_mut().put(self.endpoint, connection, made_at, now);
@@ -91,6 +94,8 @@ pub struct Asked {
     pub is_copy: bool,
     /// Whether a connection that served before may be used.
     pub may_reuse: bool,
+    /// What is to be done on the connection.
+    pub wants: Wants,
     /// Whom the connection speaks for, where the upstream is told.
     pub client: Endpoints,
     /// When another attempt may be made, after a limit towards the upstream refused one.
@@ -99,13 +104,54 @@ pub struct Asked {
     pub reason: Cell<&'static str>,
 }
 
+/// What is to be done on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Wants {
+    /// To ask in HTTP, in whatever version.
+    #[default]
+    Http,
+    /// To leave HTTP for a WebSocket.
+    WebSocket,
+    /// To leave it for something else, which only HTTP/1.1 knows how to do (RFC 9113 §8.6).
+    Upgrade,
+    /// To carry bytes.
+    Raw,
+}
+
+impl Wants {
+    /// What a request wants that asks for this upgrade.
+    pub fn of(upgrade: Option<&Name>) -> Self {
+        match upgrade.map(Name::as_str) {
+            None => Self::Http,
+            Some("websocket") => Self::WebSocket,
+            Some(_) => Self::Upgrade,
+        }
+    }
+
+    /// Whether it may be done on a connection that others use at the same time.
+    pub fn may_share(self) -> bool {
+        matches!(self, Self::Http | Self::WebSocket)
+    }
+}
+
 impl Asked {
     /// A first try at `upstream`, for this client.
     pub fn of(upstream: UpstreamId, deadline: Instant, client: &Client) -> Self {
         let client = proxy_header::ends(client);
         let (tried, retry_after, reason) = (Cell::new(0), Cell::new(None), Cell::new(""));
-        let (part, is_copy, may_reuse) = (None, false, true);
-        Self { upstream, part, deadline, tried, is_copy, may_reuse, client, retry_after, reason }
+        let (part, is_copy, may_reuse, wants) = (None, false, true, Wants::Http);
+        Self {
+            upstream,
+            part,
+            deadline,
+            tried,
+            is_copy,
+            may_reuse,
+            wants,
+            client,
+            retry_after,
+            reason,
+        }
     }
 
     /// Tells the client when to come back, if a limit towards the upstream refused the attempt.
@@ -183,9 +229,23 @@ pub async fn connect<R: Runtime>(
     let origins_kept = origins.clone();
     let mut lease =
         Lease { connection: None, origins: origins_kept, endpoint, reused: false, seat };
+    let mut dialled = None;
+    if !origins.lines.is_empty() {
+        // Boxed: rare beside HTTP/1.1, and large.
+        let way = origin_stream::way(core, upstream, origins, asked, slot, endpoint);
+        match Box::pin(way).await? {
+            Way::Stream { connection, reused } => {
+                (lease.reused, record.reused) = (reused, reused);
+                record.connected = Some(if reused { record.begun } else { core.runtime.now() });
+                lease.connection = Some(Box::new(connection));
+                return Ok(lease);
+            }
+            Way::Alone(stream) => dialled = stream,
+        }
+    }
     // A connection that began with a PROXY header belongs to the client it named.
     let client = upstream.rules.proxy_header.map(|_| &asked.client);
-    if asked.may_reuse {
+    if asked.may_reuse && dialled.is_none() {
         lease.connection = kept(origins, endpoint, record.begun, client);
     }
     if lease.connection.is_some() {
@@ -194,7 +254,27 @@ pub async fn connect<R: Runtime>(
         record.connected = Some(record.begun);
         return Ok(lease);
     }
-    let stream = dial(core, upstream, asked, slot, &lease).await?;
+    let stream = match dialled {
+        Some(stream) => stream,
+        None => alone(core, upstream, origins, asked, slot, endpoint).await?,
+    };
+    let now = core.runtime.now();
+    record.connected = Some(now);
+    let client = client.map(|client| Box::new(*client));
+    lease.connection = Some(Box::new(Connection { stream, made_at: now, client }));
+    Ok(lease)
+}
+
+/// A connection for one exchange at a time, in HTTP/1.1.
+async fn alone<R: Runtime>(
+    core: &Core<R>,
+    upstream: &Upstream,
+    origins: &Origins<R>,
+    asked: &Asked,
+    slot: &Slot,
+    endpoint: EndpointId,
+) -> Result<Wire<R::Stream>, Fault> {
+    let stream = dial(core, upstream, origins, asked, slot, endpoint).await?;
     if let Some(version) = upstream.rules.proxy_header {
         let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
         proxy_header::send(core, &stream, version, &asked.client, slot, until).await?;
@@ -202,13 +282,10 @@ pub async fn connect<R: Runtime>(
     if origins.tls.is_some() {
         let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
         let at = &upstream.endpoints[endpoint.index()];
-        Box::pin(secure::origin(core, origins, at, &stream, slot, until)).await?;
+        let offer = &[secure::HTTP1];
+        Box::pin(secure::origin(core, origins, at, &stream, offer, slot, until)).await?;
     }
-    let now = core.runtime.now();
-    record.connected = Some(now);
-    let client = client.map(|client| Box::new(*client));
-    lease.connection = Some(Box::new(Connection { stream, made_at: now, client }));
-    Ok(lease)
+    Ok(stream)
 }
 
 /// Asks the limits towards the upstream: first for a seat, so that who gets none has spent nothing.
@@ -271,14 +348,19 @@ const ROOM_WAIT: Duration = Duration::from_millis(2);
 /// Tries for want of descriptors: what one connection frees another may take in between.
 const ROOM_TRIES_MAX: u32 = 16;
 
-async fn dial<R: Runtime>(
+/// Makes a connection to an endpoint.
+///
+/// # Errors
+/// Refused, unreachable or too late; the endpoint is set aside where it is its own doing.
+pub async fn dial<R: Runtime>(
     core: &Core<R>,
     upstream: &Upstream,
+    origins: &Origins<R>,
     asked: &Asked,
     slot: &Slot,
-    lease: &Lease<R>,
+    id: EndpointId,
 ) -> Result<Wire<R::Stream>, Fault> {
-    let endpoint = &upstream.endpoints[lease.endpoint.index()];
+    let endpoint = &upstream.endpoints[id.index()];
     let begun = core.runtime.now();
     let until = asked.deadline.min(begun + upstream.rules.connect_timeout);
     let mut dialled = slot.within(until, core.runtime.connect(&endpoint.address)).await;
@@ -295,7 +377,7 @@ async fn dial<R: Runtime>(
     }
     let kind = match dialled {
         Ok(Ok(stream)) => {
-            if lease.origins.state.borrow_mut().connect_succeeded(lease.endpoint) {
+            if origins.state.borrow_mut().connect_succeeded(id) {
                 core.turns.back(upstream, endpoint);
             }
             return Ok(Wire::plain(stream));
@@ -315,7 +397,7 @@ async fn dial<R: Runtime>(
     let own = until == asked.deadline;
     let too_soon = now.since(begun) < CONNECT_PROVES_AFTER;
     if !(own && too_soon && kind == FaultKind::ConnectionTimeout) {
-        let pause = lease.origins.state.borrow_mut().connect_failed(lease.endpoint, now);
+        let pause = origins.state.borrow_mut().connect_failed(id, now);
         core.turns.aside(upstream, endpoint, kind.name(), pause);
     }
     // A deadline that was the exchange's own leaves no time for another try.
@@ -339,8 +421,13 @@ pub async fn send<R: Runtime>(
     buf: Buf,
 ) -> Result<Buf, Fault> {
     match slot.within(until, pin!(lease.stream().write_all(buf))).await {
-        Ok((Ok(()), buf)) => Ok(buf),
-        Ok((Err(_), _)) => Err(fault_of_close(lease.reused)),
+        // A strand may have taken the block with what was in it.
+        Ok((Ok(()), mut buf)) => {
+            let kind = FaultKind::ConnectionLimitReached;
+            let short = Fault { kind, side: Side::Gateway, again: Again::Never };
+            if buf.refill() { Ok(buf) } else { Err(short) }
+        }
+        Ok((Err(error), _)) => Err(fault_of(lease, &error)),
         Err(_) => Err(fault_of_silence()),
     }
 }
@@ -374,7 +461,8 @@ pub async fn read_head<R: Runtime>(
             return Err(fault_of_head(&HeadError::TooLarge));
         }
         match slot.within(until.get(), pin!(lease.stream().read(buf, room))).await {
-            Ok((Ok(0) | Err(_), _)) if seen == 0 => return Err(fault_of_close(lease.reused)),
+            Ok((Err(error), _)) if seen == 0 => return Err(fault_of(lease, &error)),
+            Ok((Ok(0), _)) if seen == 0 => return Err(fault_of_close(lease.reused)),
             Ok((Ok(0) | Err(_), _)) => {
                 let kind = FaultKind::HttpResponseIncomplete;
                 return Err(Fault { kind, side: Side::Upstream, again: Again::Never });
@@ -396,6 +484,28 @@ pub fn count_interim(head: &ResponseHead, count: &mut u32) -> Result<(), Fault> 
         return Err(Fault { kind, side: Side::Upstream, again: Again::Never });
     }
     Ok(())
+}
+
+/// What an error before the first byte of a head means.
+fn fault_of<R: Runtime>(lease: &Lease<R>, error: &io::Error) -> Fault {
+    if !lease.stream().is_strand() {
+        return fault_of_close(lease.reused);
+    }
+    let (kind, again) = match error.kind() {
+        // The origin did nothing (RFC 9113 §8.7).
+        io::ErrorKind::ConnectionRefused => (FaultKind::ConnectionTerminated, Again::Always),
+        // The head cannot be told in HTTP/2.
+        io::ErrorKind::InvalidInput => {
+            let kind = FaultKind::HttpRequestError;
+            return Fault { kind, side: Side::Downstream, again: Again::Never };
+        }
+        io::ErrorKind::InvalidData => (FaultKind::HttpProtocolError, Again::Never),
+        io::ErrorKind::FileTooLarge => (FaultKind::HttpResponseHeaderSectionSize, Again::Never),
+        io::ErrorKind::ConnectionReset => (FaultKind::HttpResponseIncomplete, Again::Never),
+        io::ErrorKind::TimedOut => (FaultKind::ConnectionTerminated, Again::IfIdempotent),
+        _ => return fault_of_close(lease.reused),
+    };
+    Fault { kind, side: Side::Upstream, again }
 }
 
 fn fault_of_close(reused: bool) -> Fault {

@@ -156,6 +156,11 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
         self.broken
     }
 
+    /// Bytes of content that were handed out.
+    pub fn handed_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Bytes read from the wire for this body.
     pub fn wire_bytes(&self) -> u64 {
         self.wire_bytes

@@ -9,7 +9,7 @@ use crate::exchange::{Exchange, Tunnel};
 use crate::http::framing::BodyLength;
 use crate::http::{Status, writer};
 use crate::runtime::Runtime;
-use crate::serve::attempt::{self, Asked, Lease};
+use crate::serve::attempt::{self, Asked, Lease, Wants};
 use crate::serve::forward::Passage;
 use crate::serve::outgoing::Outgoing;
 
@@ -46,7 +46,11 @@ async fn dial<R: Runtime>(passage: &Passage<'_, R>, x: &mut Exchange) -> Result<
     let Passage { core, installed, to, up, .. } = *passage;
     let origins = installed.origins(to.upstream);
     origins.state.borrow_mut().request_begun();
-    let asked = Asked { may_reuse: false, ..Asked::of(to.upstream, x.deadline, &x.client) };
+    let asked = Asked {
+        may_reuse: false,
+        wants: Wants::Raw,
+        ..Asked::of(to.upstream, x.deadline, &x.client)
+    };
     let mut attempts = 0;
     loop {
         attempts += 1;

@@ -70,7 +70,8 @@ pub async fn run<R: Runtime>(
         }
         First::A(Err(fault)) if fault.side == Side::Upstream => {
             wait_until(&leg, core.runtime.now() + LAST_WORDS);
-            download.await.map_err(|_| fault)
+            // An origin that did nothing yet says so (RFC 9113 §8.7).
+            download.await.map_err(|said| if said.again == Again::Always { said } else { fault })
         }
         First::A(Err(fault)) => Err(fault),
         First::B(result) => result,

@@ -22,7 +22,7 @@ use crate::http::names::FieldName;
 use crate::http::{Status, date, rewrite, upgrade};
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
-use crate::serve::attempt::{self, Asked, Lease};
+use crate::serve::attempt::{self, Asked, Lease, Wants};
 use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::fill::Fill;
 use crate::serve::gather::{self, Gathered};
@@ -134,6 +134,7 @@ pub async fn run<R: Runtime>(
         body.first = Some(end);
     }
     let mut asked = Asked::of(to.upstream, x.deadline, &x.client);
+    asked.wants = Wants::of(passage.upgrade);
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -202,9 +203,14 @@ async fn once<R: Runtime>(
         let leg = Leg { passage, lease: &lease, until: &until, uploading: &Cell::new(false) };
         pin!(download(&leg, x, scratch, record, buf, outgoing)).await?
     } else {
-        let more = &body.more;
-        pin!(duplex::run(passage, x, scratch, &lease, record, buf, more, incoming, outgoing))
-            .await?
+        let (more, before) = (&body.more, incoming.handed_bytes());
+        let relayed =
+            pin!(duplex::run(passage, x, scratch, &lease, record, buf, more, incoming, outgoing))
+                .await;
+        // What was taken from the client and not kept cannot be sent again.
+        let moved = incoming.handed_bytes() > before;
+        relayed
+            .map_err(|fault| if moved { Fault { again: Again::Never, ..fault } } else { fault })?
     };
     let now = core.runtime.now();
     record.done = Some(now);

@@ -71,6 +71,11 @@ impl Receiving {
         Self { body, arrived: Bytes::new(), incoming }
     }
 
+    /// Whether all of it was read, or nothing more comes.
+    pub fn is_ended(&self) -> bool {
+        self.incoming == Incoming::Ended || (self.arrived.is_empty() && self.body.is_end_stream())
+    }
+
     /// Waits until there is something to read, or nothing comes any more.
     pub fn fill(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         while self.arrived.is_empty() && matches!(self.incoming, Incoming::Bytes | Incoming::Chunks)
@@ -143,6 +148,11 @@ impl Receiving {
         let _ = self.body.flow_control().release_capacity(bytes);
     }
 
+    /// Ready when the end behind the data came, with or without trailers.
+    pub fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.body.poll_trailers(cx).map(|_| ())
+    }
+
     fn put_trailers(&mut self, cx: &mut Context<'_>, buf: &mut Buf) -> Poll<Incoming> {
         let trailers = match ready!(self.body.poll_trailers(cx)) {
             Ok(trailers) => trailers.unwrap_or_default(),
@@ -163,6 +173,11 @@ impl Sending {
     /// Whether it is whole.
     pub fn is_ended(&self) -> bool {
         matches!(self.outgoing, Outgoing::Ended)
+    }
+
+    /// Whether it carries another protocol.
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.outgoing, Outgoing::Tunnel)
     }
 
     /// Takes some of the data of `buf`.

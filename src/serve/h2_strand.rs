@@ -85,6 +85,10 @@ impl Strand for ServerStrand {
         if ready!(inner.request.fill(cx)) != Incoming::Ended {
             return Poll::Ready(());
         }
+        if inner.response.as_ref().is_some_and(Sending::is_tunnel) {
+            // The end of one direction is carried over (RFC 9113 §8.5).
+            return Poll::Ready(());
+        }
         // Nothing comes any more but its end.
         inner.given_up(cx)
     }

@@ -32,7 +32,7 @@ use crate::net::proxy_protocol::Endpoints;
 use crate::observe::trace::TraceLines;
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
-use crate::serve::attempt::{self, Asked, Lease};
+use crate::serve::attempt::{self, Asked, Lease, Wants};
 use crate::serve::body::{BodyReader, BodyRules};
 use crate::serve::budget::Budget;
 use crate::serve::merged_cache::{Keeping, Sharing};
@@ -190,6 +190,7 @@ pub async fn fetch<R: Runtime>(call: &Call<'_, R>, source: Source<'_>) -> Fetche
         tried: Cell::new(0),
         is_copy: false,
         may_reuse: true,
+        wants: Wants::Http,
         client: call.client,
         retry_after: Cell::new(None),
         reason: Cell::new(""),

@@ -55,8 +55,7 @@ pub fn is_due<R: Runtime>(core: &Core<R>, connection: &Downstream<R>) -> bool {
 
 /// Whether HTTP/2 was agreed on in the handshake (RFC 9113 §3.2).
 pub fn speaks_http2<R: Runtime>(connection: &Downstream<R>) -> bool {
-    let session = connection.stream.session();
-    session.is_some_and(|session| session.agreed(|tls| tls.alpn_protocol() == Some(b"h2")))
+    agreed_on_http2(&connection.stream)
 }
 
 /// Makes the handshake with a client, behind its PROXY header if one is due.
@@ -224,7 +223,18 @@ async fn first_bytes<R: Runtime>(
     }
 }
 
-/// Makes the handshake with an origin, if it speaks TLS.
+/// A protocol that is spoken behind TLS (RFC 7301 §6).
+pub const HTTP1: &[u8] = b"http/1.1";
+/// The other one (RFC 9113 §3.2).
+pub const HTTP2: &[u8] = b"h2";
+
+/// Whether an origin chose HTTP/2 in the handshake.
+pub fn agreed_on_http2<S: Stream>(stream: &Wire<S>) -> bool {
+    let session = stream.session();
+    session.is_some_and(|session| session.agreed(|tls| tls.alpn_protocol() == Some(HTTP2)))
+}
+
+/// Makes the handshake with an origin, if it speaks TLS, to whom `offer` is offered.
 ///
 /// # Errors
 /// It does not, is not who it should be, or took too long; nothing of a request was sent.
@@ -233,13 +243,14 @@ pub async fn origin<R: Runtime>(
     origins: &Origins<R>,
     endpoint: &Endpoint,
     stream: &Wire<R::Stream>,
+    offer: &[&[u8]],
     slot: &Slot,
     until: Instant,
 ) -> Result<(), Fault> {
     let Some(tls) = &origins.tls else { return Ok(()) };
     let fault = |kind| Fault { kind, side: Side::Upstream, again: Again::Always };
     let address = endpoint.address.tcp().map(|address| address.ip());
-    let Some(session) = tls.begin(address) else {
+    let Some(session) = tls.begin(address, offer) else {
         return Err(fault(FaultKind::TlsProtocolError));
     };
     let session = Session::client(session, pools(core));

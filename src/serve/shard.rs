@@ -19,9 +19,10 @@ use crate::route::spelling::PathScratch;
 use crate::runtime::Runtime;
 use crate::serve::Installed;
 use crate::serve::hedges::Hedges;
+use crate::serve::origin_line::Line;
 use crate::tls::client::ClientTls;
 use crate::upstream::pool::Pools;
-use crate::upstream::{Upstream, UpstreamState};
+use crate::upstream::{Speaks, Upstream, UpstreamState};
 
 /// What a core changes while it works.
 pub struct Shard {
@@ -59,6 +60,15 @@ pub struct Origins<R: Runtime> {
     pub state: RefCell<UpstreamState>,
     /// Idle connections by endpoint.
     pub pools: RefCell<Pools<Box<Connection<R>>>>,
+    /// Connections in HTTP/2 by endpoint; none where that is never spoken.
+    pub lines: Box<[Rc<Line>]>,
+}
+
+impl<R: Runtime> Drop for Origins<R> {
+    fn drop(&mut self) {
+        // What is open goes on, and nothing new is begun: the upstream is not there any more.
+        self.lines.iter().for_each(|line| line.retire());
+    }
 }
 
 /// A connection to an origin; moved about in a box, for a socket is as large as twenty pointers.
@@ -69,6 +79,14 @@ pub struct Connection<R: Runtime> {
     pub made_at: Instant,
     /// The only client it may serve, if it began with a PROXY header.
     pub client: Option<Box<Endpoints>>,
+}
+
+fn lines(upstream: &Upstream) -> Box<[Rc<Line>]> {
+    let endpoints = match upstream.rules.speaks {
+        Speaks::Http1 => &[][..],
+        Speaks::Http2 | Speaks::Either => &upstream.endpoints,
+    };
+    endpoints.iter().map(|_| Rc::default()).collect()
 }
 
 /// Builds the next version on this core; what did not change is carried over.
@@ -88,6 +106,7 @@ pub fn install<R: Runtime>(
                 tls: upstream.tls.as_ref().map(ClientTls::of_core),
                 state: RefCell::new(UpstreamState::new(upstream, rng)),
                 pools: RefCell::new(Pools::new(upstream)),
+                lines: lines(upstream),
             })
         })
     });

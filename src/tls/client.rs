@@ -57,11 +57,11 @@ impl fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
-    /// From rules; `alpn` are the protocols that are spoken behind it, the preferred first (RFC 7301).
+    /// From rules.
     ///
     /// # Errors
     /// In words: no root can be used, or the key is not the certificate's.
-    pub fn new(rules: OriginRules, alpn: &[&str]) -> Result<Self, String> {
+    pub fn new(rules: OriginRules) -> Result<Self, String> {
         let provider = client_provider();
         let mut roots = RootCertStore::empty();
         // A system store has certificates that cannot be used; one that can is enough.
@@ -77,13 +77,12 @@ impl ClientTls {
             .map_err(|error| error.to_string())?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let mut config = match rules.proof {
+        let config = match rules.proof {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|_| "the key does not belong to the certificate".to_owned())?,
         };
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Self { config: Arc::new(config), name: rules.name, digest: rules.digest })
     }
 
@@ -95,11 +94,17 @@ impl ClientTls {
         Self { config: Arc::new(config), ..self.clone() }
     }
 
-    /// A session with the endpoint at `address` that has not begun; `None` when the machine has no randomness.
-    pub fn begin(&self, address: Option<IpAddr>) -> Option<UnbufferedClientConnection> {
+    /// A session with the endpoint at `address` that has not begun; `offer` are the protocols that are spoken behind it,
+    /// the preferred first (RFC 7301). `None` when the machine has no randomness.
+    pub fn begin(
+        &self,
+        address: Option<IpAddr>,
+        offer: &[&[u8]],
+    ) -> Option<UnbufferedClientConnection> {
         let by_address = || address.map(|address| ServerName::IpAddress(address.into()));
         let name = self.name.clone().or_else(by_address)?;
-        UnbufferedClientConnection::new(self.config.clone(), name).ok()
+        let offer = offer.iter().map(|protocol| protocol.to_vec()).collect();
+        UnbufferedClientConnection::new_with_alpn(self.config.clone(), name, offer).ok()
     }
 }
 

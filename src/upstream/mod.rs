@@ -86,6 +86,20 @@ pub struct Rules {
     pub retries: u32,
     /// The PROXY header that each connection begins with. Default: none.
     pub proxy_header: Option<ProxyHeader>,
+    /// Which version of HTTP is spoken there. Default: HTTP/1.1.
+    pub speaks: Speaks,
+}
+
+/// Which version of HTTP endpoints are spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Speaks {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// What the endpoint chooses in the handshake of TLS (RFC 7301).
+    Either,
 }
 
 /// Which PROXY header a connection begins with. It names one client, so that the connection must never
@@ -109,6 +123,7 @@ impl Default for Rules {
             pool_age_max: POOL_AGE_MAX,
             retries: UPSTREAM_RETRIES,
             proxy_header: None,
+            speaks: Speaks::Http1,
         }
     }
 }

@@ -48,6 +48,12 @@ pub static UPSTREAM: Section = Section {
             Shape::Either(&[Shape::Boolean, Shape::Table(&UPSTREAM_TLS)]),
             "Connections are TLS: `true`, or a table that says whom to believe.",
         ),
+        Key::new(
+            "http2",
+            Shape::Either(&[Shape::Boolean, Shape::Choice(&["auto"])]),
+            "Whether endpoints are spoken to in HTTP/2: `true` without TLS from the first byte, and over TLS by ALPN; `\"auto\"` leaves it to them in the handshake of TLS. All requests of a core share its connections (docs/http2.md).",
+        )
+        .or("`false`"),
         Key::later("health"),
         Key::later("outlier"),
         Key::later("breaker"),
@@ -60,7 +66,6 @@ pub static UPSTREAM: Section = Section {
             ]),
             "How many attempts at once, on all cores together; over it the answer is 503 with `Retry-After`. The table has no `key` here.",
         ),
-        Key::later("http2"),
         Key::later("hash"),
     ],
 };

@@ -15,6 +15,7 @@ use crate::base::limits::{
     H2_WINDOW_UPDATES_BURST,
 };
 use crate::base::time::Instant;
+use crate::http::h2::PREFACE;
 use crate::http::h2::blocks::Blocks;
 
 /// What is done too often.
@@ -133,6 +134,8 @@ pub struct Frames {
     block_skip: usize,
     block_padded: bool,
     block_left: Option<usize>,
+    /// Whether it answers: its header blocks are responses, in which nothing is lost that could be asked for.
+    is_server: bool,
 }
 
 /// Where in a sequence of frames a piece of it ends.
@@ -204,7 +207,14 @@ impl Frames {
             block_skip: 0,
             block_padded: false,
             block_left: None,
+            is_server: false,
         }
+    }
+
+    /// A server, to which the preface is sent.
+    pub fn of_server(now: Instant) -> Self {
+        let leaving = Cut { payload_left: PREFACE.len(), ..Cut::default() };
+        Self { leaving, is_first: true, is_server: true, ..Self::new(now, 0) }
     }
 
     /// Looks at what came at `now`.
@@ -287,7 +297,9 @@ impl Frames {
                 let ended = flags & END_HEADERS != 0;
                 self.block_since = if ended { None } else { Some(self.block_since.unwrap_or(now)) };
                 self.earn(Flood::WindowUpdates, 2);
-                self.begin_block(kind, flags)?;
+                if !self.is_server {
+                    self.begin_block(kind, flags)?;
+                }
                 if empty && !ended { self.spend(Flood::EmptyFrames) } else { Ok(()) }
             }
             kind::PRIORITY | kind::PRIORITY_UPDATE => self.spend(Flood::Priorities),

@@ -172,7 +172,8 @@ fn put_cookies(out: &mut Buf, fields: &HeaderMap) -> Result<(), Malformed> {
     put(out, &[b"\r\n"])
 }
 
-fn check(name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
+/// Refuses a field that HTTP/2 does not have, or whose value could be read in two ways (§8.2).
+pub(super) fn check(name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
     if OF_CONNECTIONS.contains(&name.as_str()) {
         return Err(Malformed::ConnectionField);
     }
@@ -201,7 +202,7 @@ pub fn trailer_lines(out: &mut Buf, trailers: &HeaderMap) -> Result<(), Malforme
     Ok(())
 }
 
-fn put(out: &mut Buf, pieces: &[&[u8]]) -> Result<(), Malformed> {
+pub(super) fn put(out: &mut Buf, pieces: &[&[u8]]) -> Result<(), Malformed> {
     for piece in pieces {
         if !out.put(piece) {
             return Err(Malformed::TooLarge);

@@ -4,6 +4,8 @@
 //! every request, and no room above knows which version a client speaks. What is here never frames: that is the
 //! `h2` crate's work. It never repairs either: a message that two servers could read as two is refused.
 
+pub mod answer;
+pub mod asking;
 pub mod blocks;
 pub mod flood;
 pub mod goaway;

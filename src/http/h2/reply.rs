@@ -26,7 +26,7 @@ pub fn end(text: &[u8]) -> Option<usize> {
 
 /// The head of which `text` is all; `None` when it is none.
 pub fn head(text: &Bytes) -> Option<Answer> {
-    let mut lines = Lines { text, at: 0 };
+    let mut lines = Lines::of(text);
     let (from, to) = lines.next()?;
     let status = text.get(from..to)?.get(9..12)?;
     let mut answer = Answer { head: Response::new(()), length: None, chunked: false };
@@ -54,20 +54,24 @@ pub fn head(text: &Bytes) -> Option<Answer> {
 pub fn trailers(lines: &[u8]) -> Option<HeaderMap> {
     let text = Bytes::copy_from_slice(lines);
     let mut fields = HeaderMap::new();
-    for (name, value) in Fields(Lines { text: &text, at: 0 }) {
+    for (name, value) in Fields(Lines::of(&text)) {
         fields.append(name?, value?);
     }
     Some(fields)
 }
 
 /// Lines that end with CRLF, up to an empty one.
-struct Lines<'t> {
+pub(super) struct Lines<'t> {
     text: &'t Bytes,
     at: usize,
 }
 
-impl Lines<'_> {
-    fn next(&mut self) -> Option<(usize, usize)> {
+impl<'t> Lines<'t> {
+    pub(super) fn of(text: &'t Bytes) -> Self {
+        Self { text, at: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> Option<(usize, usize)> {
         let from = self.at;
         let length = memchr::memchr(b'\n', self.text.get(from..)?)?;
         self.at = from + length + 1;
@@ -75,7 +79,8 @@ impl Lines<'_> {
     }
 }
 
-struct Fields<'t>(Lines<'t>);
+/// The fields on the lines that are left.
+pub(super) struct Fields<'t>(pub(super) Lines<'t>);
 
 impl Iterator for Fields<'_> {
     type Item = (Option<HeaderName>, Option<HeaderValue>);

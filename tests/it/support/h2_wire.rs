@@ -4,7 +4,7 @@
 //! status, the body and the frames are read. It never uses the library that the gateway uses.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -158,6 +158,26 @@ impl H2Wire {
         }
         assert_eq!(session.alpn_protocol(), Some(&b"h2"[..]));
         H2Wire { stream: Box::new(StreamOwned::new(session, tcp)), polite: true }
+    }
+
+    /// The other side of a connection: an origin's, that begins with these SETTINGS.
+    #[track_caller]
+    pub fn accept(listener: &TcpListener, settings: &[(u16, u32)]) -> H2Wire {
+        let (stream, _) = listener.accept().expect("the gateway connects");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut wire = H2Wire { stream: Box::new(stream), polite: true };
+        let mut preface = [0; PREFACE.len()];
+        wire.stream.read_exact(&mut preface).expect("a preface");
+        assert_eq!(preface, PREFACE);
+        let mut payload = Vec::new();
+        for (name, value) in settings {
+            payload.extend(name.to_be_bytes());
+            payload.extend(value.to_be_bytes());
+        }
+        wire.send(frame(SETTINGS, 0, 0, &payload));
+        wire
     }
 
     #[track_caller]
