@@ -138,8 +138,7 @@ impl Process {
         let lists = start_lists(&compiled, &tell);
         start_hashing(&mut compiled, cpus.len()).map_err(failed)?;
         let certificates = Certificates::of(&compiled, clock::now(), None);
-        let mut acme = Acme::new(tell.clone(), shown.board.clone());
-        acme.follow(compiled.acme.as_ref());
+        let acme = Acme::new(tell.clone(), shown.board.clone());
         shown.show(&certificates);
         let (reporter, reports) = bounded(REPORTS_MAX);
         presence::look(&compiled.watched);
@@ -167,6 +166,8 @@ impl Process {
             tell,
         };
         process.start_workers(&cpus, change).map_err(failed)?;
+        // Only now somebody is there to answer challenges.
+        process.acme.follow(process.compiled.acme.as_ref());
         Ok(process)
     }
 

@@ -340,25 +340,34 @@ impl Event<'_> {
                 }
             }
             Self::AcmeObtained { hosts, holds } => {
-                let days = holds.as_secs() / 86_400;
-                write!(
-                    f,
-                    "a certificate for {hosts} was obtained, it holds for {days} day{}",
-                    plural(days)
-                )
+                write!(f, "a certificate for {hosts} was obtained, it holds for {}", Rough(holds))
             }
             Self::AcmeFailed { hosts, why, again_in } => write!(
                 f,
-                "no certificate for {hosts}, clients that ask for it are refused; tried again in {} s: {why}",
-                again_in.as_secs()
+                "no certificate for {hosts}, clients that ask for it are refused; tried again in {}: {why}",
+                Rough(again_in)
             ),
             Self::AcmeNotRenewed { hosts, why, again_in, left } => write!(
                 f,
-                "the certificate for {hosts} is not renewed, it holds for {} h; tried again in {} s: {why}",
-                left.as_secs() / 3600,
-                again_in.as_secs()
+                "the certificate for {hosts} is not renewed, it holds for {}; tried again in {}: {why}",
+                Rough(left),
+                Rough(again_in)
             ),
             _ => Ok(()),
+        }
+    }
+}
+
+/// A long time in the unit that people would choose.
+struct Rough(Duration);
+
+impl fmt::Display for Rough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            secs @ ..120 => write!(f, "{secs} s"),
+            secs @ ..7_200 => write!(f, "{} min", secs / 60),
+            secs @ ..172_800 => write!(f, "{} h", secs / 3_600),
+            secs => write!(f, "{} days", secs / 86_400),
         }
     }
 }

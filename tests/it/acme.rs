@@ -128,7 +128,7 @@ fn plain(ports: &Ports, target: &str) -> String {
 #[test]
 fn a_certificate_is_obtained_over_http_in_front_of_redirections() {
     let (ports, storage) = (Ports::new(), Folder::new());
-    let pebble = Pebble::start(Settings { nonces_refused: 5, ..ports.settings() });
+    let pebble = Pebble::start(Settings { nonces_refused: 20, ..ports.settings() });
     let house = House { challenge: "http-01", ..House::new(&pebble, &ports, storage.path()) };
     let gateway = house.start();
     house.is_served("a.test", &gateway);
@@ -367,6 +367,38 @@ fn a_host_that_joins_a_certificate_takes_none_from_the_others() {
         pebble.ask("c.test", ports.tls.number).0
     });
     assert_eq!(pebble.orders(), 2);
+}
+
+#[test]
+fn a_storage_that_cannot_be_written_is_told_before_anything_is_asked() {
+    let (ports, storage) = (Ports::new(), Folder::new());
+    let pebble = Pebble::start(ports.settings());
+    fs::write(storage.path().join("file"), "in the way").unwrap();
+    let inside = storage.path().join("file/store");
+    let gateway = House::new(&pebble, &ports, &inside).start();
+    eventually("it is told", || gateway.stderr().contains("no certificate for a.test"));
+    let said = gateway.stderr();
+    assert!(said.contains("file/store cannot be written") && said.contains("`storage`"), "{said}");
+    assert_eq!(pebble.orders(), 0);
+}
+
+/// A process that dies while it asks leaves neither a lock nor a challenge, and its next one does not ask at once.
+#[test]
+fn a_holder_that_dies_blocks_nobody() {
+    let (ports, storage) = (Ports::new(), Folder::new());
+    let pebble = Pebble::start(ports.settings());
+    let house = House::new(&pebble, &ports, storage.path());
+    let gateway = house.start();
+    let challenges = storage.path().join("challenges");
+    let lying = || fs::read_dir(&challenges).is_ok_and(|mut files| files.next().is_some());
+    eventually("a challenge lies there", lying);
+    gateway.signal("KILL");
+    drop(gateway);
+    assert!(lying(), "it had no time to take it away");
+    let gateway = house.start();
+    house.is_served("a.test", &gateway);
+    assert!(!lying());
+    assert_eq!(pebble.orders(), 2, "{}", pebble.log());
 }
 
 #[test]

@@ -46,7 +46,8 @@ impl Trouble {
         Self { cause: Cause::Away, why: why.into(), asked: None, forgotten: false }
     }
 
-    fn refused(why: impl Into<String>) -> Self {
+    /// Something that the authority has to do with.
+    pub fn refused(why: impl Into<String>) -> Self {
         Self { cause: Cause::Refused, ..Self::away(why) }
     }
 }
@@ -145,7 +146,7 @@ impl Dialogue<'_> {
         };
         let made = now(builder.create(&wanted, self.plan.directory.clone(), external.as_ref()));
         let (account, credentials) =
-            made.map_err(|error| self.trouble(error, "the authority gives no account"))?;
+            made.map_err(|error| self.trouble(error, "no account at the authority"))?;
         self.keep_account(serde_json::to_string(&Kept { contact, credentials }))?;
         Ok(account)
     }
@@ -221,7 +222,7 @@ impl Dialogue<'_> {
                 return Err(Trouble::away("the authority does not come to an end with the order"));
             }
             let asked = web.retry_after().map(Duration::from_secs);
-            thread::sleep(asked.unwrap_or(pause).min(ACME_ORDER_TIME_MAX));
+            thread::sleep(asked.unwrap_or(pause).clamp(LOOKS.0, ACME_ORDER_TIME_MAX));
             pause = (pause * 2).min(LOOKS.1);
         }
     }

@@ -11,19 +11,20 @@ mod store;
 mod web;
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use crate::base::limits::{ACME_LIMITED_PAUSE_SECS, ACME_LOOK_EVERY};
 use crate::base::random::Rng;
 use crate::compile::{AcmeOrder, AcmePlan};
 use crate::control::acme::ca::{Dialogue, Trouble, unwritable};
-use crate::control::acme::schedule::Held;
+use crate::control::acme::schedule::{Cause, Held};
 use crate::control::acme::store::{Past, Store};
 use crate::control::tell::Tell;
 use crate::observe::event::Event;
@@ -37,10 +38,14 @@ const LOOKS_PER_ROUND: u32 = 4;
 
 /// The thread, and what it found out.
 pub struct Acme {
-    plans: Option<Sender<Option<AcmePlan>>>,
+    wake: Option<Sender<()>>,
+    next: Arc<Mutex<Option<Next>>>,
     tell: Tell,
     board: Arc<Board>,
 }
+
+/// What is to be obtained from now on, if anything is. Only the last one counts.
+struct Next(Option<AcmePlan>);
 
 /// What metrics show.
 #[derive(Default)]
@@ -60,32 +65,37 @@ impl Board {
 impl Acme {
     /// Nothing to obtain yet.
     pub fn new(tell: Tell, board: Arc<Board>) -> Self {
-        Self { plans: None, tell, board }
+        Self { wake: None, next: Arc::default(), tell, board }
     }
 
     /// What is to be obtained from now on; the thread starts with the first plan.
     pub fn follow(&mut self, plan: Option<&AcmePlan>) {
-        if self.plans.is_none() && plan.is_some() {
-            let (sender, plans) = unbounded();
-            let (tell, board) = (self.tell.clone(), self.board.clone());
-            let thread = std::thread::Builder::new().name("ringway-acme".to_owned());
-            let started = thread.spawn(move || {
-                let rng = Rng::new(entropy::seed());
-                Keeper { plans, tell, board, rng, work: None }.run();
-            });
-            match started {
-                Ok(_) => self.plans = Some(sender),
-                Err(error) => {
-                    let why = &format!("no thread can be started: {error}");
-                    let again_in = Duration::ZERO;
-                    self.tell.event(&Event::AcmeFailed { hosts: "any host", why, again_in });
-                }
-            }
+        if self.wake.is_none() && plan.is_none() {
+            return;
         }
-        if let Some(plans) = &self.plans {
-            // A thread that is gone has panicked, and that was told.
-            let _ = plans.send(plan.cloned());
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Next(plan.cloned()));
+        // One wake is enough for all plans that came meanwhile.
+        let gone = self
+            .wake
+            .as_ref()
+            .is_none_or(|wake| matches!(wake.try_send(()), Err(TrySendError::Disconnected(()))));
+        if gone && let Err(error) = self.start() {
+            let why = &format!("no thread can be started: {error}");
+            let again_in = Duration::ZERO;
+            self.tell.event(&Event::AcmeFailed { hosts: "any host", why, again_in });
         }
+    }
+
+    fn start(&mut self) -> io::Result<()> {
+        let (wake, woken) = bounded(1);
+        let (tell, board, next) = (self.tell.clone(), self.board.clone(), self.next.clone());
+        let thread = std::thread::Builder::new().name("ringway-acme".to_owned());
+        thread.spawn(move || {
+            let rng = Rng::new(entropy::seed());
+            Keeper { woken, next, tell, board, rng, work: None }.run();
+        })?;
+        self.wake = Some(wake);
+        Ok(())
     }
 }
 
@@ -114,8 +124,20 @@ fn stamp(path: &Path) -> Stamp {
     Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
 }
 
+impl Certificate {
+    /// Notes that an attempt begins, as if it had failed already: a process that dies in the middle of each one must
+    /// not ask without end. It shows as well whether the storage can be written, before anything is asked.
+    fn write_ahead(&self, store: &Store, now: u64, dice: u64) -> io::Result<()> {
+        let mut past = self.past.clone();
+        past.failures = past.failures.saturating_add(1);
+        past.again_at = now + schedule::pause(Cause::Away, past.failures, None, dice);
+        store.keep_past(&self.order.name, &past)
+    }
+}
+
 struct Keeper {
-    plans: Receiver<Option<AcmePlan>>,
+    woken: Receiver<()>,
+    next: Arc<Mutex<Option<Next>>>,
     tell: Tell,
     board: Arc<Board>,
     rng: Rng,
@@ -125,21 +147,24 @@ struct Keeper {
 impl Keeper {
     /// Until the process drops its side.
     fn run(mut self) {
-        let mut looks = 0;
+        let mut looks: u32 = 0;
         loop {
-            match self.plans.recv_timeout(ACME_LOOK_EVERY) {
-                Ok(plan) => {
-                    self.take(plan);
-                    looks = 0;
-                }
-                Err(RecvTimeoutError::Timeout) => looks += 1,
-                Err(RecvTimeoutError::Disconnected) => return,
+            let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(Next(plan)) = next {
+                self.take(plan);
+                looks = 0;
             }
             let now = clock::wall().as_secs();
-            let Some(work) = &mut self.work else { continue };
-            work.answer_challenges(now);
-            if looks % LOOKS_PER_ROUND == 0 {
+            if let Some(work) = &mut self.work {
+                work.answer_challenges(now);
+            }
+            if looks.is_multiple_of(LOOKS_PER_ROUND) {
                 self.round(now);
+            }
+            looks = looks.wrapping_add(1);
+            match self.woken.recv_timeout(ACME_LOOK_EVERY) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
@@ -195,7 +220,7 @@ impl Keeper {
                     });
                 }
             }
-            if !self.plans.is_empty() {
+            if !self.woken.is_empty() {
                 // Another plan waits: what is due may be something else.
                 return;
             }
@@ -273,18 +298,25 @@ impl Work {
             return None;
         }
         let store = self.store.as_ref()?;
+        if let Err(error) = self.certificates[index].write_ahead(store, begun, dice) {
+            let trouble = Trouble::away(unwritable(&self.plan, &error));
+            return Some(self.failed(index, trouble, dice, begun));
+        }
         let account = &account_name(&self.plan.directory);
         let dialogue = Dialogue { plan: &self.plan, store, account };
-        let Certificate { order, held, .. } = &self.certificates[index];
-        tell.event(&Event::AcmeBegun {
-            hosts: &order.hosts.join(", "),
-            from: &self.plan.directory,
-            challenge: self.plan.challenge.word(),
-            held: held.is_some(),
-        });
+        let Certificate { order, held, past, .. } = &self.certificates[index];
+        if past.failures == 0 {
+            tell.event(&Event::AcmeBegun {
+                hosts: &order.hosts.join(", "),
+                from: &self.plan.directory,
+                challenge: self.plan.challenge.word(),
+                held: held.is_some(),
+            });
+        }
         let got = dialogue.obtain(order).and_then(|text| {
             let kept = store.keep_certificate(&order.name, &text);
-            kept.map_err(|error| Trouble::away(unwritable(&self.plan, &error)))
+            // The authority has given one, and counts it: the next is not asked for within seconds.
+            kept.map_err(|error| Trouble::refused(unwritable(&self.plan, &error)))
         });
         self.in_flight.clear();
         let now = clock::wall().as_secs();
