@@ -48,6 +48,9 @@ pub fn with(path: &Path, request: &str, asked: Asked<'_>, around: &dyn Surroundi
         Err(why) => return usage(&why),
     };
     let story = |listener: &Listener| {
+        if listener.to_https {
+            return Ok(TO_HTTPS.to_owned());
+        }
         exchange(&head, claims, listener).map(|mut x| explain(gateway, listener, from, &mut x))
     };
     // Listeners share the routes and differ in which spellings they take, whom they trust and what they bound.
@@ -81,6 +84,10 @@ fn at_listener((places, told): &(String, Result<String, String>)) -> String {
     };
     format!("at {places}\n\n{told}")
 }
+
+/// All that a listener with `redirect` does.
+const TO_HTTPS: &str =
+    "answers every request with 308 and the same address over https (`redirect` of the listener)\n";
 
 /// Stands for the line that names the listener: walks that differ in nothing else are one.
 const LISTENER: &str = "\0";

@@ -20,6 +20,7 @@ mod limit;
 mod listener;
 mod lists;
 mod observe;
+mod pem;
 mod policy;
 mod process;
 mod reference;

@@ -17,6 +17,7 @@ use rustls::sign::CertifiedKey;
 use crate::base::limits::TLS_FILE_BYTES_MAX;
 use crate::compile::acme::{self, AcmePlan};
 use crate::compile::codes;
+use crate::compile::pem;
 use crate::compile::policy::Making;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::listener::Protocols;
@@ -28,7 +29,7 @@ use crate::tls::certificate::{self, Facts};
 use crate::tls::client::{ClientTls, OriginRules};
 use crate::tls::ocsp;
 use crate::tls::server::{
-    ClientRules, DoorRules, ProofScope, ServerRules, ServerTls, Tickets, certified,
+    ClientRules, DoorRules, ProofScope, ServerRules, ServerTls, Tickets, Unfit, certified,
 };
 use crate::tls::stored::Stored;
 
@@ -48,6 +49,12 @@ fn offered(protocols: Protocols) -> &'static [&'static str] {
 /// renew a month before.
 const ENDS_SOON: u64 = 21 * 86_400;
 
+/// What to do about a certificate of files that ends.
+const RENEW: &str = "renew it: files that change are read again by themselves";
+/// The same of one that an authority signs for us.
+const RENEWED_BY_ITSELF: &str =
+    "the gateway renews it while it runs; the event `acme_not_renewed` says why it could not";
+
 /// TLS of a listener; `None` after an error was reported.
 pub fn listener(
     tls: &ListenTls,
@@ -65,6 +72,16 @@ pub fn listener(
     }
     let doors = doors(tls, making, carry)?;
     if all.is_broken || tls.certificates.is_empty() {
+        return None;
+    }
+    if let Some(first) = tls.suites.first()
+        && tls.only_13
+        && !tls.suites.iter().any(|suite| suite.value.starts_with("TLS13_"))
+    {
+        let message = "none of these suites is one of TLS 1.3, and nothing older is spoken";
+        let diagnostic = Diagnostic::error(codes::BAD_TLS, first.span, message);
+        let advice = "add one that begins with `TLS13_`, or leave out `min_version`";
+        making.report.push(diagnostic.help(advice));
         return None;
     }
     let suites: Vec<String> = tls.suites.iter().map(|suite| suite.value.to_owned()).collect();
@@ -111,7 +128,7 @@ impl Shown {
             // It is renewed by itself; only one that is late is worth a word.
             facts.ends_soon = ENDS_SOON.min(facts.not_after.saturating_sub(facts.not_before) / 6);
             if let Some(first) = hosts.first() {
-                check_time(&facts, first.span, making);
+                check_time(&facts, first.span, RENEWED_BY_ITSELF, making);
             }
             self.list.push((names, Arc::new(shown)));
             self.facts.push(facts);
@@ -179,7 +196,10 @@ pub fn upstream(tls: &UpstreamTls, making: &Making<'_>) -> Option<ClientTls> {
             Ok(name) => Some(name),
             Err(_) => {
                 let message = "this is neither a name nor an address that a certificate could have";
-                making.report.error(codes::BAD_TLS, text.span, message);
+                let diagnostic = Diagnostic::error(codes::BAD_TLS, text.span, message);
+                making.report.push(diagnostic.help(
+                    "write the name alone, `\"order.internal\"`: no `https://`, no port, no path",
+                ));
                 return None;
             }
         },
@@ -251,22 +271,34 @@ fn chain_with_key(one: &Certificate, making: &Making<'_>) -> Option<(CertifiedKe
         return None;
     };
     facts.ends_soon = ENDS_SOON;
-    check_order(&chain, one.cert.span, making);
-    check_time(&facts, one.cert.span, making);
+    let in_order = check_order(&chain, one.cert.span, making);
+    check_time(&facts, one.cert.span, RENEW, making);
     let ocsp = ocsp.filter(|answer| is_to_be_shown(answer, &facts, one, making));
     facts.stapled_until = ocsp.as_deref().and_then(ocsp::read).and_then(|said| said.until);
     match certified(chain, key, ocsp) {
         Ok(shown) => Some((shown, facts)),
+        // In a chain that begins with another certificate no key would fit.
+        Err(_) if !in_order => None,
         Err(why) => {
-            let diagnostic = Diagnostic::error(codes::BAD_CERTIFICATE, one.key.span, why);
-            report.push(diagnostic.also(one.cert.span, "the certificate"));
+            let diagnostic = Diagnostic::error(codes::BAD_CERTIFICATE, one.key.span, why.what());
+            let diagnostic = diagnostic.also(one.cert.span, "the certificate");
+            report.push(match why {
+                Unfit::Kind => diagnostic
+                    .help("it can be RSA of 2048 bits or more, ECDSA with P-256, P-384 or P-521, or Ed25519"),
+                Unfit::OtherKey => diagnostic.help(format!(
+                    "these print the same where both belong together: `openssl x509 -noout -pubkey -in {}` and `openssl pkey -pubout -in {}`",
+                    one.cert.value.display(),
+                    one.key.value.display()
+                )),
+                Unfit::Version => diagnostic,
+            });
             None
         }
     }
 }
 
 /// Each certificate is signed by the next one (RFC 5246 §7.4.2; many clients insist although RFC 8446 does not).
-fn check_order(chain: &[CertificateDer<'_>], span: Span, making: &Making<'_>) {
+fn check_order(chain: &[CertificateDer<'_>], span: Span, making: &Making<'_>) -> bool {
     let facts: Vec<Facts> = chain.iter().filter_map(|one| certificate::read(one)).collect();
     for (at, pair) in facts.windows(2).enumerate() {
         if pair[0].issuer != pair[1].subject {
@@ -276,28 +308,39 @@ fn check_order(chain: &[CertificateDer<'_>], span: Span, making: &Making<'_>) {
             making.report.push(diagnostic.help(
                 "the server's own certificate comes first, then the one that signed it, and so on",
             ));
-            return;
+            return false;
         }
     }
+    true
 }
 
-fn check_time(facts: &Facts, span: Span, making: &Making<'_>) {
+fn check_time(facts: &Facts, span: Span, renew: &str, making: &Making<'_>) {
     let now = making.assets.wall_secs();
-    let days = |secs: u64| secs / 86_400;
+    let days = |secs: u64| match secs / 86_400 {
+        0 => "less than a day".to_owned(),
+        1 => "a day".to_owned(),
+        days => format!("{days} days"),
+    };
+    let begins_in = facts.not_before.saturating_sub(now);
     let what = match now {
         0 => return,
         now if facts.not_after <= now => {
-            format!("this certificate ended {} days ago", days(now - facts.not_after))
+            format!("this certificate has ended, {} ago", days(now - facts.not_after))
         }
         now if facts.not_before > now => {
-            format!("this certificate holds only in {} days", days(facts.not_before - now) + 1)
+            format!("this certificate is not valid yet, it begins in {}", days(begins_in))
         }
         now if facts.not_after - now < facts.ends_soon => {
-            format!("this certificate ends in {} days", days(facts.not_after - now))
+            format!("this certificate ends in {}", days(facts.not_after - now))
         }
         _ => return,
     };
-    making.report.push(Diagnostic::warning(codes::CERTIFICATE_TIME, span, what));
+    let advice = if now < facts.not_before {
+        "clients refuse it until then; or the clock of this machine is wrong"
+    } else {
+        renew
+    };
+    making.report.push(Diagnostic::warning(codes::CERTIFICATE_TIME, span, what).help(advice));
 }
 
 fn text(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<String> {
@@ -305,7 +348,9 @@ fn text(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<String> {
         Ok(text) => Some(text),
         Err(why) => {
             let message = format!("{} cannot be read: {why}", path.value.display());
-            making.report.error(codes::ASSET_UNREADABLE, path.span, message);
+            let diagnostic = Diagnostic::error(codes::ASSET_UNREADABLE, path.span, message);
+            let advice = pem::unread_advice(&why);
+            making.report.push(advice.into_iter().fold(diagnostic, Diagnostic::help));
             None
         }
     }
@@ -320,9 +365,9 @@ pub(super) fn certificates(
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let list = read.unwrap_or_default();
     if list.is_empty() || list.iter().any(|one| certificate::read(one).is_none()) {
-        let message = "there is no certificate in PEM in this file";
+        let pem::Fault { message, advice } = pem::without_certificate(&text);
         let diagnostic = Diagnostic::error(codes::BAD_CERTIFICATE, path.span, message);
-        making.report.push(diagnostic.help("it begins with `-----BEGIN CERTIFICATE-----`"));
+        making.report.push(diagnostic.help(advice));
         return None;
     }
     Some(list)
@@ -333,18 +378,9 @@ fn key(path: &Spanned<PathBuf>, making: &Making<'_>) -> Option<PrivateKeyDer<'st
     if let Ok(key) = PrivateKeyDer::from_pem_slice(text.as_bytes()) {
         return Some(key);
     }
-    let encrypted = text.contains("ENCRYPTED");
-    let message = if encrypted {
-        "the private key in this file is encrypted, and nobody is there to ask for its password"
-    } else {
-        "there is no private key in PEM in this file"
-    };
+    let pem::Fault { message, advice } = pem::without_key(&text);
     let diagnostic = Diagnostic::error(codes::BAD_CERTIFICATE, path.span, message);
-    making.report.push(diagnostic.help(if encrypted {
-        "decrypt it, and let only the gateway's user read it: `openssl pkey -in api.key -out plain.key`"
-    } else {
-        "it begins with `-----BEGIN PRIVATE KEY-----`"
-    }));
+    making.report.push(diagnostic.help(advice));
     None
 }
 

@@ -9,9 +9,11 @@ use crate::base::address::Address;
 use crate::base::ids::{EndpointId, UpstreamId};
 use crate::base::limits::POOL_AGE_MAX;
 use crate::base::name::Name;
+use crate::compile::codes;
 use crate::compile::policy::Making;
 use crate::compile::tls;
 use crate::config;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::protocol::Http2;
 use crate::upstream::{Balance, Endpoint, ProxyHeader, Rules, Speaks, Upstream};
 
@@ -20,12 +22,26 @@ pub fn compile(list: &[config::Upstream], making: &Making<'_>) -> Box<[Arc<Upstr
     list.iter()
         .enumerate()
         .map(|(index, upstream)| {
+            nameless(upstream, making);
             let tls = upstream.tls.as_ref().and_then(|tls| tls::upstream(tls, making));
             let made = Upstream { tls, ..one(upstream, UpstreamId(index as u32)) };
             let mut known = making.last.into_iter().flat_map(|last| last.upstreams.iter());
             known.find(|known| ***known == made).cloned().unwrap_or_else(|| Arc::new(made))
         })
         .collect()
+}
+
+/// Where TLS is spoken over a Unix socket no address could be proven: a name must be said.
+fn nameless(upstream: &config::Upstream, making: &Making<'_>) {
+    let Some(tls) = upstream.tls.as_ref().filter(|tls| tls.name.is_none()) else { return };
+    let unix = |endpoint: &&config::Endpoint| endpoint.address.value.tcp().is_none();
+    if let Some(endpoint) = upstream.endpoints.iter().find(unix) {
+        let message =
+            "the name that this upstream must prove is missing: no certificate is for a path";
+        let diagnostic = Diagnostic::error(codes::BAD_TLS, tls.span, message);
+        let diagnostic = diagnostic.also(endpoint.address.span, "an endpoint without an address");
+        making.report.push(diagnostic.help("write `tls = { name = \"order.internal\" }`"));
+    }
 }
 
 fn one(upstream: &config::Upstream, id: UpstreamId) -> Upstream {

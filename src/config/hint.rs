@@ -26,7 +26,13 @@ const FOREIGN: [(&str, &str); 14] = [
 ];
 
 /// The same for words that mean something else in other tables: the table's title comes first.
-const FOREIGN_THERE: [(&str, &str, &str); 10] = [
+const FOREIGN_THERE: [(&str, &str, &str); 16] = [
+    ("[[listen]]", "alpn", "protocols"),
+    ("listen.tls", "ssl_certificate_key", "certificates"),
+    ("listen.tls", "ssl_protocols", "min_version"),
+    ("listen.tls", "ssl_ciphers", "suites"),
+    ("listen.tls", "ssl_client_certificate", "client"),
+    ("listen.tls", "ssl_verify_client", "client"),
     ("listen.tls", "ciphers", "suites"),
     ("listen.tls", "cipher_suites", "suites"),
     ("listen.tls.client", "ca", "roots"),
@@ -82,6 +88,12 @@ pub(super) fn never_there(section: &Section, name: &str) -> Option<String> {
     if section.title == "[[route]]" && ["host", "hosts", "method", "methods"].contains(&name) {
         return Some(
             "methods and host stand before the path: `match = \"GET,POST api.example.com/orders\"`"
+                .to_owned(),
+        );
+    }
+    if section.title == "[[listen]]" && ["http2", "h2"].contains(&name) {
+        return Some(
+            "HTTP/2 is spoken already where nothing is said; `protocols = [\"http/1.1\"]` turns it off"
                 .to_owned(),
         );
     }

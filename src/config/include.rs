@@ -105,6 +105,7 @@ pub fn unreadable(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "there is no such file".into(),
         io::ErrorKind::PermissionDenied => "this process may not read it".into(),
         io::ErrorKind::InvalidData => "it is not UTF-8".into(),
+        io::ErrorKind::IsADirectory => "it is a folder".into(),
         _ => error.to_string(),
     }
 }

@@ -262,7 +262,19 @@ fn read_protocols(reader: &Reader<'_>) -> Protocols {
     let both = Protocols { http1: true, http2: true };
     let Some(node) = reader.node("protocols") else { return both };
     let list = reader.list("protocols", "a list of versions");
-    let words = list.iter().filter_map(|node| choice_of(node, PROTOCOLS, reader.log));
+    let words = list.iter().filter_map(|node| match &node.kind {
+        Kind::Text(text) if ["h3", "http/3", "http3"].contains(&text.as_str()) => {
+            reader.not_supported(node.span, "HTTP/3");
+            None
+        }
+        Kind::Text(text) if ["http/2", "http2", "HTTP/2"].contains(&text.as_str()) => {
+            let message = format!("{} is not one of the words allowed here", quoted(node, text));
+            let diagnostic = Diagnostic::error(codes::BAD_CHOICE, node.span, message);
+            reader.log.push(diagnostic.help("the word for HTTP/2 is `h2`, with TLS and without"));
+            None
+        }
+        _ => choice_of(node, PROTOCOLS, reader.log),
+    });
     let (mut protocols, mut last) = (Protocols { http1: false, http2: false }, None);
     for word in words {
         let known = match word.value {

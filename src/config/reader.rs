@@ -62,8 +62,7 @@ impl<'a> Reader<'a> {
             Some(_) => self.not_supported(key.span, &format!("`{name}`")),
             None => {
                 let foreign = hint::foreign(self.section, name);
-                let near = nearest(name, self.section.keys.iter().map(|key| key.name))
-                    .filter(|_| foreign.is_none());
+                let near = nearest(name, self.section.names()).filter(|_| foreign.is_none());
                 let secret = matches!(near, Some("secret" | "pem" | "password"));
                 let holds = |key: &str| self.section.key(key).is_some();
                 if secret || holds("secret") || holds("password") {
@@ -261,11 +260,14 @@ impl<'a> Reader<'a> {
             None => &[],
             Some(Node { kind: Kind::Array(list), .. }) => list,
             Some(node) => {
-                let advice = match node.kind {
+                let advice = match &node.kind {
                     Kind::Table(_) if what.contains("[[") => {
                         format!("write two brackets: `[[{key}]]`")
                     }
                     Kind::Table(_) => format!("put brackets around it: `{key} = [{{ … }}]`"),
+                    Kind::Text(text) if !what.contains(['[', '{']) => {
+                        format!("put brackets around it: `{key} = [{}]`", quoted_text(node, text))
+                    }
                     _ => String::new(),
                 };
                 wrong_type(self.log, node, what, &advice);

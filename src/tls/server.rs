@@ -236,21 +236,48 @@ impl Greeting {
     }
 }
 
+/// Why a key cannot be used with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// The key's kind or size is not supported.
+    Kind,
+    /// It is another certificate's.
+    OtherKey,
+    /// The certificate is older than X.509 version 3.
+    Version,
+}
+
+impl Unfit {
+    /// The sentence of an error.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Kind => "the key is of a kind that cannot be used",
+            Self::OtherKey => "the key does not belong to the certificate",
+            Self::Version => "the certificate cannot be used: it has to be X.509 of version 3",
+        }
+    }
+}
+
+impl From<Unfit> for &'static str {
+    fn from(unfit: Unfit) -> Self {
+        unfit.what()
+    }
+}
+
 /// A certificate chain with its key, ready to be shown.
 ///
 /// # Errors
-/// In words, without the key: it cannot be used, or is another certificate's.
+/// The key cannot be used, or is another certificate's.
 pub fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     ocsp: Option<Vec<u8>>,
-) -> Result<CertifiedKey, &'static str> {
-    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
-        .map_err(|_| "the key is of a kind that cannot be used")?;
+) -> Result<CertifiedKey, Unfit> {
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|_| Unfit::Kind)?;
     let mut certified = CertifiedKey::new(chain, key);
     certified.keys_match().map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate",
-        _ => "the certificate cannot be used: it has to be X.509 of version 3",
+        rustls::Error::InconsistentKeys(_) => Unfit::OtherKey,
+        _ => Unfit::Version,
     })?;
     certified.ocsp = ocsp;
     Ok(certified)

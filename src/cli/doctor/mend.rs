@@ -13,6 +13,7 @@ use crate::cli::doctor::files::{
     LIMITS, LIMITS_PATH, SETTINGS_PATH, UNIT, UNIT_PATH, place, setting, settings,
 };
 use crate::cli::doctor::finding::{Change, Finding};
+use crate::cli::doctor::host::Host;
 use crate::cli::doctor::read::Tree;
 
 /// Where it is written what `--revert` needs.
@@ -76,12 +77,16 @@ fn reason(error: &io::Error) -> String {
 }
 
 /// Makes the changes that the findings name.
-pub fn fix(tree: &Tree, findings: &[Finding]) -> Done {
+pub fn fix(tree: &Tree, host: &Host, findings: &[Finding]) -> Done {
     let mut done = Done::default();
     let changes: Vec<Change> = findings.iter().filter_map(|finding| finding.change).collect();
     if changes.is_empty() {
-        done.lines
-            .push("nothing to change: no finding has a fix that is safe by itself".to_owned());
+        let why = if host.container {
+            "in a container whoever starts it decides; `ringway doctor` shows the commands"
+        } else {
+            "no finding has a fix that is safe by itself"
+        };
+        done.lines.push(format!("nothing to change: {why}"));
         return done;
     }
     let mut journal = match read(tree) {

@@ -87,7 +87,7 @@ pub fn with(wishes: &Wishes, colours: bool) -> Said {
     let host = tree.host(wishes.pid);
     let findings = findings(&host, &demand);
     let out = match wishes.deed {
-        Deed::Fix => return told(mend::fix(&tree, &findings)),
+        Deed::Fix => return told(mend::fix(&tree, &host, &findings)),
         Deed::Revert | Deed::Tell => {
             show::text(&host, &demand, &findings, Look { all: wishes.all, colours })
         }

@@ -290,7 +290,10 @@ fn conntrack(host: &Host, demand: &Demand) -> Finding {
     let needed = demand.clients.saturating_mul(2);
     let value = format!("{count} of {most} places taken");
     let wanted = format!("{needed} places for {} clients, or no tracking", demand.clients);
-    let command = set(host, NAME, most.max(needed).saturating_mul(2).next_power_of_two());
+    let places = most.max(needed).saturating_mul(2).next_power_of_two();
+    // One table for all network namespaces: from a container it can only be read.
+    let place = if host.container { "   # on the machine that runs the container" } else { "" };
+    let command = format!("sysctl -w {NAME}={places}{place}");
     let found = if count > most / 5 * 4 {
         CONNTRACK.problem(value, command)
     } else if most < needed {
