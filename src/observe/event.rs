@@ -211,8 +211,8 @@ impl Event<'_> {
             }
             Self::AdminBound { address } => write!(f, "admin accepts on {address}"),
             Self::ReloadInstalled { version, routes, took } => {
-                let took = Millis(took);
-                write!(f, "configuration {version} is in force: {routes} routes, after {took}")
+                let (took, s) = (Millis(took), plural(routes as u64));
+                write!(f, "configuration {version} is in force: {routes} route{s}, after {took}")
             }
             Self::ReloadRefused { version, errors, first } => {
                 let s = plural(errors as u64);

@@ -329,7 +329,7 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
             cors::Refused::detail(reason).unwrap_or("This request is not allowed.")
         }
         FaultKind::MisdirectedRequest => {
-            "This host asks for another proof of who you are than the connection gave; use a new one."
+            "This host asks for other client certificates than this connection was made with; open a new connection."
         }
         FaultKind::RouteMissing => "Nothing is served at this address.",
         FaultKind::MethodRefused => "This method is not allowed here; Allow names those that are.",
@@ -362,6 +362,7 @@ fn detail(kind: FaultKind, reason: &str) -> &'static str {
         FaultKind::ConnectionTimeout | FaultKind::HttpResponseTimeout => {
             "The service did not answer in time."
         }
+        FaultKind::VersionRefused if reason == h1::HTTP1 => "This address speaks HTTP/2 only.",
         FaultKind::VersionRefused => "This HTTP version is not supported.",
     }
 }

@@ -183,6 +183,16 @@ fn explain_tells_the_story_of_each_listener_once() {
 }
 
 #[test]
+fn explain_knows_a_listener_that_only_redirects() {
+    let second = "address = \"127.0.0.1:8080\"\n[[listen]]\naddress = \"127.0.0.1:8081\"\nredirect = \"https\"";
+    let folder = folder(&CONFIG.replace("address = \"127.0.0.1:8080\"", second));
+    let (code, stdout, stderr) = ringway(folder.path(), &["explain", "GET http://a.test/x"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("at 127.0.0.1:8080\n\nroute `"), "{stdout}");
+    assert!(stdout.contains("at 127.0.0.1:8081\n\nanswers every request with 308"), "{stdout}");
+}
+
+#[test]
 fn explain_of_a_request_that_no_route_matches_says_why() {
     let folder = folder(&CONFIG.replace("/{*rest}", "only.example.com/x"));
     let (_, stdout, stderr) = ringway(folder.path(), &["explain", "GET http://api.example.com/y"]);
