@@ -115,9 +115,10 @@ fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Tar
         }
         config::Target::Merge(parts) => {
             let plan = aggregate::compile(parts, scope, &upstream, report);
-            view::compile(plan, parts, scope, report).map(Target::Aggregate)
+            let merge = view::compile(plan, parts, scope, report)?;
+            Some(Target::Aggregate(Box::new(merge)))
         }
-        config::Target::Redirect(to) => Some(Target::Redirect(Redirect {
+        config::Target::Redirect(to) => Some(Target::Redirect(Box::new(Redirect {
             to: match &to.to {
                 Some(to) => Some(scope.compile(to, TemplateKind::Location, report)?),
                 None => None,
@@ -127,8 +128,8 @@ fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Tar
             keep_query: to.keep_query,
             withheld: Withheld::default(),
             status: Status(to.status),
-        })),
-        config::Target::Respond(fixed) => Some(Target::Respond(reply(fixed))),
+        }))),
+        config::Target::Respond(fixed) => Some(Target::Respond(Box::new(reply(fixed)))),
     }
 }
 

@@ -122,6 +122,8 @@ impl Chapter {
 /// What recording needs to know of one Gateway. Immutable; made when the Gateway is compiled.
 #[derive(Debug)]
 pub struct RecordPlan {
+    /// By route, side by side: of their words nothing else is needed for each request.
+    route_labels: Box<[Label]>,
     routes: Box<[RouteWords]>,
     upstreams: Box<[Words]>,
     limits: Box<[Words]>,
@@ -167,9 +169,11 @@ impl RecordPlan {
         upstreams: &[Name],
         query: bool,
     ) -> RecordPlan {
-        let routes = routes.iter().map(|route| RouteWords::new(book, route)).collect();
+        let routes: Box<[RouteWords]> =
+            routes.iter().map(|route| RouteWords::new(book, route)).collect();
         let upstreams = upstreams.iter().map(|name| Words::new(&mut book.upstreams, name));
         RecordPlan {
+            route_labels: routes.iter().map(|route| route.words.label).collect(),
             routes,
             upstreams: upstreams.collect(),
             limits: Box::default(),
@@ -225,7 +229,7 @@ impl RecordPlan {
     /// The label of a route; `Label::NONE` without one.
     pub(crate) fn route_label(&self, route: Option<RouteId>) -> Label {
         let Some(route) = route else { return Label::NONE };
-        self.routes.get(route.index()).map_or(Label::OTHER, |route| route.words.label)
+        self.route_labels.get(route.index()).copied().unwrap_or(Label::OTHER)
     }
 
     /// The route's name as it stands in a JSON string.

@@ -58,11 +58,13 @@ pub(crate) type Durations = Histogram<{ DURATION_BUCKETS.len() + 1 }>;
 /// The histogram of our own share.
 pub(crate) type Overhead = Histogram<{ OVERHEAD_BUCKETS.len() + 1 }>;
 
-/// Counts by bucket, the last one for what is above every bound, and the sum. One writer.
+/// Counts by bucket, the last one for what is above every bound, and the sum. One writer. The sum and the buckets up
+/// to 25 ms stand in one line of the cache: that is all that most requests touch of their route's series.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Histogram<const N: usize> {
-    counts: [Counter; N],
     sum_nanos: Counter,
+    counts: [Counter; N],
 }
 
 impl<const N: usize> Default for Histogram<N> {

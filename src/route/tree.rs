@@ -4,8 +4,13 @@
 //! has one way to it, so that a search never visits one twice and, at each depth, at most two of a
 //! node's children: it is bounded by the smaller of the tree and two to the power of the depth. On its way
 //! it notes segments that only read like a literal (`spelling.rs`); the router never serves past one.
+//!
+//! All hosts' trees lie in the same few arrays, and a literal child is found by one table for all: among
+//! ten thousand routes each step costs a line of that table and a line of the node, where a hash map in
+//! every node cost seven. That is what a request pays whose route was not asked for a while.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
@@ -15,30 +20,84 @@ use crate::exchange::params::Params;
 use crate::http::Method;
 use crate::http::head::Request;
 use crate::route::Allow;
+use crate::route::index::Index;
 use crate::route::matcher::Condition;
 use crate::route::pattern::{MethodName, Pattern, Segment};
 use crate::route::spelling::{self, PathScratch};
 
-/// Something for each text; the texts are the operator's, so a fixed hash is enough.
-type ByText<T> = HashMap<Box<[u8]>, T, FixedState>;
+/// Where a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct NodeId(u32);
 
-/// The routes of one host.
+/// The trees of all hosts.
+#[derive(Debug)]
+pub(super) struct Forest {
+    nodes: Box<[Node]>,
+    /// Places of nodes by their parent and their text.
+    literals: Index,
+    /// Places of `folds` by their node and their text.
+    folded: Index,
+    folds: Box<[Fold]>,
+    /// Those of one node, and of one kind, side by side.
+    ends: Box<[End]>,
+}
+
+/// One node, in one line of the cache unless its text is long.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
-    literals: ByText<Tree>,
-    /// The literals as careless origins read them; `None` where several read alike.
-    folded: ByText<Option<Box<[u8]>>>,
-    /// Whether some literal is not its own folded text.
+#[repr(align(64))]
+struct Node {
+    /// The literal that leads here from the parent.
+    text: Text,
+    parent: u32,
+    /// The parameter child; 0 is the root of a tree, and so nobody's child.
+    param: u32,
+    /// Routes whose path ends here.
+    ends: Range,
+    /// Routes that take all that is left.
+    rests: Range,
+    has_literals: bool,
+    /// Whether some literal child is not its own folded text.
     has_odd: bool,
-    param: Option<Box<Tree>>,
-    ends: Vec<End>,
-    rests: Vec<End>,
+}
+
+/// A part of `ends`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Range {
+    start: u32,
+    count: u32,
+}
+
+/// A literal, in place where it is short.
+#[derive(Debug)]
+enum Text {
+    Short { len: u8, bytes: [u8; Self::SHORT_BYTES_MAX] },
+    Long(Box<[u8]>),
+}
+
+/// A literal as careless origins read it.
+#[derive(Debug)]
+struct Fold {
+    node: NodeId,
+    text: Box<[u8]>,
+    /// The literal; `None` where several read alike.
+    only: Option<Box<[u8]>>,
 }
 
 /// A route whose path ends here, and what else it asks.
 #[derive(Debug)]
 struct End {
     route: RouteId,
+    /// The registered methods that it takes, a bit for each.
+    known: u16,
+    has_conditions: bool,
+    /// Not touched where neither a method is named nor a condition.
+    asks: Option<Box<Asks>>,
+}
+
+/// What a route asks besides its host and path.
+#[derive(Debug)]
+struct Asks {
+    /// Names in the order of the file; none for any but CONNECT.
     methods: Box<[MethodName]>,
     conditions: Box<[Condition]>,
 }
@@ -54,105 +113,258 @@ pub(super) struct Search<'a> {
     pub(super) look_alike: bool,
 }
 
-impl Tree {
-    /// Adds a pattern; among equal paths, those inserted first are asked first.
-    pub(super) fn insert(&mut self, pattern: &Pattern) {
-        let end = End {
-            route: pattern.route,
-            methods: pattern.methods.clone().into(),
-            conditions: pattern.conditions.clone().into(),
-        };
-        let mut node = self;
+/// Trees that are still being made.
+#[derive(Default)]
+pub(super) struct Planting {
+    nodes: Vec<Node>,
+    children: HashMap<(NodeId, Box<[u8]>), NodeId, FixedState>,
+    folded: HashMap<(NodeId, Box<[u8]>), Option<Box<[u8]>>, FixedState>,
+    /// Node, whether it takes all that is left, and the route.
+    ends: Vec<(NodeId, bool, End)>,
+}
+
+impl Planting {
+    /// The root of a further tree.
+    pub(super) fn root(&mut self) -> NodeId {
+        self.node(NodeId(0), &[])
+    }
+
+    fn node(&mut self, parent: NodeId, text: &[u8]) -> NodeId {
+        let id = NodeId(self.nodes.len() as u32);
+        self.nodes.push(Node { text: Text::new(text), parent: parent.0, ..Node::default() });
+        id
+    }
+
+    /// Adds a pattern below a root; among equal paths, those inserted first are asked first.
+    pub(super) fn insert(&mut self, root: NodeId, pattern: &Pattern) {
+        let mut at = root;
         for segment in &pattern.path {
             match segment {
-                Segment::Literal(text) => node = node.insert_literal(text),
-                Segment::Param => node = node.param.get_or_insert_default(),
-                Segment::Rest => {
-                    node.rests.push(end);
-                    return;
-                }
+                Segment::Literal(text) => at = self.literal(at, text),
+                Segment::Param => at = self.param(at),
+                Segment::Rest => return self.ends.push((at, true, End::new(pattern))),
             }
         }
-        node.ends.push(end);
+        self.ends.push((at, false, End::new(pattern)));
     }
 
-    fn insert_literal(&mut self, text: &[u8]) -> &mut Tree {
-        if !self.literals.contains_key(text) {
-            let mut out = Vec::new();
-            let span = spelling::fold(text, &mut out);
-            self.has_odd |= span.of(&out) != text;
-            let alike = self.folded.entry(span.of(&out).into());
-            alike.and_modify(|only| *only = None).or_insert_with(|| Some(text.into()));
+    fn param(&mut self, parent: NodeId) -> NodeId {
+        match self.nodes[parent.0 as usize].param {
+            0 => {
+                let child = self.node(parent, &[]);
+                self.nodes[parent.0 as usize].param = child.0;
+                child
+            }
+            child => NodeId(child),
         }
-        self.literals.entry(text.into()).or_default()
     }
 
-    /// Whether some origin reads the segment as a literal child that it is not.
-    fn looks_alike(&self, text: &[u8], folded: Option<&[u8]>) -> bool {
-        if folded.is_none() && !self.has_odd || self.folded.is_empty() {
-            return false;
+    fn literal(&mut self, parent: NodeId, text: &[u8]) -> NodeId {
+        if let Some(child) = self.children.get(&(parent, text.into())) {
+            return *child;
         }
-        let alike = self.folded.get(folded.unwrap_or(text));
-        alike.is_some_and(|only| only.as_deref() != Some(text))
+        let mut out = Vec::new();
+        let span = spelling::fold(text, &mut out);
+        let node = &mut self.nodes[parent.0 as usize];
+        node.has_odd |= span.of(&out) != text;
+        node.has_literals = true;
+        let alike = self.folded.entry((parent, span.of(&out).into()));
+        alike.and_modify(|only| *only = None).or_insert_with(|| Some(text.into()));
+        let child = self.node(parent, text);
+        self.children.insert((parent, text.into()), child);
+        child
     }
 
-    /// Whether a slash more makes the path that ends here the path of a route that fits but for its method.
-    fn has_longer(&self, request: Request<'_>) -> bool {
-        let slash = self.literals.get(&b""[..]);
-        any_fits(&self.rests, request) || slash.is_some_and(|slash| any_fits(&slash.ends, request))
+    /// The trees as they are searched.
+    pub(super) fn grown(mut self) -> Forest {
+        // Stable: among those of one node, those inserted first stay first.
+        self.ends.sort_by_key(|(node, is_rest, _)| (*node, *is_rest));
+        for (place, (node, is_rest, _)) in self.ends.iter().enumerate() {
+            let node = &mut self.nodes[node.0 as usize];
+            let range = if *is_rest { &mut node.rests } else { &mut node.ends };
+            range.start = if range.count == 0 { place as u32 } else { range.start };
+            range.count += 1;
+        }
+        let children = self.children.iter();
+        let literals =
+            Index::new(children.map(|((node, text), child)| (hash(*node, text), child.0)));
+        let folds = self.folded.into_iter().map(|((node, text), only)| Fold { node, text, only });
+        let folds: Box<[Fold]> = folds.collect();
+        let places = folds.iter().enumerate();
+        let folded = Index::new(places.map(|(at, fold)| (hash(fold.node, &fold.text), at as u32)));
+        Forest {
+            nodes: self.nodes.into(),
+            literals,
+            folded,
+            folds,
+            ends: self.ends.into_iter().map(|(_, _, end)| end).collect(),
+        }
     }
+}
 
-    /// The best route of this host.
-    pub(super) fn find(&self, search: &mut Search<'_>) -> Option<RouteId> {
+/// Texts are the operator's, so a fixed hash is enough.
+fn hash(node: NodeId, text: &[u8]) -> u64 {
+    FixedState::with_seed(u64::from(node.0)).hash_one(text)
+}
+
+impl Forest {
+    /// The best route of the tree with this root.
+    pub(super) fn find(&self, root: NodeId, search: &mut Search<'_>) -> Option<RouteId> {
         let known = search.params.len();
-        let found = self.walk(search, 0);
+        let found = self.walk(root, search, 0);
         if found.is_none() {
             search.params.truncate(known);
         }
         found
     }
 
-    fn walk(&self, search: &mut Search<'_>, depth: usize) -> Option<RouteId> {
+    fn walk(&self, at: NodeId, search: &mut Search<'_>, depth: usize) -> Option<RouteId> {
+        let node = self.node(at);
         if depth == search.scratch.segments.len() {
-            let route = choose(&self.ends, search);
+            let route = choose(self.ends(node.ends), search);
             // `/admin` under a less specific route, beside `/admin/` or `/admin/{*rest}`.
-            search.look_alike |= route.is_none() && self.has_longer(search.request);
+            search.look_alike |= route.is_none() && self.has_longer(at, search.request);
             return route;
         }
         let text = search.scratch.text(depth, search.path);
-        if let Some(child) = self.literals.get(text)
-            && let Some(route) = child.walk(search, depth + 1)
+        if let Some(child) = self.literal(at, text)
+            && let Some(route) = self.walk(child, search, depth + 1)
         {
             return Some(route);
         }
-        search.look_alike |= self.looks_alike(text, search.scratch.folded(depth));
+        search.look_alike |= self.looks_alike(at, text, search.scratch.folded(depth));
         let raw = search.scratch.segments[depth].raw;
         let known = search.params.len();
-        if let Some(child) = &self.param
-            && !raw.is_empty()
-        {
+        if node.param != 0 && !raw.is_empty() {
             search.params.push(raw);
-            if let Some(route) = child.walk(search, depth + 1) {
+            if let Some(route) = self.walk(NodeId(node.param), search, depth + 1) {
                 return Some(route);
             }
             search.params.truncate(known);
         }
-        let route = choose(&self.rests, search);
+        let route = choose(self.ends(node.rests), search);
         // `/admin/` under a less specific route, beside `/admin`.
         let last = depth + 1 == search.scratch.segments.len();
-        search.look_alike |=
-            route.is_none() && last && raw.is_empty() && any_fits(&self.ends, search.request);
+        let slash = route.is_none() && last && raw.is_empty();
+        search.look_alike |= slash && any_fits(self.ends(node.ends), search.request);
         let route = route?;
         search.params.push(Span { start: raw.start, end: search.path.len() as u32 });
         Some(route)
     }
+
+    fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    fn ends(&self, range: Range) -> &[End] {
+        &self.ends[range.start as usize..(range.start + range.count) as usize]
+    }
+
+    /// The literal child of this text.
+    fn literal(&self, at: NodeId, text: &[u8]) -> Option<NodeId> {
+        if !self.node(at).has_literals {
+            return None;
+        }
+        let is_it = |place: u32| {
+            let child = &self.nodes[place as usize];
+            child.parent == at.0 && child.text.as_bytes() == text
+        };
+        self.literals.find(hash(at, text), is_it).map(NodeId)
+    }
+
+    /// Whether some origin reads the segment as a literal child that it is not.
+    fn looks_alike(&self, at: NodeId, text: &[u8], folded: Option<&[u8]>) -> bool {
+        let node = self.node(at);
+        if !node.has_literals || folded.is_none() && !node.has_odd {
+            return false;
+        }
+        let read = folded.unwrap_or(text);
+        let fold = |place: u32| &self.folds[place as usize];
+        let is_it = |place| fold(place).node == at && *fold(place).text == *read;
+        let alike = self.folded.find(hash(at, read), is_it);
+        alike.is_some_and(|place| fold(place).only.as_deref() != Some(text))
+    }
+
+    /// Whether a slash more makes the path that ends here the path of a route that fits but for its method.
+    fn has_longer(&self, at: NodeId, request: Request<'_>) -> bool {
+        let fits = |range| any_fits(self.ends(range), request);
+        let slash = || self.literal(at, b"").is_some_and(|slash| fits(self.node(slash).ends));
+        fits(self.node(at).rests) || slash()
+    }
+}
+
+impl Text {
+    /// What fits beside the other fields in one line of the cache. Unit: bytes.
+    const SHORT_BYTES_MAX: usize = 30;
+
+    fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; Self::SHORT_BYTES_MAX];
+        match bytes.get_mut(..text.len()) {
+            Some(short) => {
+                short.copy_from_slice(text);
+                Self::Short { len: text.len() as u8, bytes }
+            }
+            None => Self::Long(text.into()),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Long(text) => text,
+        }
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::new(&[])
+    }
 }
 
 impl End {
+    fn new(pattern: &Pattern) -> Self {
+        let registered = |name: &MethodName| match Method::of(name.0.as_bytes()) {
+            Method::Other => 0,
+            // GET stands for HEAD, too (RFC 9110 §9.3.2).
+            Method::Get => bit(Method::Get) | bit(Method::Head),
+            method => bit(method),
+        };
+        let Pattern { methods, conditions, .. } = pattern;
+        let asks =
+            || Asks { methods: methods.clone().into(), conditions: conditions.clone().into() };
+        let known = match methods.is_empty() {
+            // A tunnel is opened where it was asked for by name, and never by "any method".
+            true => !bit(Method::Connect),
+            false => methods.iter().fold(0, |known, name| known | registered(name)),
+        };
+        let has_any = !methods.is_empty() || !conditions.is_empty();
+        Self {
+            route: pattern.route,
+            known,
+            has_conditions: !conditions.is_empty(),
+            asks: has_any.then(|| Box::new(asks())),
+        }
+    }
+
+    fn methods(&self) -> &[MethodName] {
+        self.asks.as_ref().map_or(&[], |asks| &asks.methods)
+    }
+
     /// Whether it fits but for its method.
     fn fits(&self, request: Request<'_>) -> bool {
-        self.conditions.iter().all(|condition| condition.holds(request))
+        let conditions = self.asks.as_ref().filter(|_| self.has_conditions);
+        conditions.is_none_or(|asks| asks.conditions.iter().all(|one| one.holds(request)))
     }
+
+    fn takes(&self, method: Method, text: &[u8]) -> bool {
+        let named = || self.methods().iter().any(|name| name.accepts(method, text));
+        self.known & bit(method) != 0 || method == Method::Other && named()
+    }
+}
+
+fn bit(method: Method) -> u16 {
+    1 << method as u16
 }
 
 /// Whether one fits but for its method. One whose conditions do not hold asks nothing of this request, so
@@ -167,13 +379,10 @@ fn choose(ends: &[End], search: &mut Search<'_>) -> Option<RouteId> {
         if !end.fits(search.request) {
             continue;
         }
-        let (method, text) = (search.request.head.method, search.request.method_text());
-        // A tunnel is opened where it was asked for by name, and never by "any method".
-        let any = end.methods.is_empty() && method != Method::Connect;
-        if any || end.methods.iter().any(|name| name.accepts(method, text)) {
+        if end.takes(search.request.head.method, search.request.method_text()) {
             return Some(end.route);
         }
-        for name in &end.methods {
+        for name in end.methods() {
             search.allow.add(&name.0);
         }
     }
