@@ -303,6 +303,7 @@ fn gateway(listen: ringway::base::address::Address, origin: std::net::SocketAddr
     let names = ["all", "stored", "token", "key", "user"].map(named);
     Gateway {
         version: 1,
+        hedged: Box::default(),
         throttles: Box::default(),
         challenges: None,
         store: None,

@@ -131,6 +131,7 @@ pub fn compile(
         version: last.map_or(1, |last| last.version + 1),
         listeners,
         router,
+        hedged: route::hedged(&routes),
         routes,
         upstreams,
         throttles,

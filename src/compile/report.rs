@@ -4,6 +4,7 @@
 //! Names that were declared but could not be read are known, so that one mistake never becomes two.
 
 use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
 use crate::compile::codes;
 use crate::config::diagnostic::Diagnostic;
@@ -55,13 +56,16 @@ impl Report {
 pub struct Names<'a> {
     kind: &'static str,
     declared: &'a [String],
-    used: RefCell<Vec<String>>,
+    places: HashMap<&'a str, usize>,
+    /// Places of those that somebody named.
+    used: RefCell<HashSet<usize>>,
 }
 
 impl<'a> Names<'a> {
     /// The names of `[kind.NAME]`.
     pub fn of(kind: &'static str, declared: &'a [String]) -> Self {
-        Self { kind, declared, used: RefCell::default() }
+        let places = declared.iter().enumerate().map(|(place, name)| (name.as_str(), place));
+        Self { kind, declared, places: places.collect(), used: RefCell::default() }
     }
 
     /// Whether `name` is declared; reports it if not. It counts as used from now on.
@@ -70,17 +74,15 @@ impl<'a> Names<'a> {
         if name.value == "none" {
             return false;
         }
-        let known = self.is_known(name, report);
-        let mut used = self.used.borrow_mut();
-        if known && !used.contains(&name.value) {
-            used.push(name.value.clone());
+        if let Some(place) = self.places.get(name.value.as_str()) {
+            self.used.borrow_mut().insert(*place);
         }
-        known
+        self.is_known(name, report)
     }
 
     /// The same for a name that does not make the table used.
     pub fn is_known(&self, name: &Text, report: &Report) -> bool {
-        if self.declared.contains(&name.value) {
+        if self.places.contains_key(name.value.as_str()) {
             return true;
         }
         let near = suggest::nearest(&name.value, self.declared.iter().map(String::as_str));
@@ -97,7 +99,8 @@ impl<'a> Names<'a> {
 
     /// Warns when nothing named this table.
     pub fn check_used(&self, name: &Text, report: &Report) {
-        if !self.used.borrow().contains(&name.value) {
+        let place = self.places.get(name.value.as_str());
+        if !place.is_some_and(|place| self.used.borrow().contains(place)) {
             let message = format!("nothing names `[{}.{}]`", self.kind, name.value);
             report.push(Diagnostic::warning(codes::UNUSED, name.span, message));
         }

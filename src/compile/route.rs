@@ -97,6 +97,19 @@ fn one(
     })
 }
 
+/// The routes that may send a call twice.
+pub fn hedged(routes: &[Route]) -> Box<[RouteId]> {
+    let is_hedged = |route: &Route| match &route.target {
+        Target::Forward(_) => route.hedge_percent.is_some(),
+        Target::Aggregate(merge) => {
+            merge.plan.parts.iter().any(|part| part.hedge_percent.is_some())
+        }
+        Target::Redirect(_) | Target::Respond(_) => false,
+    };
+    let places = routes.iter().enumerate().filter(|(_, route)| is_hedged(route));
+    places.map(|(place, _)| RouteId(place as u32)).collect()
+}
+
 fn target(scope: &Scope<'_>, tables: &Tables<'_>, report: &Report) -> Option<Target> {
     let upstream = |name: &Text| {
         let known = tables.upstreams.check(name, report);

@@ -18,6 +18,8 @@ pub mod lists;
 pub mod load;
 pub mod presence;
 pub mod process;
+mod retired;
+mod seat;
 mod shown;
 pub mod signal;
 pub mod sockets;

@@ -27,6 +27,8 @@ use crate::control::keys::Keys;
 use crate::control::lists::Lists;
 use crate::control::load::{self, Loaded};
 use crate::control::presence;
+use crate::control::retired::Retired;
+use crate::control::seat::Seat;
 use crate::control::shown::Shown;
 use crate::control::signal::{self, Asked};
 use crate::control::sockets::{Change, Sockets};
@@ -52,6 +54,7 @@ const LAST_LINES_WITHIN: Duration = Duration::from_secs(2);
 pub struct Process {
     path: PathBuf,
     compiled: Compiled,
+    retired: Retired,
     sockets: Sockets,
     workers: Vec<Seat>,
     endpoints: Endpoints,
@@ -72,31 +75,6 @@ pub struct Process {
     /// Heard since before anything was ready: a stop right behind the start is a clean one, too.
     signals: Receiver<Asked>,
     tell: Tell,
-}
-
-/// A worker's seat: who sits on it may change, its core does not.
-struct Seat {
-    cpu: Option<usize>,
-    voice: Voice,
-    thread: Option<Thread>,
-    /// When it died in the last `DEATHS_WITHIN`.
-    deaths: Vec<Instant>,
-    version: u64,
-    started: bool,
-    /// Whether it runs short of descriptors or memory.
-    short: bool,
-}
-
-/// A worker that dies so often within that time is not started again: what kills it is still there.
-const DEATHS_MAX: usize = 10;
-const DEATHS_WITHIN: Duration = Duration::from_secs(60);
-
-impl Seat {
-    fn dies_too_often(&mut self, now: Instant) -> bool {
-        self.deaths.retain(|death| now.since(*death) < DEATHS_WITHIN);
-        self.deaths.push(now);
-        self.deaths.len() >= DEATHS_MAX
-    }
 }
 
 /// Why a process did not start.
@@ -146,6 +124,7 @@ impl Process {
         let mut process = Self {
             path: path.to_path_buf(),
             compiled,
+            retired: Retired::default(),
             sockets,
             workers: Vec::new(),
             endpoints: Endpoints::default(),
@@ -299,6 +278,7 @@ impl Process {
         let signals = self.signals.clone();
         loop {
             presence::look(&self.compiled.watched);
+            self.retired.look();
             if self.replace_the_dead().is_err() {
                 self.end();
                 return End::Failed;
@@ -337,7 +317,8 @@ impl Process {
         let before = self.certificates.look();
         let Loaded { compiled, diagnostics, errors, first_error } = {
             let mut book = self.shown.book.lock().unwrap_or_else(PoisonError::into_inner);
-            load::compile(&self.path, &mut book, Some(&self.compiled))
+            let (book, path, last) = (&mut *book, &*self.path, &self.compiled);
+            pin::giving_way(|| load::compile(path, book, Some(last)))
         };
         eprint!("{diagnostics}");
         let version = self.compiled.gateway.version;
@@ -372,7 +353,7 @@ impl Process {
         self.certificates = Certificates::of(&compiled, begun, Some(before));
         self.acme.follow(compiled.acme.as_ref());
         self.shown.show(&self.certificates);
-        self.compiled = compiled;
+        self.retired.keep(std::mem::replace(&mut self.compiled, compiled).gateway);
         self.keys = start_keys(&self.compiled, &self.tell);
         self.lists = start_lists(&self.compiled, &self.tell);
         self.install(change, begun);

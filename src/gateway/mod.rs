@@ -36,6 +36,8 @@ pub struct Gateway {
     pub router: Router,
     /// Indexed by `RouteId`.
     pub routes: Box<[Route]>,
+    /// Routes with calls that may be sent twice, so that no core need look at all of them.
+    pub hedged: Box<[RouteId]>,
     /// Indexed by `UpstreamId`; an unchanged one is shared with the version before.
     pub upstreams: Box<[Arc<Upstream>]>,
     /// What bounds the attempts at each upstream; indexed by `UpstreamId`, or empty.

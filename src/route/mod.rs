@@ -70,7 +70,7 @@ impl Router {
         let mut ordered: Vec<(usize, &Pattern)> = patterns.iter().enumerate().collect();
         ordered.sort_by_key(|(place, pattern)| rank::among_equal_paths(pattern, *place));
         let (mut exact, mut wildcards) = (Roots::default(), Roots::default());
-        let mut planting = Planting::default();
+        let mut planting = Planting::of(patterns.len());
         let any = planting.root();
         for (_, pattern) in ordered {
             let (roots, host) = match &pattern.host {

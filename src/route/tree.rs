@@ -113,17 +113,30 @@ pub(super) struct Search<'a> {
     pub(super) look_alike: bool,
 }
 
+/// Something for each text below a node.
+type Below<T> = HashMap<(NodeId, Box<[u8]>), T, FixedState>;
+
 /// Trees that are still being made.
 #[derive(Default)]
 pub(super) struct Planting {
     nodes: Vec<Node>,
-    children: HashMap<(NodeId, Box<[u8]>), NodeId, FixedState>,
-    folded: HashMap<(NodeId, Box<[u8]>), Option<Box<[u8]>>, FixedState>,
+    children: Below<NodeId>,
+    folded: Below<Option<Box<[u8]>>>,
     /// Node, whether it takes all that is left, and the route.
     ends: Vec<(NodeId, bool, End)>,
 }
 
 impl Planting {
+    /// Room for about so many patterns.
+    pub(super) fn of(patterns: usize) -> Self {
+        let mut planting = Self::default();
+        planting.nodes.reserve(patterns);
+        planting.children.reserve(patterns);
+        planting.folded.reserve(patterns);
+        planting.ends.reserve(patterns);
+        planting
+    }
+
     /// The root of a further tree.
     pub(super) fn root(&mut self) -> NodeId {
         self.node(NodeId(0), &[])

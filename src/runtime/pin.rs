@@ -1,4 +1,4 @@
-//! Cores and affinity: which CPUs this process may use, and pinning a thread to one.
+//! Cores and affinity: which CPUs this process may use, pinning a thread to one, and work that gives way.
 //!
 //! It never widens the affinity that the process was started with (taskset, cgroup cpuset).
 
@@ -37,6 +37,29 @@ pub fn pin_thread(cpu: usize) -> io::Result<()> {
     // SAFETY: the pointer is valid for reads of the size given; 0 names the calling thread.
     let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How far work that gives way stands behind a core: it gets a tenth of what a busy one has, and all of what is idle.
+/// Unit: steps of setpriority(2).
+const NICE: libc::c_int = 10;
+
+/// Does `work` on a thread that gives way to the cores, and waits for it. Its CPU may be one that serves: at equal
+/// rights what takes 100 ms would keep requests waiting for as long. A thread of its own, because whoever has stepped
+/// back may not step forward again without privileges.
+pub fn giving_way<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            step_back();
+            work()
+        });
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[expect(unsafe_code, reason = "setpriority(2) has no wrapper in std")]
+fn step_back() {
+    // SAFETY: it takes numbers only; 0 names the calling thread. Where it is refused, nothing is lost but the manners.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
 /// The kernel's number of the calling thread.

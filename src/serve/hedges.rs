@@ -18,7 +18,7 @@ use crate::upstream::hedge::Hedging;
 /// All of them; nothing for the calls that are never sent twice.
 #[derive(Default)]
 pub struct Hedges {
-    by_route: Box<[Box<[Option<Call>]>]>,
+    by_route: HashMap<RouteId, Box<[Option<Call>]>>,
 }
 
 #[derive(Clone)]
@@ -42,7 +42,7 @@ impl Hedges {
     pub fn of(gateway: &Gateway, last: Option<&Hedges>) -> Self {
         let known: HashMap<&Key, &Call> = last
             .into_iter()
-            .flat_map(|last| last.by_route.iter().flatten().flatten())
+            .flat_map(|last| last.by_route.values().flatten().flatten())
             .map(|call| (&call.key, call))
             .collect();
         let call = |key: Key| {
@@ -50,19 +50,16 @@ impl Hedges {
             let known = known.get(&key).map_or_else(fresh, |call| call.known.clone());
             Call { key, known }
         };
-        let by_route = gateway.routes.iter().map(|route| {
-            let keys = keys(gateway, route);
-            match keys.iter().all(Option::is_none) {
-                true => Box::default(),
-                false => keys.into_iter().map(|key| key.map(call)).collect(),
-            }
+        let by_route = gateway.hedged.iter().map(|id| {
+            let keys = keys(gateway, gateway.route(*id));
+            (*id, keys.into_iter().map(|key| key.map(call)).collect())
         });
         Self { by_route: by_route.collect() }
     }
 
     /// What is known of a part's calls.
     pub fn find(&self, route: RouteId, part: usize) -> Option<&RefCell<Hedging>> {
-        Some(&*self.by_route.get(route.index())?.get(part)?.as_ref()?.known)
+        Some(&*self.by_route.get(&route)?.get(part)?.as_ref()?.known)
     }
 }
 
