@@ -77,7 +77,7 @@ class Running:
     def is_direct(self):
         return self.peer.name == "direct"
 
-    def arguments(self, secs, rate=None, requests=None, connections=None):
+    def arguments(self, secs, rate=None, requests=None, connections=None, like=None):
         """The generator's command line for this scenario. The direct path has neither TLS nor HTTP/2 in front."""
         s, direct = self.scenario, self.is_direct
         secure = s.tls and not direct
@@ -90,6 +90,9 @@ class Running:
         argv += [] if self.peer.same_body else ["--any-body"]
         argv += ["--rate", f"{rate:.3f}"] if rate else []
         argv += ["--requests", requests] if requests else []
+        if like:
+            # What an earlier run learnt from its first answer: where many are refused, the first may be one of those.
+            argv += ["--expect-status", like["status"], "--expect-length", like["length"], "--expect-hash", like["hash"]]
         for line in self.mix():
             argv += ["--mix", line]
         fields = list(s.headers) + ([f"Authorization: Bearer {self.token}"] if self.token else [])
@@ -101,6 +104,8 @@ class Running:
         s = self.scenario
         if s.merge and self.is_direct:
             return ["GET /user", f"GET {s.merge}", "GET /notifications"]
+        if s.keys:
+            return [f"GET /k{{0..{s.keys}}}/x"]
         if s.routes:
             return [f"GET /api/r{{0..{min(s.routes, 4096)}}}/x"]
         if s.body:

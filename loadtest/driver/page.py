@@ -198,11 +198,20 @@ def extra_tables(report):
                 + tabled(["attack", ("load", "words"), "quiet p50 / p99", "under attack", "ratio of p99", "failed", "MiB", ""], rows))
     if report.get("reload"):
         r = report["reload"]
-        rows = [row([words, str(v["reloads"]), f"{v['answers']:,}", str(v["failed"]), *[charts.micros(v[q]) for q in ("p50", "p99", "p99.9", "max")]])
-                for words, v in r.items()]
+        ms = lambda value: f"{value:.0f} ms" if value else "–"
+        rows = [row([words, str(v["reloads"]), f"{v['answers']:,}", str(v["failed"]), *[charts.micros(v[q]) for q in ("p50", "p99", "p99.9", "max")],
+                     ms(v.get("took_ms")), ms(v.get("control_ms"))]) for words, v in r.items()]
         out += ('<h2 id="reload">Reloads under load</h2><p>An open loop at half of capacity while the configuration is installed '
                 "again and again (SIGHUP), beside the same load without.</p>"
-                + tabled(["", "reloads", "answers", "failed", "p50", "p99", "p99.9", "longest"], rows))
+                + tabled(["", "reloads", "answers", "failed", "p50", "p99", "p99.9", "longest", "in force after", "CPU each"], rows))
+    if report.get("overload"):
+        rows = [row([words, f"{v['best_rate']:,.0f}/s", f"{v['asked_rate']:,.0f}/s", f"{v['good_rate']:,.0f}/s", f"{v['goodput']:.2f}",
+                     f"{v['shed']:,}", f"{v['shed_us']:.1f} µs", f"{v['good_us']:.0f} µs", charts.micros(v["best_p99"]), charts.micros(v["p99"])])
+                for words, v in report["overload"].items()]
+        out += ('<h2 id="overload">Three times of what can be answered</h2><p>An open loop at three times of the best, while '
+                "<code>concurrency</code> admits what can be served and sheds the rest.</p>"
+                + tabled(["bottleneck", "best", "asked", "answered", "of the best", "shed", "a shed one costs", "an admitted one costs",
+                          "p99 at best", "p99 of admitted"], rows))
     if report.get("left_out"):
         items = "".join(f"<li>{escape(line)}</li>" for line in report["left_out"])
         out += f'<h2 id="left-out">Left out</h2><ul>{items}</ul>'
@@ -213,7 +222,7 @@ def page(report):
     entries = report["results"]
     links = "".join(f'<a href="#{e["scenario"]}-{e["workers"]}">{e["scenario"]}{" ×" + str(e["workers"]) if e["workers"] > 1 else ""}</a>'
                     for e in entries)
-    for key, word in (("attacks", "attacks"), ("reload", "reload"), ("left_out", "left-out")):
+    for key, word in (("attacks", "attacks"), ("reload", "reload"), ("overload", "overload"), ("left_out", "left-out")):
         links += f'<a href="#{word}">{word.replace("-", " ")}</a>' if report.get(key) else ""
     links += '<a href="#method">how it is measured</a>'
     sections = "".join(section(e, report["sweeps"].get(f"{e['scenario']}/{e['workers']}")) for e in entries)

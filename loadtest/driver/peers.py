@@ -16,6 +16,7 @@ TLS = {"S5", "S5b"}
 HTTP2 = {"S6", "S6t"}
 TOKENS = {"S7", "S7r", "S7e"}
 ROUTES = {"S12a", "S12b", "S12c"}
+OURS = {"S12d", "S12e"}
 MERGES = {"S10", "S10b", "S10c"}
 
 
@@ -308,8 +309,8 @@ def answer(c):
 LUA = "debian:nginx libnginx-mod-http-lua lua-cjson"
 everything = FORWARDING | TLS | HTTP2 | TOKENS | ROUTES | MERGES | {"S8", "S9", "S11", "S11n"}
 PEERS = {peer.name: peer for peer in [
-    Peer("direct", frozenset(everything), direct, "origin", ""),
-    Peer("ringway", frozenset(everything), ringway.build, "ringway", "", ("version",)),
+    Peer("direct", frozenset(everything | OURS), direct, "origin", ""),
+    Peer("ringway", frozenset(everything | OURS), ringway.build, "ringway", "", ("version",)),
     Peer("nginx", frozenset(FORWARDING | TLS | HTTP2 | ROUTES | {"S8", "S9", "S11n"}), nginx, "nginx", "debian:nginx"),
     # cjson writes the members of an object in whatever order its table has them.
     Peer("nginx-lua", frozenset(MERGES), nginx_lua(LUA_CHECKING), "nginx", LUA, same_body=False),

@@ -29,7 +29,8 @@ def build(c, extra=Extra()):
         out += ["", "[jwt.idp]", f'jwks = "{c.work}/jwks.json"', 'issuer = "loadtest"']
         policies.append('jwt = "idp"')
     if s.limit:
-        out += ["", "[limit.each]", 'rate = "1000000/s"', "burst = 100000", 'key = "{client.address}"']
+        key = "{path.key}" if s.keys else "{client.address}"
+        out += ["", "[limit.each]", 'rate = "1000000/s"', "burst = 100000", f'key = "{key}"']
         policies.append('limit = "each"')
     if s.cache:
         policies.append('cache = { ttl = "1h" }')
@@ -39,8 +40,13 @@ def build(c, extra=Extra()):
         out += ["[route.merge]", 'user = { get = "user /user" }', f'orders = {{ get = "order {s.merge}" }}',
                 'unread = { get = "notif /notifications", pick = "unread" }']
     elif s.routes:
+        for n in range(s.upstreams):
+            out += ["", f"[upstream.u{n}]", f'endpoints = ["127.0.0.1:{c.origins[0]}"]']
         for n in range(s.routes):
-            out += route(f"/api/r{n}/{{*rest}}", 'forward = "user"')
+            upstream = f"u{n % s.upstreams}" if s.upstreams else "user"
+            out += route(f"/api/r{n}/{{*rest}}", f'forward = "{upstream}"')
+    elif s.keys:
+        out += route("/{key}/x", 'forward = "user"')
     else:
         out += route("/{*rest}", 'forward = "user"')
     (c.work / "ringway.toml").write_text("\n".join(out) + "\n")

@@ -21,6 +21,8 @@ class Scenario:
     merge: str = ""          # path of the orders part: an aggregation of three parts
     log: bool = False
     routes: int = 0
+    upstreams: int = 0       # so many besides, the routes spread over them
+    keys: int = 0            # the limit counts so many apart
     idle: int = 0
     churn: int = 0           # a new connection after so many requests
     resumption: bool = True
@@ -68,6 +70,8 @@ SCENARIOS = {s.id: s for s in [
     Scenario("S12a", "S1 over 10 routes", routes=10),
     Scenario("S12b", "S1 over 1,000 routes", routes=1000),
     Scenario("S12c", "S1 over 10,000 routes", routes=10_000),
+    Scenario("S12d", "S1 over 10,000 routes to 1,000 upstreams", routes=10_000, upstreams=1000),
+    Scenario("S12e", "S8 with 100,000 keys counted apart", limit=True, keys=100_000),
     Scenario("S13", "a new connection for each request", churn=1, target=("nginx", 0.9)),
     Scenario("S14", "forward, POST of 16 KiB", body=16 << 10),
     Scenario("S15", "a mix: 70 % 1 KiB, 20 % 64 KiB, 10 % POST of 4 KiB",

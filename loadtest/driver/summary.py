@@ -114,3 +114,17 @@ def markdown(entries):
                    f"{theirs['cpu_us'][0]:.1f} µs | {t['ratio']:.2f} ({t['least']:.2f}–{t['most']:.2f}) | ≤ {t['ratio_max']}{limit} "
                    f"| {'met' if t['met'] else 'not met'} |")
     return "\n".join(out)
+
+
+def special(report):
+    """Lines on reloads and overload."""
+    out = []
+    for words, r in report.get("reload", {}).items():
+        took = f", in force after {r['took_ms']:.0f} ms, {r['control_ms']:.0f} ms of CPU time each" if r.get("took_ms") else ""
+        out.append(f"reload, {words}: {r['reloads']} reloads, {r['answers']} answers, {r['failed']} failed, p50 {r['p50']:.0f}, "
+                   f"p99 {r['p99']:.0f}, p99.9 {r['p99.9']:.0f}, longest {r['max']:.0f} µs{took}")
+    for words, r in report.get("overload", {}).items():
+        out.append(f"overload, {words}: best {r['best_rate']:,.0f}/s, asked {r['asked_rate']:,.0f}/s, answered {r['good_rate']:,.0f}/s "
+                   f"({r['goodput']:.2f} of the best), {r['shed']} shed at {r['shed_us']:.1f} µs each (an admitted one costs {r['good_us']:.0f}), "
+                   f"p99 of admitted {r['p99']:.0f} µs (at best {r['best_p99']:.0f}), of shed {r['shed_p99'] or 0:.0f}, {r['other']} otherwise")
+    return out
