@@ -241,6 +241,7 @@ mod tests {
             reused: false,
             status: None,
             fault: None,
+            why: "",
             begun: at(1_000),
             connected: None,
             answered: None,
