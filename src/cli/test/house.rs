@@ -28,7 +28,7 @@ use crate::observe::plan::LabelBook;
 use crate::policy::Policy;
 use crate::policy::jwt::Jwt;
 use crate::route::Found;
-use crate::upstream::Upstream;
+use crate::upstream::{Speaks, Upstream};
 
 /// What tokens of tests are signed with. It proves nothing to anybody but a test.
 const KEY: &str = "the key of `ringway test`, which no gateway takes";
@@ -109,6 +109,8 @@ fn move_in(gateway: &mut Gateway) {
     for (number, upstream) in gateway.upstreams.iter_mut().enumerate() {
         let mut own = Upstream::clone(upstream);
         own.rules.proxy_header = None;
+        // Origins here say what they are told to in HTTP/1.1.
+        own.rules.speaks = Speaks::Http1;
         for (index, endpoint) in own.endpoints.iter_mut().enumerate() {
             endpoint.address = address(number, index);
         }
