@@ -38,6 +38,8 @@ mod actions;
 mod client;
 #[path = "simulation/differential.rs"]
 mod differential;
+#[path = "simulation/http2.rs"]
+mod http2;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/origin.rs"]

@@ -198,6 +198,10 @@ pub const H2_ORIGIN_CONNECTION_WINDOW_BYTES: u32 =
 pub const H2_ORIGIN_RESETS_KEPT_MAX: usize = 256;
 /// Streams whose response was read and whose end has not come yet; others beyond them are cancelled.
 pub const H2_ORIGIN_ENDINGS_MAX: usize = 100;
+/// Heads of one response: interim ones, the final one, trailers. No window bounds them.
+pub const H2_ORIGIN_HEADS_MAX: u32 = INTERIM_RESPONSES_MAX + 2;
+/// How long the end of a stream may take whose response was read; then it is cancelled.
+pub const H2_ORIGIN_ENDING: std::time::Duration = std::time::Duration::from_secs(5);
 /// How long an origin may be silent while something is waited for before it is asked by PING, and each time after
 /// that. Servers of gRPC close who asks thrice within five minutes while nothing is said.
 pub const H2_ORIGIN_PINGS: [std::time::Duration; 3] = [
@@ -205,6 +209,8 @@ pub const H2_ORIGIN_PINGS: [std::time::Duration; 3] = [
     std::time::Duration::from_secs(30),
     std::time::Duration::from_secs(300),
 ];
+/// How often a connection to an origin looks whether one of these times is over: a stream that begins moves none.
+pub const H2_ORIGIN_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long an unused connection is silent before its origin is asked, once.
 pub const H2_ORIGIN_PING_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long the answer to a PING may take; then the connection is given up. HAProxy and gRPC advise 10 to 20 seconds.

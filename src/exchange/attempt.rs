@@ -25,12 +25,12 @@ pub struct Attempt {
     pub address: Option<SocketAddr>,
     /// Whether a kept connection was used.
     pub reused: bool,
+    /// Whether it was a stream of HTTP/2.
+    pub http2: bool,
     /// The origin's status, if it answered.
     pub status: Option<Status>,
     /// What went wrong, if anything did.
     pub fault: Option<FaultKind>,
-    /// Why the origin's handshake came to nothing, in one word of a closed set, for the log; empty where it did not.
-    pub why: &'static str,
     /// When the attempt began.
     pub begun: Instant,
     /// When a connection was ready.

@@ -27,7 +27,7 @@ use crate::policy::header_edit::HeaderEdits;
 use crate::route::Found;
 use crate::route::explain::{Considered, Outcome};
 use crate::route::matcher::{Condition, Place, Test};
-use crate::upstream::{Balance, Upstream, hedge};
+use crate::upstream::{Balance, Speaks, Upstream, hedge};
 
 /// Routes that are listed one by one as losers; of more, the nearest are shown and the others counted.
 const LOSERS_SHOWN_MAX: usize = 20;
@@ -239,6 +239,15 @@ impl Told<'_> {
             shown(rules.first_byte_timeout),
             shown(rules.idle_timeout),
         ));
+        match rules.speaks {
+            Speaks::Http1 => {}
+            Speaks::Http2 => {
+                self.line(format_args!("    in HTTP/2, on connections that requests share"))
+            }
+            Speaks::Either => self.line(format_args!(
+                "    in HTTP/2, on connections that requests share, if the endpoint chooses it"
+            )),
+        }
         self.throttle(upstream);
     }
 

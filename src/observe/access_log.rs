@@ -220,18 +220,12 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
     if let Some(status) = outcome(x) {
         line.number(field::STATUS, u64::from(status.0));
     }
-    if let Some(code) = x.grpc.status {
-        line.number(field::GRPC_STATUS, u64::from(code));
-    }
     if let Some(fault) = x.fault {
         line.plain(field::FAULT, fault.kind.name().as_bytes());
         line.plain(field::FAULT_SIDE, fault.side.name().as_bytes());
     }
-    // Where nothing else says why it failed, the last handshake may.
-    let handshake = || x.attempts.last().filter(|_| x.fault.is_some()).map_or("", |last| last.why);
-    let reason = if x.reason.is_empty() { handshake() } else { x.reason };
-    if !reason.is_empty() {
-        line.plain(field::REASON, reason.as_bytes());
+    if !x.reason.is_empty() {
+        line.plain(field::REASON, x.reason.as_bytes());
     }
     write_limits(line, x, plan);
     if !x.queued.is_zero() {
@@ -385,14 +379,15 @@ fn write_attempt(
     }
     line.name(field::REUSED);
     line.put(if attempt.reused { b"true" } else { b"false" });
+    if attempt.http2 {
+        line.name(field::HTTP2);
+        line.put(b"true");
+    }
     if let Some(status) = attempt.status {
         line.number(field::STATUS, u64::from(status.0));
     }
     if let Some(fault) = attempt.fault {
         line.plain(field::FAULT, fault.name().as_bytes());
-    }
-    if !attempt.why.is_empty() {
-        line.plain(field::REASON, attempt.why.as_bytes());
     }
     if let Some(hedge) = attempt.hedge {
         line.plain(field::HEDGED, value::of_hedge(hedge).as_bytes());

@@ -83,13 +83,13 @@ pub(crate) fn attempt(part: Option<u16>, begun: u64, done: u64) -> Attempt {
         reused: true,
         status: Some(Status(200)),
         fault: None,
-        why: "",
         begun: at(begun),
         connected: Some(at(begun)),
         answered: Some(at(done)),
         done: Some(at(done)),
         bytes: 1024,
         hedge: None,
+        http2: false,
         cancelled: false,
     }
 }

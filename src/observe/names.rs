@@ -405,8 +405,6 @@ pub mod field {
     pub const HEADERS: &str = "headers";
     /// The status sent, or the attempt's status.
     pub const STATUS: &str = "status";
-    /// How a call of gRPC ended.
-    pub const GRPC_STATUS: &str = "grpc_status";
     /// What went wrong.
     pub const FAULT: &str = "fault";
     /// Whose side failed.
@@ -481,6 +479,8 @@ pub mod field {
     pub const HEDGED: &str = "hedged";
     /// Whether the attempt was given up because its answer was not needed any more.
     pub const CANCELLED: &str = "cancelled";
+    /// Whether the attempt was a stream of HTTP/2; absent when it was not.
+    pub const HTTP2: &str = "http2";
     /// Beginning of the attempt since the beginning of the request. Unit: milliseconds.
     pub const START_MS: &str = "start_ms";
     /// From the attempt's beginning to a ready connection. Unit: milliseconds.

@@ -102,8 +102,6 @@ pub struct Asked {
     pub retry_after: Cell<Option<Duration>>,
     /// Why that limit refused, in one word.
     pub reason: Cell<&'static str>,
-    /// Why the last handshake came to nothing, in one word; empty where none did.
-    pub unproven: Cell<&'static str>,
 }
 
 /// What is to be done on a connection.
@@ -153,7 +151,6 @@ impl Asked {
             client,
             retry_after,
             reason,
-            unproven: Cell::new(""),
         }
     }
 
@@ -175,9 +172,9 @@ pub fn begin(asked: &Asked, now: Instant) -> Attempt {
         endpoint: None,
         address: None,
         reused: false,
+        http2: false,
         status: None,
         fault: None,
-        why: "",
         begun: now,
         connected: None,
         answered: None,
@@ -237,10 +234,9 @@ pub async fn connect<R: Runtime>(
     if !origins.lines.is_empty() {
         // Boxed: rare beside HTTP/1.1, and large.
         let way = origin_stream::way(core, upstream, origins, asked, slot, endpoint);
-        let way = Box::pin(way).await;
-        match way.inspect_err(|_| record.why = asked.unproven.take())? {
+        match Box::pin(way).await? {
             Way::Stream { connection, reused } => {
-                (lease.reused, record.reused) = (reused, reused);
+                (lease.reused, record.reused, record.http2) = (reused, reused, true);
                 record.connected = Some(if reused { record.begun } else { core.runtime.now() });
                 lease.connection = Some(Box::new(connection));
                 return Ok(lease);
@@ -261,10 +257,7 @@ pub async fn connect<R: Runtime>(
     }
     let stream = match dialled {
         Some(stream) => stream,
-        None => {
-            let alone = alone(core, upstream, origins, asked, slot, endpoint).await;
-            alone.inspect_err(|_| record.why = asked.unproven.take())?
-        }
+        None => alone(core, upstream, origins, asked, slot, endpoint).await?,
     };
     let now = core.runtime.now();
     record.connected = Some(now);
@@ -291,8 +284,7 @@ async fn alone<R: Runtime>(
         let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
         let at = &upstream.endpoints[endpoint.index()];
         let offer = &[secure::HTTP1];
-        let proven = Box::pin(secure::origin(core, origins, at, &stream, offer, slot, until)).await;
-        proven.map_err(|unproven| unproven.note(core, upstream, at, asked))?;
+        Box::pin(secure::origin(core, origins, at, &stream, offer, slot, until)).await?;
     }
     Ok(stream)
 }

@@ -244,7 +244,6 @@ async fn read_head<R: Runtime>(
     arrived: Arrived,
 ) -> Result<Buf, Unread> {
     let refused = |fault, reason, bytes| Unread::Refused(Refused { fault, reason, bytes });
-    x.grpc.is_call = arrived.is_grpc;
     let Arrived { mut bytes, unread, mut seen, cut, .. } = arrived;
     if unread {
         let until = x.timeline.begun + listener.head_timeout;

@@ -18,9 +18,9 @@ use ::h2::{Ping, PingPong};
 
 use crate::base::buffer::Buf;
 use crate::base::limits::{
-    H2_ERROR_RESETS_MAX, H2_GOODBYE, H2_ORIGIN_CONNECTION_WINDOW_BYTES, H2_ORIGIN_PING_ANSWER,
-    H2_ORIGIN_PING_IDLE, H2_ORIGIN_PINGS, H2_ORIGIN_RESETS_KEPT_MAX, H2_ORIGIN_STREAM_WINDOW_BYTES,
-    H2_SEND_BUFFER_BYTES,
+    H2_ERROR_RESETS_MAX, H2_GOODBYE, H2_ORIGIN_CONNECTION_WINDOW_BYTES, H2_ORIGIN_LOOK_EVERY,
+    H2_ORIGIN_PING_ANSWER, H2_ORIGIN_PING_IDLE, H2_ORIGIN_PINGS, H2_ORIGIN_RESETS_KEPT_MAX,
+    H2_ORIGIN_STREAM_WINDOW_BYTES, H2_SEND_BUFFER_BYTES,
 };
 use crate::base::time::Instant;
 use crate::http::h1::parse::HeadLimits;
@@ -123,7 +123,8 @@ impl<R: Runtime> Driving<R> {
         {
             let mut driven = pin!(self.drive(connection));
             loop {
-                let until = self.until();
+                let now = core.runtime.now();
+                let until = self.until().min(now + H2_ORIGIN_LOOK_EVERY);
                 match slot.within(until, driven.as_mut()).await {
                     Ok(()) => break,
                     Err(Elapsed) if core.stopping.get() => break,
@@ -137,16 +138,17 @@ impl<R: Runtime> Driving<R> {
         core.metrics.origin_h2.open.lower();
     }
 
-    /// Until when nothing but frames is waited for.
+    /// Until when nothing but frames is waited for, unless a stream begins meanwhile.
     fn until(&self) -> Instant {
         let idle_until = match self.leaving.get() {
             _ if self.link.taken() > 0 => Instant::NEVER,
             Some(since) => since + H2_GOODBYE,
             None => self.link.idle_since() + self.patience.idle,
         };
+        let until = idle_until.min(self.link.ending_until());
         match self.pinged.get() {
-            Some(since) => idle_until.min(since + H2_ORIGIN_PING_ANSWER),
-            None => idle_until.min(self.ping_at()),
+            Some(since) => until.min(since + H2_ORIGIN_PING_ANSWER),
+            None => until.min(self.ping_at()),
         }
     }
 

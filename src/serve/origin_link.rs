@@ -16,7 +16,7 @@ use ::h2::client::{ResponseFuture, SendRequest};
 use ::h2::{Reason, SendStream};
 use ::http::Request;
 
-use crate::base::limits::{H2_ORIGIN_ENDINGS_MAX, H2_ORIGIN_STREAMS_MAX};
+use crate::base::limits::{H2_ORIGIN_ENDING, H2_ORIGIN_ENDINGS_MAX, H2_ORIGIN_STREAMS_MAX};
 use crate::base::time::Instant;
 use crate::observe::metrics::CoreMetrics;
 use crate::runtime::Runtime;
@@ -54,7 +54,7 @@ pub struct Link {
     /// Who waits for its beginning.
     starting: RefCell<Option<Waker>>,
     /// Responses that were read, whose streams have not ended.
-    endings: RefCell<VecDeque<Receiving>>,
+    endings: RefCell<VecDeque<(Instant, Receiving)>>,
     line: Weak<Line>,
     metrics: Arc<CoreMetrics>,
 }
@@ -174,6 +174,12 @@ impl Link {
         }
     }
 
+    /// When the first of those that are waited for is given up.
+    pub fn ending_until(&self) -> Instant {
+        let endings = self.endings.borrow();
+        endings.front().map_or(Instant::NEVER, |(since, _)| *since + H2_ORIGIN_ENDING)
+    }
+
     /// Reads the ends of streams whose responses were read.
     pub fn poll_endings(&self, cx: &mut Context<'_>, now: Instant) {
         if self.endings.borrow().is_empty() {
@@ -181,10 +187,11 @@ impl Link {
         }
         let mut endings = std::mem::take(&mut *self.endings.borrow_mut());
         let before = endings.len();
-        endings.retain_mut(|body| match body.fill(cx) {
-            Poll::Pending => true,
-            // Data behind the end of a body is nobody's: the stream is given up with its last handle.
+        endings.retain_mut(|(since, body)| match body.fill(cx) {
+            // What is given up is cancelled with its last handle.
+            Poll::Pending => *since + H2_ORIGIN_ENDING > now,
             Poll::Ready(Incoming::Trailers) => body.poll_trailers(cx).is_pending(),
+            // Data behind the end of a body is nobody's.
             Poll::Ready(_) => false,
         });
         let ended = before - endings.len();
@@ -262,7 +269,7 @@ impl<R: Runtime> Taken<R> {
         if endings.len() >= H2_ORIGIN_ENDINGS_MAX {
             return;
         }
-        endings.push_back(body);
+        endings.push_back((self.runtime.now(), body));
         self.is_let.set(true);
     }
 
@@ -272,6 +279,12 @@ impl<R: Runtime> Taken<R> {
             Some(Over::Silent) => return ErrorKind::TimedOut,
             Some(Over::Flood | Over::Malformed) => return ErrorKind::InvalidData,
             Some(Over::Closed) | None => {}
+        }
+        if error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED) {
+            if let Some(line) = self.link.line.upgrade() {
+                line.note_http1(self.runtime.now());
+            }
+            return ErrorKind::ConnectionRefused;
         }
         let refused = error.reason() == Some(Reason::REFUSED_STREAM);
         match () {

@@ -3,6 +3,7 @@
 //! RFC 9113 §5.4, §6.8, §8.7, §10.5. The origin is raw frames in the test's own thread. One worker, so that every
 //! request meets the same connections. Nothing here waits for a length of time.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 
 use crate::support::eventually;
@@ -11,6 +12,7 @@ use crate::support::h2_wire::{
     Answer, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, H2Wire, HEADERS, PING, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, block, frame, request,
 };
+use crate::support::origin::{ok, read_request};
 use crate::support::wire::Wire;
 
 /// What an origin may say of itself.
@@ -544,4 +546,73 @@ fn a_stream_of_a_client_of_http_2_is_reset_with_its_origins() {
     assert_eq!(client.expect(DATA).payload, b"half");
     origin.send(reset(stream, INTERNAL_ERROR));
     assert!(matches!(client.answer(1), Answer::Reset(_)));
+}
+
+#[test]
+fn a_reload_keeps_connections_of_what_did_not_change_and_ends_the_others_with_a_goodbye() {
+    let place = Place::new("[[route]]\nmatch = \"/version\"\nrespond = { body = \"zero\" }");
+    let text = |first_byte: &str, body: &str| {
+        format!(
+            "workers = 1\n[[listen]]\naddress = \"@LISTEN@\"\n[admin]\naddress = \"@ADMIN@\"\n\
+             [observe]\naccess_log = \"off\"\n\
+             [upstream.app]\nendpoints = [\"@app@\"]\nhttp2 = true\ntimeout = {{ first_byte = \"{first_byte}\" }}\n\
+             [[route]]\nmatch = \"/version\"\nrespond = {{ body = \"{body}\" }}\n\
+             [[route]]\nmatch = \"/{{*rest}}\"\nforward = \"app\"\n"
+        )
+    };
+    let reload = |first_byte: &str, version: &str| {
+        place.gateway.rewrite(&text(first_byte, version));
+        place.gateway.signal("HUP");
+        eventually("the new version", || {
+            let answer = place.gateway.get("/version");
+            answer.status == 200 && answer.text() == version
+        });
+    };
+    reload("15s", "one");
+    let client = place.ask("/a");
+    let mut origin = place.accept();
+    let stream = asked(&mut origin);
+    reload("15s", "two");
+    say(&mut origin, stream, "over a reload");
+    expect_text(client, "over a reload");
+    let client = place.ask("/b");
+    let stream = asked(&mut origin);
+    reload("14s", "three");
+    let other = place.ask("/c");
+    let mut new = place.accept();
+    let on_new = asked(&mut new);
+    say(&mut origin, stream, "of the old version");
+    expect_text(client, "of the old version");
+    assert_eq!(origin.farewell(), 0);
+    say(&mut new, on_new, "of the new one");
+    expect_text(other, "of the new one");
+}
+
+#[test]
+fn a_drain_lets_streams_end() {
+    let mut place = Place::new("");
+    let client = place.ask("/");
+    let mut origin = place.accept();
+    let stream = asked(&mut origin);
+    place.gateway.signal("TERM");
+    origin.headers(stream, OK, false);
+    origin.data(stream, b"to the end", true);
+    expect_text(client, "to the end");
+    assert!(place.gateway.wait_for_exit().success());
+}
+
+#[test]
+fn an_origin_that_wants_http_1_1_gets_it() {
+    let place = Place::new("");
+    let client = place.ask("/once");
+    let mut origin = place.accept();
+    let stream = asked(&mut origin);
+    const HTTP_1_1_REQUIRED: u32 = 13;
+    origin.send(reset(stream, HTTP_1_1_REQUIRED));
+    let (mut plain, _) = place.listener.accept().expect("a connection of its own");
+    let mut rest = Vec::new();
+    let request = read_request(&mut plain, &mut rest).expect("HTTP/1.1").expect("a request");
+    assert_eq!(request.target, "/once");
+    plain.write_all(&ok("as it wants")).unwrap();
+    expect_text(client, "as it wants");
 }

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use crate::support::certs::Authority;
 use crate::support::gateway::{FORWARD, Folder, Gateway, Port, gateway};
 use crate::support::h2_wire::{DATA, END_HEADERS, END_STREAM, H2Wire, HEADERS, request, status_of};
 use crate::support::origin::{Origin, Step, answer, ok};
@@ -85,7 +86,10 @@ fn requests_of_many_clients_share_a_connection() {
     assert_eq!((seen.field("x-a"), seen.field("x-b")), (Some("1"), None));
     assert_eq!(seen.field("host"), Some("test"));
     let line = &chain.front.access_log(20)[19];
-    assert_eq!(line["attempts"][0]["reused"], true);
+    assert_eq!(
+        (&line["attempts"][0]["reused"], &line["attempts"][0]["http2"]),
+        (&true.into(), &true.into())
+    );
 }
 
 #[test]
@@ -236,11 +240,16 @@ struct Nghttpd {
 
 impl Nghttpd {
     fn start(arguments: &[&str]) -> Nghttpd {
+        Nghttpd::start_with(arguments, &[])
+    }
+
+    /// Over TLS with a key and a certificate.
+    fn start_with(arguments: &[&str], files: &[&str]) -> Nghttpd {
         let (port, folder) = (Port::reserve(), Folder::new());
         let mut command = Command::new("nghttpd");
         command.args(["--address=127.0.0.1", "--echo-upload", "-d"]).arg(folder.path());
         command.args(arguments);
-        command.arg(port.number.to_string()).stdout(Stdio::null());
+        command.arg(port.number.to_string()).args(files).stdout(Stdio::null());
         let child = command.spawn().expect("nghttpd is installed (Debian: nghttp2-server)");
         let nghttpd = Nghttpd { child, port, folder };
         eventually("nghttpd listens", || TcpStream::connect(nghttpd.address()).is_ok());
@@ -281,4 +290,194 @@ fn nghttpd_is_an_origin() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("2000 done"), "{text}");
     assert!(text.contains("2000 4xx"), "{text}");
+}
+
+/// Everything goes to `app` over TLS.
+fn over_tls(http2: &str) -> String {
+    format!(
+        "[upstream.app]\nendpoints = [\"@app@\"]\ntls = {{ roots = \"@C@/root.pem\" }}\nhttp2 = {http2}\n\
+         [[route]]\nmatch = \"/{{*rest}}\"\nforward = \"app\"\n"
+    )
+}
+
+fn authority() -> Authority {
+    let authority = Authority::new();
+    authority.server("o", "IP:127.0.0.1");
+    authority
+}
+
+/// A gateway that speaks TLS and these versions in front of an origin of HTTP/1.1.
+fn secure_back(authority: &Authority, protocols: &str, origin: &Origin) -> Gateway {
+    let text = format!(
+        "[[listen]]\naddress = \"@LISTEN@\"\nprotocols = {protocols}\n\
+         tls = {{ certificates = [{{ cert = \"@C@/o.pem\", key = \"@C@/o.key\" }}] }}\n{FORWARD}"
+    );
+    gateway(&text).with("app", origin.address).with("C", authority.folder()).start()
+}
+
+#[test]
+fn over_tls_the_endpoint_chooses_the_version() {
+    let authority = authority();
+    let origin = Origin::script(|request| vec![Step::Send(ok(&request.text()))]);
+    let both = "[\"http/1.1\", \"h2\"]";
+    // What is offered, what is spoken there, how many streams of HTTP/2 that makes of three requests.
+    for (http2, protocols, streams) in [
+        ("true", both, 3.0),
+        ("true", "[\"h2\"]", 3.0),
+        ("\"auto\"", both, 3.0),
+        ("\"auto\"", "[\"http/1.1\"]", 0.0),
+        ("false", both, 0.0),
+    ] {
+        let back = secure_back(&authority, protocols, &origin);
+        let front = gateway(&over_tls(http2));
+        let front = front.with("app", back.address).with("C", authority.folder()).start();
+        for body in ["a", "bc", "def"] {
+            let answer = front.connect().call(
+                "POST",
+                "/",
+                &[("Content-Length", &body.len().to_string())],
+                body.as_bytes(),
+            );
+            assert_eq!(answer.expect(200).text(), body, "{http2} {protocols}");
+        }
+        let metric = |gateway: &Gateway, name| gateway.metric(name, &[]);
+        assert_eq!(metric(&back, "ringway_http2_streams_total"), streams, "{http2} {protocols}");
+        assert_eq!(metric(&front, "ringway_upstream_http2_streams_total"), streams);
+    }
+}
+
+#[test]
+fn an_endpoint_that_does_not_choose_http_2_is_not_asked_where_it_must() {
+    let authority = authority();
+    let origin = Origin::saying("x");
+    let back = secure_back(&authority, "[\"http/1.1\"]", &origin);
+    let front = gateway(&over_tls("true")).with("app", back.address);
+    let front = front.with("C", authority.folder()).start();
+    let answer = front.get("/").expect(502);
+    let told = answer.field("proxy-status").unwrap_or_default();
+    assert!(told.contains("tls_"), "{told}");
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn a_websocket_goes_to_an_endpoint_that_chose_http_2_as_it_grants() {
+    let authority = authority();
+    let ends = Ends::new();
+    let back = secure_back(&authority, "[\"http/1.1\", \"h2\"]", &ends.origin);
+    let front = gateway(&over_tls("\"auto\"")).with("app", back.address);
+    let front = front.with("C", authority.folder()).start();
+    let (mut client, mut origin) = tunnel::open_one(&front, &ends);
+    tunnel::echoes(&mut client, &mut origin);
+    assert_eq!(back.metric("ringway_http2_streams_total", &[]), 1.0);
+}
+
+#[test]
+fn nghttpd_and_nginx_are_origins_over_tls() {
+    let authority = authority();
+    let folder = Folder::new();
+    let (key, cert) = (authority.path("o.key"), authority.path("o.pem"));
+    let (key, cert) = (key.display().to_string(), cert.display().to_string());
+    let nghttpd = Nghttpd::start_with(&[], &[&key, &cert]);
+    std::fs::write(nghttpd.folder.path().join("page"), "of nghttpd").unwrap();
+    let nginx = Nginx::start(&folder, &key, &cert);
+    for (address, text) in [(nghttpd.address(), "of nghttpd"), (nginx.address(), "of nginx")] {
+        for http2 in ["true", "\"auto\""] {
+            let front = gateway(&over_tls(http2)).with("app", address);
+            let front = front.with("C", authority.folder()).start();
+            for _ in 0..5 {
+                assert_eq!(front.get("/page").expect(200).text(), text);
+            }
+            assert_eq!(front.metric("ringway_upstream_http2_streams_total", &[]), 5.0);
+        }
+    }
+}
+
+/// nginx as a server of HTTP/2 over TLS.
+struct Nginx {
+    child: Child,
+    port: Port,
+}
+
+impl Nginx {
+    fn start(folder: &Folder, key: &str, cert: &str) -> Nginx {
+        let port = Port::reserve();
+        let place = folder.path().display();
+        std::fs::write(folder.path().join("page"), "of nginx").unwrap();
+        let text = format!(
+            "daemon off; master_process off; pid {place}/pid; error_log stderr;\n\
+             events {{ }}\nhttp {{ access_log off; client_body_temp_path {place}; proxy_temp_path {place};\n\
+             fastcgi_temp_path {place}; uwsgi_temp_path {place}; scgi_temp_path {place};\n\
+             server {{ listen 127.0.0.1:{} ssl http2; ssl_certificate {cert}; ssl_certificate_key {key};\n\
+             root {place}; }} }}\n",
+            port.number
+        );
+        let conf = folder.path().join("nginx.conf");
+        std::fs::write(&conf, text).unwrap();
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(folder.path()).arg("-c").arg(&conf).stderr(Stdio::null());
+        let nginx = Nginx { child: command.spawn().expect("nginx is installed"), port };
+        eventually("nginx listens", || TcpStream::connect(nginx.address()).is_ok());
+        nginx
+    }
+
+    fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port.number).into()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn merges_caches_and_hedges_ask_in_http_2() {
+    let origin = Origin::script(|request| {
+        let fields = [("Content-Type", "application/json"), ("Cache-Control", "max-age=60")];
+        vec![Step::Send(answer(200, &fields, format!("\"{}\"", request.target).as_bytes()))]
+    });
+    let back = gateway(FORWARD).with("app", origin.address).start();
+    let text = r#"
+[[listen]]
+address = "@LISTEN@"
+[upstream.app]
+endpoints = ["@app@"]
+http2 = true
+[[route]]
+match = "GET /merge"
+[route.merge]
+a = { get = "app /a" }
+b = { get = "app /b" }
+[[route]]
+match = "GET /cached"
+forward = "app"
+cache = { }
+[[route]]
+match = "GET /hedged"
+forward = "app"
+hedge = { budget = "1%" }
+"#;
+    let front = gateway(text).with("app", back.address).start();
+    for _ in 0..5 {
+        assert_eq!(front.get("/merge").expect(200).text(), r#"{"a":"/a","b":"/b"}"#);
+        assert_eq!(front.get("/cached").expect(200).text(), "\"/cached\"");
+        assert_eq!(front.get("/hedged").expect(200).text(), "\"/hedged\"");
+    }
+    let asked = |target: &str| origin.requests().iter().filter(|one| one.target == target).count();
+    assert_eq!((asked("/a"), asked("/b"), asked("/cached")), (5, 5, 1));
+}
+
+#[test]
+fn a_tunnel_by_connect_carries_bytes_and_no_frames() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = "[upstream.app]\nendpoints = [\"@app@\"]\nhttp2 = true\n\
+                [[route]]\nmatch = \"CONNECT db.test/\"\nforward = \"app\"\n";
+    let gateway = gateway(text).with("app", listener.local_addr().unwrap()).start();
+    let mut client = gateway.connect();
+    client.send("CONNECT db.test:5432 HTTP/1.1\r\nHost: db.test:5432\r\n\r\n");
+    let (mut origin, _) = listener.accept().expect("a connection");
+    assert_eq!(client.try_head().expect("a head").status, 200);
+    tunnel::echoes(&mut client, &mut origin);
 }

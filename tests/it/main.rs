@@ -40,7 +40,6 @@ mod faults;
 mod few_descriptors;
 mod fleet;
 mod framing;
-mod grpc;
 mod grpc_web;
 mod h1;
 mod h2;

@@ -43,9 +43,9 @@ const STEPS_MAX: u64 = 3_000_000;
 /// Buffers that one connection may hold: two messages in both directions, and what is between them.
 const BUFFERS_EACH_MAX: usize = 12;
 
-const FIRST: &str = "10.9.0.1:80";
+pub const FIRST: &str = "10.9.0.1:80";
 const SECOND: &str = "10.9.0.1:81";
-const ORIGINS: [&str; 3] = ["10.8.0.1:80", "10.8.0.2:80", "10.8.0.3:80"];
+pub const ORIGINS: [&str; 3] = ["10.8.0.1:80", "10.8.0.2:80", "10.8.0.3:80"];
 
 /// Nothing but texts: no file, no variable.
 pub struct Nothing;
@@ -68,7 +68,7 @@ pub fn client_address(number: usize) -> IpAddr {
     address_of(1000 + number as u16)
 }
 
-fn address(text: &str) -> Address {
+pub fn address(text: &str) -> Address {
     text.parse().expect("an address")
 }
 

@@ -108,9 +108,10 @@ fn move_in(gateway: &mut Gateway) {
     }
     for (number, upstream) in gateway.upstreams.iter_mut().enumerate() {
         let mut own = Upstream::clone(upstream);
+        // What is played there speaks HTTP/1.1 without TLS: the request and its answer are the same.
         own.rules.proxy_header = None;
-        // Origins here say what they are told to in HTTP/1.1.
         own.rules.speaks = Speaks::Http1;
+        own.tls = None;
         for (index, endpoint) in own.endpoints.iter_mut().enumerate() {
             endpoint.address = address(number, index);
         }

@@ -7,11 +7,11 @@
 //! is spent by each frame. What the `h2` crate bounds by itself (CONTINUATION, header lists, small DATA frames)
 //! is not bounded twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::limits::{
-    H2_EMPTY_FRAMES_BURST, H2_ENDED_FOLLOWED_MAX, H2_OPEN_FOLLOWED_MAX, H2_PINGS_BURST,
-    H2_PRIORITIES_BURST, H2_RESETS_BURST, H2_SETTINGS_BURST, H2_UNKNOWN_BURST,
+    H2_EMPTY_FRAMES_BURST, H2_ENDED_FOLLOWED_MAX, H2_OPEN_FOLLOWED_MAX, H2_ORIGIN_HEADS_MAX,
+    H2_PINGS_BURST, H2_PRIORITIES_BURST, H2_RESETS_BURST, H2_SETTINGS_BURST, H2_UNKNOWN_BURST,
     H2_WINDOW_UPDATES_BURST,
 };
 use crate::base::time::Instant;
@@ -136,6 +136,8 @@ pub struct Frames {
     block_left: Option<usize>,
     /// Whether it answers: its header blocks are responses, in which nothing is lost that could be asked for.
     is_server: bool,
+    /// Heads of responses that are not whole, interim ones too: no window bounds them.
+    heads: BTreeMap<u32, u32>,
 }
 
 /// Where in a sequence of frames a piece of it ends.
@@ -208,6 +210,7 @@ impl Frames {
             block_padded: false,
             block_left: None,
             is_server: false,
+            heads: BTreeMap::new(),
         }
     }
 
@@ -268,6 +271,7 @@ impl Frames {
             let whole = self.leaving.header(&mut bytes);
             if whole && self.leaving.header[KIND_AT] == kind::RST_STREAM {
                 self.open.remove(&self.leaving.stream());
+                self.heads.remove(&self.leaving.stream());
             }
         }
     }
@@ -297,8 +301,10 @@ impl Frames {
                 let ended = flags & END_HEADERS != 0;
                 self.block_since = if ended { None } else { Some(self.block_since.unwrap_or(now)) };
                 self.earn(Flood::WindowUpdates, 2);
-                if !self.is_server {
-                    self.begin_block(kind, flags)?;
+                match self.is_server {
+                    true if kind == kind::HEADERS => self.head(flags & END_STREAM != 0)?,
+                    true => {}
+                    false => self.begin_block(kind, flags)?,
                 }
                 if empty && !ended { self.spend(Flood::EmptyFrames) } else { Ok(()) }
             }
@@ -347,8 +353,23 @@ impl Frames {
         Ok(())
     }
 
+    /// A response begins, goes on, or ends with trailers.
+    fn head(&mut self, is_last: bool) -> Result<(), Offence> {
+        let stream = self.arriving.stream();
+        let heads = self.heads.entry(stream).or_default();
+        *heads += 1;
+        if *heads > H2_ORIGIN_HEADS_MAX || self.heads.len() > H2_OPEN_FOLLOWED_MAX {
+            return Err(Offence::Flood(Flood::Bounded));
+        }
+        if is_last {
+            self.heads.remove(&stream);
+        }
+        Ok(())
+    }
+
     /// Nothing more comes of this stream.
     fn end(&mut self, stream: u32) {
+        self.heads.remove(&stream);
         self.open.remove(&stream);
         self.ended[self.ended_at] = stream;
         self.ended_at = (self.ended_at + 1) % self.ended.len();
