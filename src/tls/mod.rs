@@ -37,15 +37,18 @@ impl VersionMin {
     }
 }
 
+/// The name that the registry of cipher suites has for it (RFC 8446 §B.4); the library begins those of TLS 1.3 otherwise.
+pub fn standard_name(suite: &SupportedCipherSuite) -> String {
+    format!("{:?}", suite.suite()).replace("TLS13_", "TLS_")
+}
+
 /// The cryptography with these suites (all when none is named) and these key exchanges.
 fn provider(suites: &[String], kx_groups: Vec<&'static dyn SupportedKxGroup>) -> CryptoProvider {
-    let named = |suite: &SupportedCipherSuite| {
-        let name = format!("{:?}", suite.suite());
-        suites.is_empty() || suites.contains(&name)
-    };
+    let named =
+        |suite: &SupportedCipherSuite| suites.is_empty() || suites.contains(&standard_name(suite));
     let provider = aws_lc_rs::default_provider();
     let mut cipher_suites: Vec<_> = provider.cipher_suites.iter().copied().filter(named).collect();
-    cipher_suites.sort_by_key(|suite| rank(&format!("{:?}", suite.suite()), suites));
+    cipher_suites.sort_by_key(|suite| rank(&standard_name(suite), suites));
     CryptoProvider { cipher_suites, kx_groups, ..provider }
 }
 

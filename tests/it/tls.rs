@@ -120,7 +120,7 @@ fn an_unknown_name_is_refused_where_that_is_asked_for() {
 #[test]
 fn versions_and_suites_are_those_that_are_asked_for() {
     let (authority, origin) = (a_test(), Origin::saying("x"));
-    let tls = format!("{ONE}\nmin_version = \"1.3\"\nsuites = [\"TLS13_AES_128_GCM_SHA256\"]");
+    let tls = format!("{ONE}\nmin_version = \"1.3\"\nsuites = [\"TLS_AES_128_GCM_SHA256\"]");
     let strict = setup(&tls, &authority, &origin).start();
     let plain = setup(ONE, &authority, &origin).start();
     let ask = |gateway: &Gateway, how: &str| {
