@@ -146,6 +146,14 @@ pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// By how much DATA frames that wait to be read may be smaller, all together, than 256 bytes each. Unit: bytes. A stream's whole
 /// window of the smallest messages of gRPC, of five bytes; it holds 16,000 frames, which take some 2 MiB.
 pub const H2_SMALL_DATA_BYTES: usize = 4 * 1024 * 1024;
+/// PRIORITY_UPDATE frames that are kept for streams which have not heard of them (RFC 9218 §7.1 asks for a bound).
+pub const H2_PRIORITY_UPDATES_MAX: usize = 64;
+/// What of a PRIORITY_UPDATE frame is read. Unit: bytes. Four and a field of two members.
+pub const H2_PRIORITY_UPDATE_BYTES_MAX: usize = 64;
+/// How many turns of a core a response waits for a more urgent one that has just sent, and may be reading more of it.
+pub const H2_GRACE_TURNS: u8 = 64;
+/// How often a response is called whose turn it is, before the next one goes.
+pub const H2_TURN_CALLS_MAX: u8 = 8;
 /// What is taken of a connection before its streams get to read. Unit: bytes. One buffer.
 pub const H2_TURN_BYTES: usize = 64 * 1024;
 /// What one stream may have written and not sent. Unit: bytes. One buffer.

@@ -75,6 +75,11 @@ impl Pipes {
         }
     }
 
+    /// Whether the protocol waits for the client to read.
+    pub fn is_full(&self) -> bool {
+        self.blocked.get() || self.has_written()
+    }
+
     /// Whether the protocol waits for room that is there by now.
     pub fn may_go_on(&self) -> bool {
         self.blocked.get() && self.outbound.borrow().is_none()

@@ -35,6 +35,11 @@ pub trait Strand {
     /// Whether the peer has given it up.
     fn is_given_up(&self) -> bool;
 
+    /// What has to leave before it can; it falls as long as its connection moves.
+    fn ahead(&self) -> usize {
+        0
+    }
+
     /// Ends what is written.
     fn shut(&self);
 
@@ -211,7 +216,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn unacknowledged(&self) -> usize {
         match &self.way {
             Way::Socket(socket) => socket.unacknowledged(),
-            Way::Strand(_) => 0,
+            Way::Strand(strand) => strand.ahead(),
         }
     }
 

@@ -25,12 +25,13 @@ use crate::base::limits::{
 use crate::base::time::Instant;
 use crate::http::h2::PREFACE;
 use crate::http::h2::flood::{Flood, Frames, Offence};
-use crate::http::h2::goaway;
+use crate::http::h2::{goaway, preface};
 use crate::net::poll_io::{Pipes, PollIo};
 use crate::runtime::deadline::{Elapsed, Slot};
 use crate::runtime::{Runtime, Stream};
 use crate::serve::connection::Downstream;
 use crate::serve::h2_body::Piece;
+use crate::serve::h2_turns::Turns;
 use crate::serve::pace::Pace;
 use crate::serve::writing::Writing;
 use crate::serve::{Core, h1, h2_stream};
@@ -91,6 +92,8 @@ struct Serving<'a, R: Runtime> {
     goodbye: Cell<Option<Instant>>,
     writing: Cell<bool>,
     broken: Cell<bool>,
+    /// Whose turn it is to send.
+    turns: Rc<Turns>,
     /// What came in this turn. Unit: bytes.
     turn_bytes: Cell<usize>,
     limits: Limits,
@@ -175,6 +178,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
             goodbye: Cell::new(None),
             writing: Cell::new(false),
             broken: Cell::new(false),
+            turns: Turns::new(),
             turn_bytes: Cell::new(0),
             limits,
         }
@@ -284,6 +288,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
                     self.broken.set(true);
                     return Poll::Ready(());
                 }
+                self.turns.settle(self.pipes.is_full());
                 if protocol.is_none() {
                     let left = self.writing.get() || self.pipes.has_written();
                     return if left { Poll::Pending } else { Poll::Ready(()) };
@@ -370,7 +375,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
         self.connection.wake(self.core);
         let stream = InStream::new(self.core, &self.streams);
         let (core, connection) = (self.core.clone(), self.connection.clone());
-        h2_stream::begin(core, connection, request, respond, stream);
+        h2_stream::begin(core, connection, request, respond, stream, &self.turns);
     }
 
     /// Reads frames until no more come.
@@ -420,6 +425,8 @@ impl<'a, R: Runtime> Serving<'a, R> {
             }
             return false;
         }
+        self.turns.grow(frames.take_grown());
+        frames.take_updates().for_each(|(stream, said)| self.turns.update(stream, said));
         self.pipes.feed(buf);
         true
     }
@@ -430,10 +437,17 @@ impl<'a, R: Runtime> Serving<'a, R> {
         let slot = core.deadlines.slot();
         let mut pace = Pace::new(0, self.limits.body_timeout);
         let (stream, pause_max) = (&self.connection.stream, self.limits.body_timeout);
+        let mut is_first = true;
         loop {
             let taken = poll_fn(|_| self.pipes.take().map_or(Poll::Pending, Poll::Ready));
-            let buf = taken.await;
-            self.frames.borrow_mut().sent(buf.data());
+            let mut buf = taken.await;
+            if std::mem::take(&mut is_first)
+                && let Ok(mut more) = core.buffer()
+                && preface::put_setting(&mut more, buf.data(), preface::NO_RFC7540_PRIORITIES)
+            {
+                buf = more;
+            }
+            self.turns.left(self.frames.borrow_mut().sent(buf.data()));
             self.writing.set(true);
             let writing = Writing { core, stream, slot: &slot, pause_max };
             if pin!(writing.all(buf, &mut pace)).await.is_err() {

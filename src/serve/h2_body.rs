@@ -15,6 +15,7 @@ use crate::base::buffer::Buf;
 use crate::base::limits::{H2_COPIED_BYTES_MAX, H2_SEND_BUFFER_BYTES};
 use crate::http::h1::chunked::{Decoder, FRAME_HEADROOM, LAST_CHUNK};
 use crate::http::h2::{message, reply};
+use crate::serve::h2_turns::Turn;
 
 /// Room that a chunk needs around its data, and the last chunk behind it. Unit: bytes.
 const CHUNK_ROOM: usize = FRAME_HEADROOM + 2 + LAST_CHUNK.len();
@@ -63,6 +64,8 @@ pub struct Receiving {
 pub struct Sending {
     send: SendStream<Piece>,
     outgoing: Outgoing,
+    /// Where it shares its connection by priorities.
+    turn: Option<Turn>,
 }
 
 impl Receiving {
@@ -167,7 +170,18 @@ impl Receiving {
 impl Sending {
     /// A body that is told like this.
     pub fn new(send: SendStream<Piece>, outgoing: Outgoing) -> Self {
-        Self { send, outgoing }
+        Self { send, outgoing, turn: None }
+    }
+
+    /// The same, among others of its connection.
+    pub fn in_turn(mut self, turn: Option<Turn>) -> Self {
+        self.turn = turn;
+        self
+    }
+
+    /// What has to leave before it can.
+    pub fn ahead(&self) -> usize {
+        self.turn.as_ref().map_or(0, Turn::ahead)
     }
 
     /// Whether it is whole.
@@ -213,13 +227,24 @@ impl Sending {
     fn room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
         let send = &mut self.send;
         let wanted = wanted.min(H2_SEND_BUFFER_BYTES);
+        if let Some(turn) = &mut self.turn
+            && !turn.is_mine(cx)
+        {
+            // What it was promised belongs to whose turn it is.
+            send.reserve_capacity(0);
+            return Poll::Pending;
+        }
         send.reserve_capacity(wanted);
         loop {
             match send.capacity() {
                 0 => {}
                 room => return Poll::Ready(Ok(room.min(wanted))),
             }
-            match ready!(send.poll_capacity(cx)) {
+            let Poll::Ready(told) = send.poll_capacity(cx) else {
+                self.turn.iter_mut().for_each(|turn| turn.waits(cx));
+                return Poll::Pending;
+            };
+            match told {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
@@ -230,6 +255,7 @@ impl Sending {
     /// Sends the first `bytes` of `buf`; `last` says that the body ends with them.
     fn send(&mut self, buf: &mut Buf, bytes: usize, last: bool) -> io::Result<()> {
         let piece = Piece::cut(buf, bytes);
+        self.turn.iter_mut().for_each(|turn| turn.took(last));
         self.send.send_data(piece, last).map_err(broken)
     }
 
@@ -290,6 +316,7 @@ impl Sending {
     fn end_chunks(&mut self) -> io::Result<()> {
         let Outgoing::Chunks { decoder, .. } = &self.outgoing else { return Ok(()) };
         let trailers = reply::trailers(decoder.trailers()).ok_or(io::ErrorKind::InvalidData)?;
+        self.turn.iter_mut().for_each(|turn| turn.took(true));
         match trailers.is_empty() {
             true => self.send.send_data(Piece::END, true).map_err(broken)?,
             false => self.send.send_trailers(trailers).map_err(broken)?,

@@ -19,6 +19,7 @@ use crate::http::h2::message::Told;
 use crate::http::h2::reply;
 use crate::net::strand::Strand;
 use crate::serve::h2_body::{Incoming, Outgoing, Piece, Receiving, Sending, broken};
+use crate::serve::h2_turns::Turn;
 
 /// A stream that a client opened.
 pub struct ServerStrand {
@@ -30,6 +31,8 @@ struct Inner {
     respond: SendResponse<Piece>,
     /// The body of the response, behind its head.
     response: Option<Sending>,
+    /// Until it has one.
+    turn: Option<Turn>,
     /// Whether the response is over, or was given up.
     is_ended: bool,
     /// Whether the answer to it has no body, whatever its head says.
@@ -45,14 +48,15 @@ impl ServerStrand {
         respond: SendResponse<Piece>,
         told: Told,
         head_only: bool,
+        turn: Turn,
     ) -> Self {
         let incoming = match told {
             Told::Length | Told::Tunnel => Incoming::Bytes,
             Told::Chunks => Incoming::Chunks,
         };
         let request = Receiving::new(body, incoming);
-        let inner =
-            Inner { request, respond, response: None, is_ended: false, head_only, waker: None };
+        let (response, turn, waker) = (None, Some(turn), None);
+        let inner = Inner { request, respond, response, turn, is_ended: false, head_only, waker };
         Self { inner: RefCell::new(inner) }
     }
 
@@ -108,6 +112,10 @@ impl Strand for ServerStrand {
         let waker = inner.waker.clone();
         let waker = waker.as_ref().unwrap_or(Waker::noop());
         inner.given_up(&mut Context::from_waker(waker)).is_ready()
+    }
+
+    fn ahead(&self) -> usize {
+        self.inner.borrow().response.as_ref().map_or(0, Sending::ahead)
     }
 
     fn shut(&self) {
@@ -179,7 +187,11 @@ impl Inner {
             None if tunnel => Outgoing::Tunnel,
             None => Outgoing::Chunks { decoder: Decoder::new(), decoded: 0 },
         };
-        self.response = Some(Sending::new(send.map_err(broken)?, outgoing));
+        let turn = self.turn.take().map(|mut turn| {
+            answer.priority.into_iter().for_each(|said| turn.merge(said));
+            turn
+        });
+        self.response = Some(Sending::new(send.map_err(broken)?, outgoing).in_turn(turn));
         Ok(bytes)
     }
 }

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::base::buffer::Buf;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::http::h2::message::{self, Malformed, Told};
+use crate::http::h2::priority::Signal;
 use crate::net::strand::Wire;
 use crate::runtime::Runtime;
 use crate::serve::arriving::{Arrived, Cut};
@@ -24,6 +25,7 @@ use crate::serve::connection::Downstream;
 use crate::serve::h2::InStream;
 use crate::serve::h2_body::Piece;
 use crate::serve::h2_strand::ServerStrand;
+use crate::serve::h2_turns::{Turn, Turns};
 use crate::serve::{Core, h1};
 
 /// What ends a head in HTTP/1.1.
@@ -36,11 +38,14 @@ pub fn begin<R: Runtime>(
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Piece>,
     stream: InStream<R>,
+    turns: &Rc<Turns>,
 ) {
+    let said = request.headers().get("priority").map(|said| Signal::parse(said.as_bytes()));
+    let turn = Turn::new(turns, respond.stream_id().as_u32(), said);
     let length = request.headers().get(::http::header::CONTENT_LENGTH);
     if length.is_some_and(|length| length == "0") && !request.body().is_end_stream() {
         let runtime = core.runtime.clone();
-        return runtime.spawn(serve_when_whole(core, connection, request, respond, stream));
+        return runtime.spawn(serve_when_whole(core, connection, request, respond, stream, turn));
     }
     // Nothing was done for it: the client may ask again, elsewhere or later (§8.7).
     let Ok(mut bytes) = core.buffer() else { return respond.send_reset(Reason::REFUSED_STREAM) };
@@ -50,7 +55,7 @@ pub fn begin<R: Runtime>(
         Err(malformed) => (Told::Length, Some(refused(malformed))),
     };
     let head_only = request.method() == ::http::Method::HEAD;
-    let strand = ServerStrand::new(request.into_body(), respond, told, head_only);
+    let strand = ServerStrand::new(request.into_body(), respond, told, head_only, turn);
     let arrived = Arrived { cut, ..Arrived::of(&core, bytes) };
     let runtime = core.runtime.clone();
     runtime.spawn(serve(core, connection, Wire::strand(Rc::new(strand)), arrived, stream));
@@ -64,10 +69,11 @@ async fn serve_when_whole<R: Runtime>(
     request: ::http::Request<RecvStream>,
     respond: SendResponse<Piece>,
     stream: InStream<R>,
+    turn: Turn,
 ) {
     let (head, body) = request.into_parts();
     let head_only = head.method == ::http::Method::HEAD;
-    let strand = Rc::new(ServerStrand::new(body, respond, Told::Length, head_only));
+    let strand = Rc::new(ServerStrand::new(body, respond, Told::Length, head_only, turn));
     let timeout = {
         let installed = core.installed();
         connection.listener(&installed).map(|listener| listener.body_timeout)

@@ -36,6 +36,7 @@ pub mod h2;
 pub mod h2_body;
 pub mod h2_strand;
 pub mod h2_stream;
+pub mod h2_turns;
 pub mod hedge;
 pub mod hedges;
 pub mod hit;

@@ -11,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::limits::{
     H2_EMPTY_FRAMES_BURST, H2_ENDED_FOLLOWED_MAX, H2_OPEN_FOLLOWED_MAX, H2_ORIGIN_HEADS_MAX,
-    H2_PINGS_BURST, H2_PRIORITIES_BURST, H2_RESETS_BURST, H2_SETTINGS_BURST, H2_UNKNOWN_BURST,
-    H2_WINDOW_UPDATES_BURST,
+    H2_PINGS_BURST, H2_PRIORITIES_BURST, H2_PRIORITY_UPDATE_BYTES_MAX, H2_PRIORITY_UPDATES_MAX,
+    H2_RESETS_BURST, H2_SETTINGS_BURST, H2_UNKNOWN_BURST, H2_WINDOW_UPDATES_BURST,
 };
 use crate::base::time::Instant;
 use crate::http::h2::PREFACE;
 use crate::http::h2::blocks::Blocks;
+use crate::http::h2::priority::Signal;
 
 /// What is done too often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +130,11 @@ pub struct Frames {
     ended_at: usize,
     /// The setting that is arriving, and how much of it is here; `None` outside of SETTINGS.
     setting: Option<([u8; SETTING_BYTES], usize)>,
+    /// The same of WINDOW_UPDATE of the connection, and of PRIORITY_UPDATE, as far as it is kept.
+    note: Option<([u8; H2_PRIORITY_UPDATE_BYTES_MAX], usize)>,
+    /// What they said.
+    grown: u32,
+    updates: Vec<(u32, Signal)>,
     /// What of the frame's payload is not of the block: in front of it, where padding says how long it is, and
     /// behind it.
     block_skip: usize,
@@ -206,6 +212,9 @@ impl Frames {
             ended: [0; H2_ENDED_FOLLOWED_MAX],
             ended_at: 0,
             setting: None,
+            note: None,
+            grown: 0,
+            updates: Vec::new(),
             block_skip: 0,
             block_padded: false,
             block_left: None,
@@ -234,6 +243,9 @@ impl Frames {
             if self.setting.is_some() {
                 self.settings(payload)?;
             }
+            if self.note.is_some() {
+                self.note(payload)?;
+            }
             if bytes.is_empty() {
                 return Ok(());
             }
@@ -259,21 +271,40 @@ impl Frames {
 
     /// This is sent to the peer, which answers data by window updates, and measures by pings. Of a stream that is reset
     /// nothing more is asked.
-    pub fn sent(&mut self, mut bytes: &[u8]) {
+    ///
+    /// Returns how much DATA begins here. Unit: bytes.
+    pub fn sent(&mut self, mut bytes: &[u8]) -> usize {
+        let mut data = 0;
         let pieces = (bytes.len() / 1024) as u32 + 1;
         self.earn(Flood::WindowUpdates, pieces.saturating_mul(2));
         self.earn(Flood::Pings, pieces);
         loop {
             self.leaving.payload(&mut bytes);
             if bytes.is_empty() {
-                return;
+                return data;
             }
-            let whole = self.leaving.header(&mut bytes);
-            if whole && self.leaving.header[KIND_AT] == kind::RST_STREAM {
-                self.open.remove(&self.leaving.stream());
-                self.heads.remove(&self.leaving.stream());
+            if !self.leaving.header(&mut bytes) {
+                continue;
+            }
+            match self.leaving.header[KIND_AT] {
+                kind::DATA => data += self.leaving.payload_left,
+                kind::RST_STREAM => {
+                    self.open.remove(&self.leaving.stream());
+                    self.heads.remove(&self.leaving.stream());
+                }
+                _ => {}
             }
         }
+    }
+
+    /// By how much the peer has opened the connection's window since it was asked last. Unit: bytes.
+    pub fn take_grown(&mut self) -> u32 {
+        std::mem::take(&mut self.grown)
+    }
+
+    /// What the peer said of priorities since it was asked last.
+    pub fn take_updates(&mut self) -> std::vec::Drain<'_, (u32, Signal)> {
+        self.updates.drain(..)
     }
 
     /// Whether the header block that came last cannot be decoded (RFC 7541), and is why the protocol gave up.
@@ -308,7 +339,12 @@ impl Frames {
                 }
                 if empty && !ended { self.spend(Flood::EmptyFrames) } else { Ok(()) }
             }
-            kind::PRIORITY | kind::PRIORITY_UPDATE => self.spend(Flood::Priorities),
+            kind::PRIORITY_UPDATE if self.arriving.stream() != 0 => return Err(Offence::Malformed),
+            kind::PRIORITY => self.spend(Flood::Priorities),
+            kind::PRIORITY_UPDATE => {
+                self.note = Some(([0; H2_PRIORITY_UPDATE_BYTES_MAX], 0));
+                self.spend(Flood::Priorities)
+            }
             kind::RST_STREAM => {
                 self.end(self.arriving.stream());
                 self.spend(Flood::Resets)
@@ -320,7 +356,12 @@ impl Frames {
             kind::PING if flags & ACK == 0 => self.spend(Flood::Pings),
             // What answers ours is bounded by ours, but a peer can make it up.
             kind::SETTINGS | kind::PING | kind::GOAWAY => self.spend(Flood::Unknown),
-            kind::WINDOW_UPDATE => self.spend(Flood::WindowUpdates),
+            kind::WINDOW_UPDATE => {
+                if self.arriving.stream() == 0 {
+                    self.note = Some(([0; H2_PRIORITY_UPDATE_BYTES_MAX], 0));
+                }
+                self.spend(Flood::WindowUpdates)
+            }
             _ => self.spend(Flood::Unknown),
         }
         .map_err(Offence::Flood)
@@ -336,6 +377,7 @@ impl Frames {
             kind::SETTINGS => !bytes.is_multiple_of(SETTING_BYTES),
             kind::PING => bytes != 8,
             kind::GOAWAY => bytes < 8,
+            kind::PRIORITY_UPDATE => bytes < 4,
             _ => false,
         }
     }
@@ -377,6 +419,28 @@ impl Frames {
 
     fn has_ended(&self, stream: u32) -> bool {
         stream > 0 && self.ended.contains(&stream)
+    }
+
+    /// Keeps a piece of a payload, and reads it when it is whole.
+    fn note(&mut self, payload: &[u8]) -> Result<(), Offence> {
+        let Some((mut note, had)) = self.note.take() else { return Ok(()) };
+        let fits = payload.len().min(note.len() - had);
+        note[had..had + fits].copy_from_slice(&payload[..fits]);
+        if self.arriving.payload_left > 0 {
+            self.note = Some((note, had + fits));
+            return Ok(());
+        }
+        let [a, b, c, d, value @ ..] = &note;
+        let number = u32::from_be_bytes([a & 0x7f, *b, *c, *d]);
+        if self.arriving.header[KIND_AT] == kind::WINDOW_UPDATE {
+            self.grown = self.grown.saturating_add(number);
+        } else if number == 0 {
+            return Err(Offence::Malformed);
+        } else if self.updates.len() < H2_PRIORITY_UPDATES_MAX {
+            let value = &value[..(had + fits).saturating_sub(4)];
+            self.updates.push((number, Signal::parse(value)));
+        }
+        Ok(())
     }
 
     fn settings(&mut self, payload: &[u8]) -> Result<(), Offence> {

@@ -10,6 +10,8 @@ pub mod blocks;
 pub mod flood;
 pub mod goaway;
 pub mod message;
+pub mod preface;
+pub mod priority;
 pub mod reply;
 
 /// What a client sends first (RFC 9113 §3.4).

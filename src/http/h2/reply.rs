@@ -8,6 +8,7 @@ use ::http::{Response, StatusCode};
 use bytes::Bytes;
 
 use crate::http::framing::content_length;
+use crate::http::h2::priority::Signal;
 
 /// A head in HTTP/2, and what its text said of the body.
 pub struct Answer {
@@ -17,6 +18,8 @@ pub struct Answer {
     pub length: Option<u64>,
     /// Whether the body comes in chunks.
     pub chunked: bool,
+    /// How urgent it is, where its origin says so (RFC 9218 §8).
+    pub priority: Option<Signal>,
 }
 
 /// Where the head at the front of `text` ends; `None` when it is not whole.
@@ -29,7 +32,8 @@ pub fn head(text: &Bytes) -> Option<Answer> {
     let mut lines = Lines::of(text);
     let (from, to) = lines.next()?;
     let status = text.get(from..to)?.get(9..12)?;
-    let mut answer = Answer { head: Response::new(()), length: None, chunked: false };
+    let mut answer =
+        Answer { head: Response::new(()), length: None, chunked: false, priority: None };
     *answer.head.status_mut() = StatusCode::from_bytes(status).ok()?;
     let fields = answer.head.headers_mut();
     fields.reserve(16);
@@ -42,6 +46,9 @@ pub fn head(text: &Bytes) -> Option<Answer> {
             _ => {
                 if name == header::CONTENT_LENGTH {
                     answer.length = Some(content_length(value.as_bytes()).ok()?);
+                }
+                if name.as_str() == "priority" {
+                    answer.priority = Some(Signal::parse(value.as_bytes()));
                 }
                 fields.append(name, value);
             }
