@@ -163,6 +163,39 @@ fn window_updates() {
 }
 
 #[test]
+fn windows_that_open_byte_by_byte() {
+    // CVE-2019-9511: each byte of an answer is asked for by itself, and comes in a frame of its own.
+    let origin = Origin::script(|request| {
+        vec![Step::Send(ok(&"z".repeat(if request.target == "/long" { 100_000 } else { 1 })))]
+    });
+    let gateway = gateway(ONE_WORKER).with("app", origin.address).start();
+    let mut wire = H2Wire::silent(gateway.address);
+    let no_window = [0, 1, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    wire.send([crate::support::h2_wire::PREFACE, &frame(SETTINGS, 0, 0, &no_window)].concat());
+    wire.get(1, "/long", &[]);
+    wire.expect(HEADERS);
+    let mut bytes = 0;
+    while wire.send_perhaps(frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])) {
+        match wire.frame() {
+            Some(frame) if frame.kind == DATA => bytes += frame.payload.len(),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    assert!(bytes < 20_000, "{bytes}");
+    assert_eq!(gateway.metric("ringway_http2_floods_total", &["window_updates"]), 1.0);
+    gateway.get("/").expect(200);
+}
+
+#[test]
+fn updates_of_priorities() {
+    // The frames of RFC 9218 are counted with those that they replace.
+    house().suffers("priorities", &[], |number| {
+        frame(16, 0, 0, &[0, 0, (number / 100) as u8, (number % 100 * 2 + 1) as u8, b'i'])
+    });
+}
+
+#[test]
 fn empty_data() {
     // CVE-2019-9518.
     let head = frame(HEADERS, END_HEADERS, 1, &block(&request("POST", "/", &[])));

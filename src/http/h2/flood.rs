@@ -94,6 +94,8 @@ mod kind {
 
 const FRAME_HEADER_BYTES: usize = 9;
 const SETTING_BYTES: usize = 6;
+/// Less than this, sent at once, is answered by no honest window update.
+const DRIBBLE_BYTES: usize = 64;
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 const WINDOW_BYTES_MAX: u32 = 0x7fff_ffff;
 const KIND_AT: usize = 3;
@@ -276,7 +278,10 @@ impl Frames {
     pub fn sent(&mut self, mut bytes: &[u8]) -> usize {
         let mut data = 0;
         let pieces = (bytes.len() / 1024) as u32 + 1;
-        self.earn(Flood::WindowUpdates, pieces.saturating_mul(2));
+        // What goes out byte by byte is what was asked for so (CVE-2019-9511).
+        if bytes.len() >= DRIBBLE_BYTES {
+            self.earn(Flood::WindowUpdates, pieces.saturating_mul(2));
+        }
         self.earn(Flood::Pings, pieces);
         loop {
             self.leaving.payload(&mut bytes);
