@@ -115,6 +115,10 @@ pub const ACME_SETTLE: std::time::Duration = std::time::Duration::from_millis(10
 pub const ACME_CHALLENGES_MAX: usize = 1024;
 /// One file of the storage that is no certificate. Unit: bytes.
 pub const ACME_FILE_BYTES_MAX: usize = 64 * 1024;
+/// What is told and kept of what an authority said. Unit: bytes. Escaped in JSON it is six times as long, and fits a file.
+pub const ACME_WHY_BYTES_MAX: usize = 4 * 1024;
+/// A token of an authority. Unit: bytes. Let's Encrypt's have 43.
+pub const ACME_TOKEN_BYTES_MAX: usize = 256;
 /// A challenge that is older is a leftover of a holder that died. Unit: seconds.
 pub const ACME_CHALLENGE_SECS_MAX: u64 = 900;
 /// First pause after the authority could not be reached, or had an error of its own; it doubles up to the second one.
@@ -128,6 +132,7 @@ pub const ACME_LIMITED_PAUSE_SECS: u64 = 3600;
 /// The longest pause that an authority's `Retry-After` is believed. Unit: seconds. Let's Encrypt counts weeks.
 pub const ACME_PAUSE_SECS_MAX: u64 = 7 * 86_400;
 
+const _: () = assert!(7 * ACME_WHY_BYTES_MAX < ACME_FILE_BYTES_MAX, "a failure's file can be read");
 const _: () = assert!(ACME_REFUSED_PAUSE_SECS.1 < ACME_PAUSE_SECS_MAX, "a pause is no longer");
 const _: () =
     assert!(TLS_UNFINISHED_BYTES_MAX + 32 * 1024 <= BULK_BUFFER_BYTES, "it fits a bulk buffer");

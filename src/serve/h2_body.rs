@@ -10,11 +10,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
 
 use crate::base::buffer::Buf;
 use crate::base::limits::{H2_COPIED_BYTES_MAX, H2_SEND_BUFFER_BYTES};
 use crate::http::h1::chunked::{Decoder, FRAME_HEADROOM, LAST_CHUNK};
-use crate::http::h2::{message, reply};
+use crate::http::h2::message::{self, Malformed};
+use crate::http::h2::reply;
 use crate::serve::h2_turns::Turn;
 
 /// Room that a chunk needs around its data, and the last chunk behind it. Unit: bytes.
@@ -58,6 +60,8 @@ pub struct Receiving {
     /// What came and was not read yet.
     arrived: Bytes,
     incoming: Incoming,
+    /// Trailers that came and did not fit behind what was read with them.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 /// A body that is sent.
@@ -71,7 +75,7 @@ pub struct Sending {
 impl Receiving {
     /// A body that is told like this.
     pub fn new(body: RecvStream, incoming: Incoming) -> Self {
-        Self { body, arrived: Bytes::new(), incoming }
+        Self { body, arrived: Bytes::new(), incoming, trailers: None }
     }
 
     /// Whether all of it was read, or nothing more comes.
@@ -108,7 +112,8 @@ impl Receiving {
                 Incoming::Bytes if room > 0 => self.put_data(buf, room),
                 Incoming::Chunks if room > CHUNK_ROOM => self.put_chunk(buf, room - CHUNK_ROOM),
                 Incoming::Trailers if room >= LAST_CHUNK.len() => {
-                    let Poll::Ready(ended) = self.put_trailers(cx, buf) else { break };
+                    let is_first = buf.len() == before;
+                    let Poll::Ready(ended) = self.put_trailers(cx, buf, is_first) else { break };
                     self.incoming = ended;
                     break;
                 }
@@ -156,15 +161,39 @@ impl Receiving {
         self.body.poll_trailers(cx).map(|_| ())
     }
 
-    fn put_trailers(&mut self, cx: &mut Context<'_>, buf: &mut Buf) -> Poll<Incoming> {
-        let trailers = match ready!(self.body.poll_trailers(cx)) {
-            Ok(trailers) => trailers.unwrap_or_default(),
-            Err(_) => return Poll::Ready(Incoming::Broken),
+    /// Pending when there are none yet, or when they need the next buffer, which they have for themselves.
+    fn put_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut Buf,
+        is_first: bool,
+    ) -> Poll<Incoming> {
+        let trailers = match self.trailers.take() {
+            Some(trailers) => trailers,
+            None => match ready!(self.body.poll_trailers(cx)) {
+                Ok(trailers) => Box::new(trailers.unwrap_or_default()),
+                Err(_) => return Poll::Ready(Incoming::Broken),
+            },
         };
-        let fits =
-            buf.put(b"0\r\n") && message::trailer_lines(buf, &trailers).is_ok() && buf.put(b"\r\n");
-        Poll::Ready(if fits { Incoming::Ended } else { Incoming::Broken })
+        let before = buf.len();
+        match put_end(buf, &trailers) {
+            Ok(()) => Poll::Ready(Incoming::Ended),
+            Err(Malformed::TooLarge) if !is_first => {
+                buf.truncate(before);
+                self.trailers = Some(trailers);
+                Poll::Pending
+            }
+            Err(_) => Poll::Ready(Incoming::Broken),
+        }
     }
+}
+
+/// Writes the last chunk, and the trailers behind it.
+fn put_end(buf: &mut Buf, trailers: &HeaderMap) -> Result<(), Malformed> {
+    let put = |buf: &mut Buf, text: &[u8]| buf.put(text).then_some(()).ok_or(Malformed::TooLarge);
+    put(buf, b"0\r\n")?;
+    message::trailer_lines(buf, trailers)?;
+    put(buf, b"\r\n")
 }
 
 impl Sending {
@@ -380,8 +409,14 @@ impl bytes::Buf for Piece {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::Waker;
+
+    use ::h2::client::Connection;
+
     use super::*;
     use crate::base::buffer::BufferPool;
+    use crate::net::poll_io::{Pipes, PollIo};
 
     #[test]
     fn a_small_piece_holds_no_block() {
@@ -404,5 +439,51 @@ mod tests {
         let piece = Piece::cut(&mut buf, H2_COPIED_BYTES_MAX + 1);
         assert!(matches!(&piece, Piece::Block(block) if block.data().as_ptr() == place));
         assert_eq!(pool.in_use(), 1);
+    }
+
+    /// A response that came over `pipes`, all at once, to a request of GET.
+    fn response(frames: &[&[u8]]) -> RecvStream {
+        let (pool, mut cx) = (BufferPool::new(8), Context::from_waker(Waker::noop()));
+        let (pipes, io) = Pipes::new(pool.clone());
+        let begun = pin!(::h2::client::handshake(io)).poll(&mut cx);
+        let Poll::Ready(Ok((mut send, connection))) = begun else { panic!("memory is there") };
+        let mut connection: Connection<PollIo, Bytes> = connection;
+        let (response, _) = send.send_request(http::Request::new(()), true).expect("a stream");
+        for bytes in frames {
+            let mut came = pool.take().expect("within budget");
+            assert!(came.put(bytes));
+            while !pipes.is_hungry() {
+                assert!(Pin::new(&mut connection).poll(&mut cx).is_pending());
+            }
+            drop(pipes.take());
+            pipes.feed(came);
+            assert!(Pin::new(&mut connection).poll(&mut cx).is_pending());
+        }
+        let Poll::Ready(Ok(head)) = pin!(response).poll(&mut cx) else { panic!("it came") };
+        head.into_body()
+    }
+
+    #[test]
+    fn trailers_without_room_behind_the_data_wait_for_the_next_buffer() {
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let head = [0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
+        let data = [&[0, 0, 100, 0, 0, 0, 0, 0, 1][..], &[b'a'; 100]].concat();
+        let field = [&[0, 3][..], b"x-t", &[0x7f, 0xe9, 0x06], &[b't'; 1000]].concat();
+        let length = u16::try_from(field.len()).expect("small").to_be_bytes();
+        let trailers = [&[0, length[0], length[1], 1, 5, 0, 0, 0, 1][..], &field].concat();
+        let body = response(&[&settings, &head, &data, &trailers]);
+        let mut receiving = Receiving::new(body, Incoming::Chunks);
+        let (pool, mut cx) = (BufferPool::new(2), Context::from_waker(Waker::noop()));
+        let mut buf = pool.take().expect("within budget");
+        assert!(buf.put(&vec![b'.'; buf.spare() - CHUNK_ROOM - 110]));
+        let (before, room) = (buf.len(), buf.spare());
+        let Poll::Ready(Ok(bytes)) = receiving.read(&mut cx, &mut buf, room) else { panic!() };
+        assert_eq!(buf.len(), before + bytes);
+        assert!(buf.data().ends_with(b"a\r\n"), "the data and nothing else");
+        let mut next = pool.take().expect("within budget");
+        let room = next.spare();
+        assert!(matches!(receiving.read(&mut cx, &mut next, room), Poll::Ready(Ok(1012))));
+        assert!(next.data().starts_with(b"0\r\nx-t: ttt") && next.data().ends_with(b"t\r\n\r\n"));
+        assert!(receiving.is_ended());
     }
 }

@@ -14,7 +14,9 @@ use instant_acme::{
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde::{Deserialize, Serialize};
 
-use crate::base::limits::{ACME_ORDER_TIME_MAX, ACME_SETTLE};
+use crate::base::limits::{
+    ACME_ORDER_TIME_MAX, ACME_SETTLE, ACME_TOKEN_BYTES_MAX, ACME_WHY_BYTES_MAX,
+};
 use crate::compile::{AcmeOrder, AcmePlan};
 use crate::config::acme::{Challenge as Kind, KeyType};
 use crate::control::acme::schedule::Cause;
@@ -98,9 +100,9 @@ impl Dialogue<'_> {
         let hosts: Vec<Identifier> = order.hosts.iter().cloned().map(Identifier::Dns).collect();
         let mut at_work = now(account.new_order(&NewOrder::new(&hosts)))
             .map_err(|error| self.trouble(error, "the authority takes no order"))?;
-        self.prove(&mut at_work)?;
+        self.prove(&mut at_work, &order.hosts)?;
         self.until(&mut at_work, web, |status| status != OrderStatus::Pending)?;
-        self.check_proofs(&mut at_work)?;
+        self.check_proofs(&mut at_work, &order.hosts)?;
         let key = key_of(self.plan.key_type)?;
         let csr = request(&order.hosts, &key)?;
         now(at_work.finalize_csr(&csr))
@@ -157,24 +159,34 @@ impl Dialogue<'_> {
         kept.map_err(|error| Trouble::away(unwritable(self.plan, &error)))
     }
 
-    /// Puts the answers where they will be asked for, and tells the authority.
-    fn prove(&self, order: &mut Order) -> Result<(), Trouble> {
+    /// Puts the answers where they will be asked for, and tells the authority. It may ask for hosts of the order only, and
+    /// for no more than there are.
+    fn prove(&self, order: &mut Order, hosts: &[String]) -> Result<(), Trouble> {
         let kind = kind_of(self.plan.challenge);
         let mut answers = Vec::new();
         let mut list = order.authorizations();
-        while let Some(next) = now(list.next()) {
+        for _ in 0..=hosts.len() {
+            let Some(next) = now(list.next()) else { break };
             let mut host =
                 next.map_err(|error| self.trouble(error, "an authorization is not there"))?;
             if host.status != AuthorizationStatus::Pending {
                 continue;
             }
             let name = host.identifier().to_string();
+            if answers.len() >= hosts.len() || !hosts.contains(&name) {
+                let why = "the authority wants a proof for what it was not asked for";
+                return Err(Trouble::refused(format!("{why}: {}", cut(&name))));
+            }
             let Some(challenge) = host.challenge(kind.clone()) else {
                 let word = self.plan.challenge.word();
                 return Err(Trouble::refused(format!(
                     "{name}: the authority does not offer {word} for it: set `challenge` in `[acme]` to the other one"
                 )));
             };
+            if !is_token(&challenge.token) {
+                let why = format!("{name}: the authority's token is none (RFC 8555 §8.3)");
+                return Err(Trouble::refused(why));
+            }
             answers.push(Challenge {
                 host: name,
                 token: challenge.token.clone(),
@@ -190,7 +202,8 @@ impl Dialogue<'_> {
         self.plan.challenges.publish(&answers).map_err(Trouble::away)?;
         thread::sleep(ACME_SETTLE);
         let mut list = order.authorizations();
-        while let Some(next) = now(list.next()) {
+        for _ in hosts {
+            let Some(next) = now(list.next()) else { break };
             let mut host =
                 next.map_err(|error| self.trouble(error, "an authorization is not there"))?;
             if host.status != AuthorizationStatus::Pending {
@@ -228,13 +241,14 @@ impl Dialogue<'_> {
     }
 
     /// Whether the authority found what it looked for; else which host it did not, and why.
-    fn check_proofs(&self, order: &mut Order) -> Result<(), Trouble> {
+    fn check_proofs(&self, order: &mut Order, hosts: &[String]) -> Result<(), Trouble> {
         if order.state().status != OrderStatus::Invalid {
             return Ok(());
         }
         let whole = order.state().error.clone();
         let mut list = order.authorizations();
-        while let Some(next) = now(list.next()) {
+        for _ in hosts {
+            let Some(next) = now(list.next()) else { break };
             let mut host =
                 next.map_err(|error| self.trouble(error, "an authorization is not there"))?;
             now(host.refresh()).map_err(|error| self.trouble(error, "it cannot be looked at"))?;
@@ -314,6 +328,19 @@ impl Dialogue<'_> {
     }
 }
 
+/// A text of the authority's that is told and kept, cut to a length that can be.
+pub fn cut(text: &str) -> &str {
+    let end =
+        (0..=ACME_WHY_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// Whether it is base64url, of which a path and an answer can be made (RFC 8555 §8.1, §8.3).
+fn is_token(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.len() <= ACME_TOKEN_BYTES_MAX && text.bytes().all(fits)
+}
+
 /// The last word of a problem's type (RFC 8555 §6.7).
 fn short(said: &Problem) -> &str {
     let kind = said.r#type.as_deref().unwrap_or("problem");
@@ -382,5 +409,19 @@ fn check(text: &str, order: &AcmeOrder) -> Result<(), String> {
     match order.hosts.iter().find(|host| !facts.names.contains(host)) {
         Some(host) => Err(format!("what the authority gave is not for {host}")),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_base64url_and_nothing_else() {
+        assert!(is_token("evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA"));
+        let long = "a".repeat(ACME_TOKEN_BYTES_MAX + 1);
+        for text in ["", "a/b", "../a", "a b", "a.b", "<script>", "a\r\nb", "é", &long] {
+            assert!(!is_token(text), "{text}");
+        }
     }
 }

@@ -351,12 +351,14 @@ impl Work {
         past.failures_total = past.failures_total.saturating_add(1);
         let again_in = schedule::pause(trouble.cause, past.failures, trouble.asked, dice);
         past.again_at = now + again_in;
-        past.why.clone_from(&trouble.why);
+        // Without a bound the file would be too large to be read, and the pause forgotten.
+        let why = ca::cut(&trouble.why).to_owned();
+        past.why.clone_from(&why);
         if let Some(store) = &self.store {
             let _ = store.keep_past(&one.order.name, past);
         }
         let held_for = one.held.map(|held| held.not_after.saturating_sub(now));
-        Came::Failed { why: trouble.why, again_in, held_for: held_for.filter(|left| *left > 0) }
+        Came::Failed { why, again_in, held_for: held_for.filter(|left| *left > 0) }
     }
 
     fn lines(&self) -> Vec<Obtained> {

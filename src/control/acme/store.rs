@@ -284,6 +284,20 @@ mod tests {
     }
 
     #[test]
+    fn whatever_an_authority_says_the_pause_after_it_is_kept() {
+        let folder = Folder::new("said");
+        let store = Store::open(&folder.0).expect("a folder");
+        for said in ["\u{1}", "é", "\u{1f980}", "x"] {
+            let said = format!("{}{}", "y", said.repeat(1024 * 1024));
+            let why = crate::control::acme::ca::cut(&said).to_owned();
+            assert!(why.len() > 1000);
+            let past = Past { failures: 3, again_at: 7, why, ..Past::default() };
+            store.keep_past("a", &past).expect("written");
+            assert_eq!(store.past("a"), past);
+        }
+    }
+
+    #[test]
     fn the_lock_is_one_persons_at_a_time_and_what_is_damaged_is_nothing() {
         let folder = Folder::new("lock");
         let store = Store::open(&folder.0).expect("a folder");
