@@ -193,6 +193,10 @@ pub const H2_OPEN_FOLLOWED_MAX: usize = 1024;
 pub const H2_ENDED_FOLLOWED_MAX: usize = 32;
 /// What of one header block is followed. Unit: bytes. Four times a head, where the `h2` crate closes.
 pub const H2_BLOCK_BYTES_MAX: usize = 128 * 1024;
+/// Tasks of one core that wait for a stream to serve; more end with theirs. As many as exchanges whose state is kept.
+pub const H2_TASKS_KEPT_MAX: usize = 512;
+/// Tasks that go on waiting through a lull.
+pub const H2_TASKS_KEPT_MIN: usize = 8;
 /// How long a client has to read what is left, and to close, once it was told that no more streams are taken.
 pub const H2_GOODBYE: std::time::Duration = std::time::Duration::from_secs(1);
 

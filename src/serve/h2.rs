@@ -136,8 +136,11 @@ impl<R: Runtime> InStream<R> {
 
 impl<R: Runtime> Drop for InStream<R> {
     fn drop(&mut self) {
-        self.streams.open.set(self.streams.open.get() - 1);
-        self.streams.idle_since.set(self.core.runtime.now());
+        let open = self.streams.open.get() - 1;
+        self.streams.open.set(open);
+        if open == 0 {
+            self.streams.idle_since.set(self.core.runtime.now());
+        }
     }
 }
 
@@ -374,8 +377,8 @@ impl<'a, R: Runtime> Serving<'a, R> {
     fn begin(&self, request: ::http::Request<RecvStream>, respond: SendResponse<Piece>) {
         self.connection.wake(self.core);
         let stream = InStream::new(self.core, &self.streams);
-        let (core, connection) = (self.core.clone(), self.connection.clone());
-        h2_stream::begin(core, connection, request, respond, stream, &self.turns);
+        let connection = self.connection.clone();
+        h2_stream::begin(self.core, connection, request, respond, stream, &self.turns);
     }
 
     /// Reads frames until no more come.

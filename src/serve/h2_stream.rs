@@ -20,8 +20,10 @@ use crate::http::h2::message::{self, Malformed, Told};
 use crate::http::h2::priority::Signal;
 use crate::net::strand::Wire;
 use crate::runtime::Runtime;
+use crate::runtime::deadline::Slot;
 use crate::serve::arriving::{Arrived, Cut};
 use crate::serve::connection::Downstream;
+use crate::serve::crew::{self, Hand};
 use crate::serve::h2::InStream;
 use crate::serve::h2_body::Piece;
 use crate::serve::h2_strand::ServerStrand;
@@ -31,9 +33,17 @@ use crate::serve::{Core, h1};
 /// What ends a head in HTTP/1.1.
 const EMPTY_LINE: &[u8] = b"\r\n";
 
-/// Begins to serve a stream, by a task of its own.
+/// A stream that is to be served.
+pub struct Job<R: Runtime> {
+    connection: Rc<Downstream<R>>,
+    strand: Rc<ServerStrand>,
+    arrived: Arrived,
+    stream: InStream<R>,
+}
+
+/// Begins to serve a stream, by a task that serves nothing else meanwhile.
 pub fn begin<R: Runtime>(
-    core: Rc<Core<R>>,
+    core: &Rc<Core<R>>,
     connection: Rc<Downstream<R>>,
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Piece>,
@@ -45,20 +55,20 @@ pub fn begin<R: Runtime>(
     let length = request.headers().get(::http::header::CONTENT_LENGTH);
     if length.is_some_and(|length| length == "0") && !request.body().is_end_stream() {
         let runtime = core.runtime.clone();
+        let core = core.clone();
         return runtime.spawn(serve_when_whole(core, connection, request, respond, stream, turn));
     }
     // Nothing was done for it: the client may ask again, elsewhere or later (§8.7).
     let Ok(mut bytes) = core.buffer() else { return respond.send_reset(Reason::REFUSED_STREAM) };
     let ended = request.body().is_end_stream();
-    let (told, cut) = match tell(&core, &mut bytes, &request, ended) {
+    let (told, cut) = match tell(core, &mut bytes, &request, ended) {
         Ok(told) => (told, None),
         Err(malformed) => (Told::Length, Some(refused(malformed))),
     };
     let head_only = request.method() == ::http::Method::HEAD;
     let strand = ServerStrand::new(request.into_body(), respond, told, head_only, turn);
-    let arrived = Arrived { cut, ..Arrived::of(&core, bytes) };
-    let runtime = core.runtime.clone();
-    runtime.spawn(serve(core, connection, Wire::strand(Rc::new(strand)), arrived, stream));
+    let arrived = Arrived { cut, ..Arrived::of(core, bytes) };
+    crew::give(core, Job { connection, strand: Rc::new(strand), arrived, stream });
 }
 
 /// Waits for the end of a request that said it has no body, and is malformed if it has one (§8.1.1). Nothing is held for it
@@ -97,7 +107,7 @@ async fn serve_when_whole<R: Runtime>(
         }
     };
     let arrived = Arrived { cut, ..Arrived::of(&core, bytes) };
-    serve(core, connection, Wire::strand(strand), arrived, stream).await;
+    crew::give(&core, Job { connection, strand, arrived, stream });
 }
 
 /// Writes the request's head in HTTP/1.1.
@@ -128,18 +138,22 @@ fn cut_for(kind: FaultKind, reason: &'static str) -> Cut {
     Cut::Refused(Fault { kind, side: Side::Downstream, again: Again::Never }, reason)
 }
 
-async fn serve<R: Runtime>(
-    core: Rc<Core<R>>,
-    connection: Rc<Downstream<R>>,
-    wire: Wire<R::Stream>,
-    arrived: Arrived,
-    stream: InStream<R>,
-) {
+/// Serves one stream after the other, as long as there is one.
+pub async fn work<R: Runtime>(core: Rc<Core<R>>, first: Job<R>) {
     let slots = [core.deadlines.slot(), core.deadlines.slot(), core.deadlines.slot()];
+    let hand = Rc::new(Hand::default());
+    let mut next = Some(first);
+    while let Some(job) = next {
+        pin!(serve(&core, job, &slots)).await;
+        next = core.crew.next(&hand).await;
+    }
+}
+
+async fn serve<R: Runtime>(core: &Rc<Core<R>>, job: Job<R>, slots: &[Slot; 3]) {
+    let Job { connection, strand, arrived, stream } = job;
     let mut work = core.take_work();
-    // Boxed: a task is moved into its place, and what is large should not be moved.
-    let served = Box::pin(h1::serve_one(&core, &connection, &wire, &mut work, arrived, &slots));
-    if pin!(served).await.is_whole() {
+    let wire = Wire::strand(strand);
+    if pin!(h1::serve_one(core, &connection, &wire, &mut work, arrived, slots)).await.is_whole() {
         stream.done();
     }
     core.keep_work(work);

@@ -18,6 +18,7 @@ pub mod collapse;
 pub mod compressing;
 pub mod connect;
 pub mod connection;
+pub mod crew;
 pub mod decode;
 pub mod duplex;
 pub mod each;
@@ -86,6 +87,7 @@ use crate::runtime::{Runtime, Stream};
 use crate::serve::cache_room::CacheRoom;
 use crate::serve::clients::Clients;
 use crate::serve::compressing::Encoders;
+use crate::serve::crew::Crew;
 use crate::serve::h2::Multiplexed;
 use crate::serve::hedges::Hedges;
 use crate::serve::part_cache::PartCache;
@@ -127,6 +129,8 @@ pub struct Core<R: Runtime> {
     pub clients: Clients<R>,
     /// Those of them that carry several exchanges at once.
     pub multiplexed: Multiplexed,
+    /// Tasks that wait for a stream of theirs.
+    pub crew: Crew<h2_stream::Job<R>>,
     /// Whether descriptors or memory run out.
     pub shortage: Shortage,
     /// Endpoints that were set aside or taken back since the last tick.
@@ -222,6 +226,7 @@ impl<R: Runtime> Core<R> {
             refused_header: Cell::new(None),
             clients: Clients::default(),
             multiplexed: Multiplexed::default(),
+            crew: Crew::default(),
             shortage: Shortage::default(),
             turns: Turns::default(),
             draining: Cell::new(false),
@@ -350,6 +355,7 @@ impl<R: Runtime> Core<R> {
         self.encoders.shrink();
         self.spare_work.shrink();
         self.spare_scratch.shrink();
+        self.crew.shrink();
     }
 }
 

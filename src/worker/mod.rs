@@ -107,6 +107,7 @@ impl<R: Runtime> Worker<R> {
             }
             Order::Drain => {
                 self.core.draining.set(true);
+                self.core.crew.dismiss();
                 for door in self.doors.borrow_mut().drain(..) {
                     door.listener.stop();
                 }
@@ -122,6 +123,7 @@ impl<R: Runtime> Worker<R> {
     async fn cut(&self) {
         let core = &self.core;
         core.stopping.set(true);
+        core.crew.dismiss();
         let until = core.runtime.now() + CUT_SHORT_WITHIN;
         while core.busy() > 0 && core.runtime.now() < until {
             core.deadlines.elapse_all();
@@ -136,6 +138,7 @@ impl<R: Runtime> Worker<R> {
         let core = &self.core;
         core.stopping.set(true);
         core.draining.set(true);
+        core.crew.dismiss();
         for door in self.doors.take() {
             door.listener.leave();
         }
