@@ -76,6 +76,22 @@ impl<S: Stream> Wire<S> {
         }
     }
 
+    /// Writes what a strand takes without a wait, and says how much that was; nothing to a socket.
+    ///
+    /// # Errors
+    /// It is over.
+    pub fn write_at_once(&self, cx: &mut Context<'_>, buf: &mut Buf) -> io::Result<usize> {
+        let Way::Strand(strand) = &self.way else { return Ok(0) };
+        let mut taken = 0;
+        while !buf.is_empty() {
+            match strand.poll_write(cx, buf) {
+                Poll::Ready(result) => taken += result?,
+                Poll::Pending => break,
+            }
+        }
+        Ok(taken)
+    }
+
     /// Whether it is one of several streams within a connection.
     pub fn is_strand(&self) -> bool {
         matches!(self.way, Way::Strand(_))

@@ -4,7 +4,9 @@
 //! its time anew. The kernel holds megabytes for a slow one and says nothing while it sends them, so after a
 //! while it is asked (SIOCOUTQ, tcp(7)). A write that is given up leaves its connection unusable.
 
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
@@ -51,6 +53,11 @@ impl<R: Runtime> Writing<'_, R> {
     /// # Errors
     /// The peer closed, takes nothing for too long, or less than it must.
     pub async fn all(&self, mut buf: Buf, pace: &mut Pace) -> Result<(), Unwritten> {
+        if self.stream.is_strand() {
+            // What a client has room for is taken at once: neither clock nor deadline is asked.
+            let taken = poll_fn(|cx| Poll::Ready(self.stream.write_at_once(cx, &mut buf))).await;
+            pace.note(Duration::ZERO, taken.map_err(|_| Unwritten::Closed)? as u64);
+        }
         while !buf.is_empty() {
             buf = pin!(self.some(buf, pace)).await?;
         }

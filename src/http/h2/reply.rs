@@ -10,6 +10,8 @@ use bytes::Bytes;
 use crate::http::framing::content_length;
 use crate::http::h2::priority::Signal;
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// A head in HTTP/2, and what its text said of the body.
 pub struct Answer {
     /// The head.
@@ -36,9 +38,13 @@ pub fn head(text: &Bytes) -> Option<Answer> {
         Answer { head: Response::new(()), length: None, chunked: false, priority: None };
     *answer.head.status_mut() = StatusCode::from_bytes(status).ok()?;
     let fields = answer.head.headers_mut();
-    fields.reserve(16);
+    fields.reserve(memchr::memchr_iter(b'\n', &text[to..]).count().saturating_sub(2));
     for (name, value) in Fields(lines) {
-        let (name, value) = (name?, value?);
+        let (name, mut value) = (name?, value?);
+        if name == REQUEST_ID {
+            // Another in every response: in the table of HPACK it would only drive out what comes again.
+            value.set_sensitive(true);
+        }
         match name {
             header::CONNECTION | header::UPGRADE => {}
             header::TRANSFER_ENCODING => answer.chunked = true,
@@ -97,7 +103,11 @@ impl Iterator for Fields<'_> {
         let text = self.0.text;
         let line = &text[from..to];
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
-        let name = HeaderName::from_bytes(&line[..colon]).ok();
+        let name = match &line[..colon] {
+            // In every response, and not one of the names that the crate knows: it would be copied.
+            b"x-request-id" => Some(REQUEST_ID),
+            name => HeaderName::from_bytes(name).ok(),
+        };
         let space = |byte: &&u8| matches!(byte, b' ' | b'\t');
         let behind = line.get(colon + 1..).unwrap_or_default();
         let start = to - behind.len() + behind.iter().take_while(space).count();
