@@ -67,6 +67,12 @@ impl Wall {
         self.0
     }
 
+    /// The moment so much later.
+    #[must_use]
+    pub const fn after(self, span: Duration) -> Self {
+        Self(self.0 + span.as_micros() as u64)
+    }
+
     /// Whole seconds since 1970-01-01 UTC.
     pub const fn as_secs(self) -> u64 {
         self.0 / 1_000_000

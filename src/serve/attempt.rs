@@ -56,6 +56,11 @@ impl<R: Runtime> Lease<R> {
         }
     }
 
+    /// Whether its record says exactly since when it is there: nothing was waited for, or the clock was asked.
+    pub fn is_timed(&self) -> bool {
+        !self.reused || (self.seat.is_none() && self.origins.lines.is_empty())
+    }
+
     /// The socket.
     pub fn stream(&self) -> &Wire<R::Stream> {
         let connection = self.connection.as_ref();

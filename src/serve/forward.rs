@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::base::name::Name;
+use crate::base::time::Instant;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::{Exchange, Tunnel};
@@ -79,6 +80,12 @@ impl<R: Runtime> Passage<'_, R> {
         x.route.filter(|_| may).and_then(|route| self.installed.hedging(route, 0))
     }
 
+    /// When an attempt begins: where nothing was waited for since the target was found, the first began then.
+    fn begun(&self, x: &Exchange, attempts: u32) -> Instant {
+        let direct = attempts == 1 && x.head.body == BodyLength::None && self.route.cache.is_none();
+        x.timeline.target.filter(|_| direct).unwrap_or_else(|| self.core.runtime.now())
+    }
+
     /// The trailers of the request as they are sent on.
     pub fn trailers<'b>(&self, incoming: &'b BodyReader<'_, R>) -> Cow<'b, [u8]> {
         match &self.route.request_edits {
@@ -138,7 +145,7 @@ pub async fn run<R: Runtime>(
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let mut record = attempt::begin(&asked, core.runtime.now());
+        let mut record = attempt::begin(&asked, passage.begun(x, attempts));
         let tried =
             pin!(once(passage, x, scratch, &body, &mut asked, &mut record, incoming, outgoing))
                 .await;
@@ -198,7 +205,11 @@ async fn once<R: Runtime>(
     let mut buf = pin!(attempt::send(&lease, up, sent_by, head)).await?;
     attempt::ready_for_response(&mut buf);
     let relayed = if incoming.is_done() && body.more.is_empty() {
-        let now = core.runtime.now();
+        // A head alone is sent as soon as there is a connection.
+        let bare = x.head.body == BodyLength::None && lease.is_timed();
+        let bare = record.connected.filter(|_| bare);
+        let now = bare.unwrap_or_else(|| core.runtime.now());
+        passage.watch.known.set(Some(now));
         let until = Cell::new(x.deadline.min(now + passage.upstream().rules.first_byte_timeout));
         let leg = Leg { passage, lease: &lease, until: &until, uploading: &Cell::new(false) };
         pin!(download(&leg, x, scratch, record, buf, outgoing)).await?
@@ -214,6 +225,9 @@ async fn once<R: Runtime>(
     };
     let now = core.runtime.now();
     record.done = Some(now);
+    if relayed != Relayed::Switched {
+        x.timeline.done = Some(now);
+    }
     match relayed {
         Relayed::Switched => return Ok(Some(lease)),
         Relayed::Reusable => lease.give_back(now),
@@ -240,7 +254,7 @@ pub struct Leg<'a, R: Runtime> {
     /// The connection.
     pub lease: &'a Lease<R>,
     /// Until when the head of the answer must be here; moved when an upload ends.
-    pub until: &'a Cell<crate::base::time::Instant>,
+    pub until: &'a Cell<Instant>,
     /// Whether the request's body is still on its way.
     pub uploading: &'a Cell<bool>,
 }
@@ -365,6 +379,7 @@ pub(super) async fn relay<R: Runtime>(
 ) -> Result<Relayed, Fault> {
     let core = leg.passage.core;
     let head = &scratch.head;
+    let answered = x.timeline.answered.unwrap_or_else(|| core.runtime.now());
     if leg.uploading.get() {
         // Nobody knows whether the rest of the request will be read: the client is told to start over.
         outgoing.keep_alive = false;
@@ -377,7 +392,8 @@ pub(super) async fn relay<R: Runtime>(
     let mut out = core.buffer()?;
     if !head.fields.iter().any(|field| field.id == FieldName::Date) {
         // Who forwards a response without Date adds one (RFC 9110 §6.6.1).
-        let now = date::imf_fixdate(core.runtime.wall().as_secs());
+        let now = x.began.after(answered.since(x.timeline.begun));
+        let now = date::imf_fixdate(now.as_secs());
         x.reply_fields.add(FieldName::Date.as_str(), &now);
     }
     let how = ResponseForward {

@@ -268,8 +268,11 @@ async fn read_head<R: Runtime>(
             Err(refused(refusal(FaultKind::VersionRefused), HTTP1, Some(bytes)))
         }
         Ok(Parsed::Done) => {
-            x.timeline.head = Some(core.runtime.now());
-            if !stream.is_strand() {
+            if stream.is_strand() {
+                // It was whole when it came.
+                x.timeline.head = Some(x.timeline.begun);
+            } else {
+                x.timeline.head = Some(core.runtime.now());
                 connection.asked.set(true);
             }
             Ok(bytes)

@@ -15,8 +15,8 @@ pub fn finish<R: Runtime>(
     body_bytes: u64,
     sent_bytes: u64,
 ) {
-    let now = core.runtime.now();
-    x.timeline.done = Some(now);
+    // Who forwarded it knows, and nothing was waited for since.
+    let now = *x.timeline.done.get_or_insert_with(|| core.runtime.now());
     x.bytes_in = u64::from(x.head.bytes) + body_bytes;
     x.bytes_out = sent_bytes;
     if let Some(seat) = x.seat.take() {

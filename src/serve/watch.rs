@@ -15,6 +15,7 @@ use std::future::{Future, pending};
 use std::pin::{Pin, pin};
 
 use crate::base::limits::{CLIENT_LOOK_EVERY, CLIENT_WATCHED_AFTER};
+use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::net::stream::Wire;
 use crate::runtime::deadline::Slot;
@@ -29,12 +30,14 @@ pub struct Watch<'a, R: Runtime> {
     slot: &'a Slot,
     /// Whether something else reads from the client and sees its end by itself.
     pub read_elsewhere: Cell<bool>,
+    /// When the next wait begins, if somebody has just asked the clock.
+    pub known: Cell<Option<Instant>>,
 }
 
 impl<'a, R: Runtime> Watch<'a, R> {
     /// A watch over `client`.
     pub fn new(core: &'a Core<R>, client: &'a Wire<R::Stream>, slot: &'a Slot) -> Self {
-        Self { core, client, slot, read_elsewhere: Cell::new(false) }
+        Self { core, client, slot, read_elsewhere: Cell::new(false), known: Cell::new(None) }
     }
 
     /// Waits for what an origin does, as long as the client is there.
@@ -54,8 +57,9 @@ impl<'a, R: Runtime> Watch<'a, R> {
     /// Completes when the client has gone away.
     async fn gone(&self) {
         let mut pause = CLIENT_WATCHED_AFTER;
+        let mut known = self.known.take();
         loop {
-            let look_at = self.core.runtime.now() + pause;
+            let look_at = known.take().unwrap_or_else(|| self.core.runtime.now()) + pause;
             // The deadline is the event: nothing else is waited for.
             let _ = self.slot.within(look_at, pending::<()>()).await;
             pause = CLIENT_LOOK_EVERY;
