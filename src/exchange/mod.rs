@@ -249,6 +249,13 @@ impl RequestId {
         Some(Self { text, len: bytes.len() as u8 })
     }
 
+    /// An id of our own, made of hexadecimal digits.
+    pub fn of_digits(digits: [u8; 32]) -> Self {
+        let mut text = [0; Self::BYTES_MAX];
+        text[..digits.len()].copy_from_slice(&digits);
+        Self { text, len: digits.len() as u8 }
+    }
+
     /// The id's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.text[..self.len as usize]

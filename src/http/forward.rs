@@ -326,8 +326,9 @@ fn put_kept(
     bytes: u32,
     without: &LeftOut<'_>,
 ) {
-    let nominated = Nominated::of(fields, raw);
-    let names_matter = !without.named.is_empty() || nominated.count > 0;
+    let connection = fields.iter().any(|field| field.id == FieldName::Connection);
+    let nominated = connection.then(|| Nominated::of(fields, raw)).filter(|all| all.count > 0);
+    let names_matter = !without.named.is_empty() || nominated.is_some();
     let mut run = first;
     for field in fields.iter() {
         let name = || field.name.of(raw);
@@ -337,7 +338,8 @@ fn put_kept(
                     .named
                     .iter()
                     .any(|dropped| FieldName::is_spelling(name(), dropped.as_bytes()))
-                    || (field.id == FieldName::Other && nominated.has(name(), raw))));
+                    || (field.id == FieldName::Other
+                        && nominated.as_ref().is_some_and(|all| all.has(name(), raw)))));
         if left_out {
             sink.put(Span { start: run, end: field.name.start }.of(raw));
             run = line_end(field, raw);

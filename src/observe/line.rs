@@ -201,13 +201,23 @@ pub(crate) fn write_hex(value: u128, text: &mut [u8]) {
     write_hex_word(value as u64, lower);
 }
 
-fn write_hex_word(mut value: u64, text: &mut [u8]) {
-    for digit in text.iter_mut().rev() {
-        // Arithmetic instead of a table, so that all digits of a word are made at once by vector instructions.
-        let nibble = (value & 15) as u8;
-        *digit = nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
-        value >>= 4;
-    }
+fn write_hex_word(value: u64, text: &mut [u8]) {
+    let digits = [hex_digits((value >> 32) as u32), hex_digits(value as u32)];
+    let digits = digits.as_flattened();
+    text.copy_from_slice(&digits[digits.len() - text.len()..]);
+}
+
+/// The eight digits of a word, made at once in one register.
+fn hex_digits(word: u32) -> [u8; 8] {
+    // Each byte gets one digit: the halves are pulled apart, and theirs, and theirs.
+    let mut nibbles = u64::from(word);
+    nibbles = (nibbles | nibbles << 16) & 0x0000_ffff_0000_ffff;
+    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff;
+    nibbles = (nibbles | nibbles << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // A digit above nine, and six more, reaches the fifth bit.
+    let letters = (nibbles + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    let ascii = nibbles + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - 10 - b'0');
+    ascii.to_be_bytes()
 }
 
 /// Writes `value` into all of `text` in decimal digits, the upper ones cut off.
