@@ -242,6 +242,7 @@ mod tests {
             http2: false,
             status: None,
             fault: None,
+            why: "",
             begun: at(1_000),
             connected: None,
             answered: None,

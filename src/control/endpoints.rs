@@ -5,18 +5,25 @@
 //! where a request goes, and it never knows more endpoints than the configuration has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::address::Address;
 use crate::base::name::Name;
+use crate::base::time::Instant;
 use crate::gateway::Gateway;
 use crate::observe::event::Event;
-use crate::upstream::turns::Turn;
+use crate::upstream::turns::{Turn, Unproven};
 
 /// The endpoints that are set aside.
 #[derive(Default)]
 pub(super) struct Endpoints {
     aside: Vec<(Name, Address)>,
+    /// Whose handshakes came to nothing, and when that was told.
+    unproven: Vec<(Unproven, Instant)>,
 }
+
+/// A handshake that comes to nothing again and again is told so often.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 impl Endpoints {
     /// Takes what a core says, and tells what is new.
@@ -39,8 +46,27 @@ impl Endpoints {
         }
     }
 
+    /// Takes whose handshake came to nothing, and tells it unless it was told lately.
+    pub(super) fn unproven(
+        &mut self,
+        unproven: &Unproven,
+        now: Instant,
+        tell: impl Fn(&Event<'_>),
+    ) {
+        self.unproven.retain(|(_, told)| now.since(*told) < TOLD_AGAIN_AFTER);
+        if self.unproven.iter().any(|(known, _)| known == unproven) {
+            return;
+        }
+        let Unproven { upstream, endpoint, why } = unproven;
+        let (upstream, address) = (upstream.as_str(), &*endpoint.to_string());
+        tell(&Event::OriginUnproven { upstream, address, why, advice: advice(why) });
+        self.unproven.push((unproven.clone(), now));
+    }
+
     /// A new configuration is in force: an upstream that is not as it was begins anew.
     pub(super) fn keep(&mut self, old: &Gateway, new: &Gateway) {
+        // Whoever mended it wants to know whether it is.
+        self.unproven.clear();
         self.aside.retain(|(name, _)| {
             let of = |gateway: &Gateway| {
                 gateway.upstreams.iter().find(|upstream| upstream.name == *name).cloned()
@@ -50,10 +76,39 @@ impl Endpoints {
     }
 }
 
+/// What there is to do about it, where that is clear.
+fn advice(why: &str) -> &'static str {
+    match why {
+        "issuer_unknown" => "none of `tls.roots` signed its certificate: name the root that did",
+        "name_mismatch" => {
+            "its certificate has not the name that is asked for: set `tls.name` to one that it has"
+        }
+        "certificate_ended" => "its certificate has ended: renew it there",
+        "certificate_not_yet_valid" => {
+            "its certificate holds only later: see the clocks of both machines"
+        }
+        "pin_mismatch" => "its key is none of `tls.pin`",
+        "certificate_refused" => {
+            "its certificate is of a kind that no server may have; one that signs others is, if it was made for itself"
+        }
+        "no_tls" => "it does not speak TLS at this port",
+        "no_common_version" => {
+            "it speaks none of the versions that are asked for: see `tls.min_version`"
+        }
+        "alert_certificate_required"
+        | "alert_bad_certificate"
+        | "alert_unknown_ca"
+        | "alert_certificate_expired" => "it does not believe us: see `tls.certificate`",
+        "alert_unrecognized_name" => {
+            "it knows no host of the name that is asked for: set `tls.name`"
+        }
+        _ => "its own log may say more",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::time::Duration;
 
     use super::*;
 

@@ -245,6 +245,9 @@ impl Process {
                 self.fleet_store.take(worker, &news, now, |event| self.tell.event(event));
             }
             Report::Endpoint(turn) => self.endpoints.take(&turn, |event| self.tell.event(event)),
+            Report::Unproven(unproven) => {
+                self.endpoints.unproven(&unproven, clock::now(), |event| self.tell.event(event));
+            }
             Report::Refused { address, count, bound, client } => {
                 let listener = &address.to_string();
                 self.tell.event(&Event::ConnectionsRefused { listener, count, bound, client });

@@ -31,6 +31,8 @@ pub struct Attempt {
     pub status: Option<Status>,
     /// What went wrong, if anything did.
     pub fault: Option<FaultKind>,
+    /// Why the origin's handshake came to nothing, in one word of a closed set, for the log; empty where it did not.
+    pub why: &'static str,
     /// When the attempt began.
     pub begun: Instant,
     /// When a connection was ready.

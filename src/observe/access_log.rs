@@ -224,8 +224,11 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
         line.plain(field::FAULT, fault.kind.name().as_bytes());
         line.plain(field::FAULT_SIDE, fault.side.name().as_bytes());
     }
-    if !x.reason.is_empty() {
-        line.plain(field::REASON, x.reason.as_bytes());
+    // Where nothing else says why it failed, the last handshake may.
+    let handshake = || x.attempts.last().filter(|_| x.fault.is_some()).map_or("", |last| last.why);
+    let reason = if x.reason.is_empty() { handshake() } else { x.reason };
+    if !reason.is_empty() {
+        line.plain(field::REASON, reason.as_bytes());
     }
     write_limits(line, x, plan);
     if !x.queued.is_zero() {
@@ -388,6 +391,9 @@ fn write_attempt(
     }
     if let Some(fault) = attempt.fault {
         line.plain(field::FAULT, fault.name().as_bytes());
+    }
+    if !attempt.why.is_empty() {
+        line.plain(field::REASON, attempt.why.as_bytes());
     }
     if let Some(hedge) = attempt.hedge {
         line.plain(field::HEDGED, value::of_hedge(hedge).as_bytes());

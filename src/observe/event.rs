@@ -79,6 +79,8 @@ pub enum Event<'a> {
     EndpointBack { upstream: &'a str, address: &'a str },
     /// A certificate that is shown to clients ends soon, or has ended.
     CertificateEnds { listener: &'a str, name: &'a str, left: Duration },
+    /// An origin's handshake came to nothing.
+    OriginUnproven { upstream: &'a str, address: &'a str, why: &'a str, advice: &'a str },
     /// A certificate is asked for.
     AcmeBegun { hosts: &'a str, from: &'a str, challenge: &'a str, held: bool },
     /// It was obtained.
@@ -116,7 +118,7 @@ impl Level {
 }
 
 /// How many kinds of event there are.
-const KINDS: usize = 35;
+const KINDS: usize = 36;
 
 impl Event<'_> {
     /// The event's word for machines, its level, and its number below `KINDS`.
@@ -158,6 +160,7 @@ impl Event<'_> {
             Self::AcmeObtained { .. } => ("acme_obtained", Info, 32),
             Self::AcmeFailed { .. } => ("acme_failed", Error, 33),
             Self::AcmeNotRenewed { .. } => ("acme_not_renewed", Warn, 34),
+            Self::OriginUnproven { .. } => ("origin_unproven", Error, 35),
         }
     }
 
@@ -325,12 +328,15 @@ impl Event<'_> {
                 write!(f, "the store of the fleet's limits at {address} is back after {took}")
             }
             Self::LogReopened { target } => write!(f, "access log {target} opened again"),
-            _ => self.fmt_acme(f),
+            _ => self.fmt_proofs(f),
         }
     }
 
-    fn fmt_acme(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_proofs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::OriginUnproven { upstream, address, why, advice } => {
+                write!(f, "no TLS with endpoint {address} of {upstream}, {why}: {advice}")
+            }
             Self::AcmeBegun { hosts, from, challenge, held } => {
                 write!(f, "asking {from} for a certificate for {hosts} by {challenge}")?;
                 if held {
@@ -616,6 +622,7 @@ mod tests {
             Event::AcmeObtained { hosts: "a.test", holds: pause },
             Event::AcmeFailed { hosts: "a.test", why, again_in: pause },
             Event::AcmeNotRenewed { hosts: "a.test", why, again_in: pause, left: pause },
+            Event::OriginUnproven { upstream: "app", address: "10.0.0.1:443", why, advice: "x" },
         ];
         assert_eq!(all.len(), KINDS);
         for (number, event) in all.iter().enumerate() {

@@ -83,6 +83,7 @@ pub(crate) fn attempt(part: Option<u16>, begun: u64, done: u64) -> Attempt {
         reused: true,
         status: Some(Status(200)),
         fault: None,
+        why: "",
         begun: at(begun),
         connected: Some(at(begun)),
         answered: Some(at(done)),

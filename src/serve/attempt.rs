@@ -107,6 +107,8 @@ pub struct Asked {
     pub retry_after: Cell<Option<Duration>>,
     /// Why that limit refused, in one word.
     pub reason: Cell<&'static str>,
+    /// Why the last handshake came to nothing, in one word; empty where none did.
+    pub unproven: Cell<&'static str>,
 }
 
 /// What is to be done on a connection.
@@ -156,6 +158,7 @@ impl Asked {
             client,
             retry_after,
             reason,
+            unproven: Cell::new(""),
         }
     }
 
@@ -180,6 +183,7 @@ pub fn begin(asked: &Asked, now: Instant) -> Attempt {
         http2: false,
         status: None,
         fault: None,
+        why: "",
         begun: now,
         connected: None,
         answered: None,
@@ -239,7 +243,8 @@ pub async fn connect<R: Runtime>(
     if !origins.lines.is_empty() {
         // Boxed: rare beside HTTP/1.1, and large.
         let way = origin_stream::way(core, upstream, origins, asked, slot, endpoint);
-        match Box::pin(way).await? {
+        let way = Box::pin(way).await;
+        match way.inspect_err(|_| record.why = asked.unproven.take())? {
             Way::Stream { connection, reused } => {
                 (lease.reused, record.reused, record.http2) = (reused, reused, true);
                 record.connected = Some(if reused { record.begun } else { core.runtime.now() });
@@ -262,7 +267,10 @@ pub async fn connect<R: Runtime>(
     }
     let stream = match dialled {
         Some(stream) => stream,
-        None => alone(core, upstream, origins, asked, slot, endpoint).await?,
+        None => {
+            let alone = alone(core, upstream, origins, asked, slot, endpoint).await;
+            alone.inspect_err(|_| record.why = asked.unproven.take())?
+        }
     };
     let now = core.runtime.now();
     record.connected = Some(now);
@@ -289,7 +297,8 @@ async fn alone<R: Runtime>(
         let until = asked.deadline.min(core.runtime.now() + upstream.rules.connect_timeout);
         let at = &upstream.endpoints[endpoint.index()];
         let offer = &[secure::HTTP1];
-        Box::pin(secure::origin(core, origins, at, &stream, offer, slot, until)).await?;
+        let proven = Box::pin(secure::origin(core, origins, at, &stream, offer, slot, until)).await;
+        proven.map_err(|unproven| unproven.note(core, upstream, at, asked))?;
     }
     Ok(stream)
 }

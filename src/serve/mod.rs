@@ -67,6 +67,7 @@ pub mod shard;
 pub mod shortage;
 pub mod store;
 pub mod tunnel;
+pub mod unproven;
 pub mod watch;
 pub mod work;
 pub mod writing;

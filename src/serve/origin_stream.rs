@@ -128,7 +128,8 @@ impl<R: Runtime> Dial<'_, R> {
                 Speaks::Either | Speaks::Http1 => &[HTTP2, HTTP1],
             };
             let at = &upstream.endpoints[endpoint.index()];
-            secure::origin(core, origins, at, &stream, offer, slot, until).await?;
+            let proven = secure::origin(core, origins, at, &stream, offer, slot, until).await;
+            proven.map_err(|unproven| unproven.note(core, upstream, at, asked))?;
             let agreed = secure::agreed_on_http2(&stream);
             if !agreed && upstream.rules.speaks == Speaks::Either {
                 return Ok(Made::Http1(stream));

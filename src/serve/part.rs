@@ -194,6 +194,7 @@ pub async fn fetch<R: Runtime>(call: &Call<'_, R>, source: Source<'_>) -> Fetche
         client: call.client,
         retry_after: Cell::new(None),
         reason: Cell::new(""),
+        unproven: Cell::new(""),
     };
     let upstream = installed.gateway.upstream(part.upstream);
     let origins = installed.origins(part.upstream);

@@ -29,6 +29,7 @@ use crate::serve::connection::{Downstream, Waited};
 use crate::serve::h1::{self, After};
 use crate::serve::proxy_header;
 use crate::serve::shard::Origins;
+use crate::serve::unproven::{self, Unproven};
 use crate::tls::certificate;
 use crate::tls::challenge::PROTOCOL;
 use crate::tls::server::{Greeting, Hello, ServerTls};
@@ -246,9 +247,9 @@ pub async fn origin<R: Runtime>(
     offer: &[&[u8]],
     slot: &Slot,
     until: Instant,
-) -> Result<(), Fault> {
+) -> Result<(), Unproven> {
     let Some(tls) = &origins.tls else { return Ok(()) };
-    let fault = |kind| Fault { kind, side: Side::Upstream, again: Again::Always };
+    let fault = |kind| Unproven::from(Fault { kind, side: Side::Upstream, again: Again::Always });
     let address = endpoint.address.tcp().map(|address| address.ip());
     let Some(session) = tls.begin(address, offer) else {
         return Err(fault(FaultKind::TlsProtocolError));
@@ -259,9 +260,11 @@ pub async fn origin<R: Runtime>(
         Ok(Err(Unsecured::Gone)) => Err(fault(FaultKind::ConnectionTerminated)),
         Ok(Err(Unsecured::Short)) => {
             let kind = FaultKind::ConnectionLimitReached;
-            Err(Fault { kind, side: Side::Gateway, again: Again::Never })
+            Err(Fault { kind, side: Side::Gateway, again: Again::Never }.into())
         }
-        Ok(Err(Unsecured::Refused(error))) => Err(fault(kind_of(&error))),
+        Ok(Err(Unsecured::Refused(error))) => {
+            Err(Unproven { why: unproven::word(&error), ..fault(kind_of(&error)) })
+        }
         Err(_) => Err(fault(FaultKind::ConnectionTimeout)),
     }
 }

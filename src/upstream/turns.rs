@@ -22,10 +22,22 @@ pub struct Turn {
     pub aside: Option<(&'static str, Duration)>,
 }
 
+/// An endpoint whose handshake came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// Whose it is.
+    pub upstream: Name,
+    /// Where it listens.
+    pub endpoint: Address,
+    /// Why, in one word.
+    pub why: &'static str,
+}
+
 /// The turns since the last tick, the last one of each endpoint.
 #[derive(Default)]
 pub struct Turns {
     list: RefCell<Vec<Turn>>,
+    unproven: RefCell<Vec<Unproven>>,
 }
 
 impl Turns {
@@ -43,6 +55,23 @@ impl Turns {
     /// The endpoint was connected to after it could not be.
     pub fn back(&self, upstream: &Upstream, endpoint: &Endpoint) {
         self.note(upstream, endpoint, None);
+    }
+
+    /// The endpoint's handshake came to nothing.
+    pub fn unproven(&self, upstream: &Upstream, endpoint: &Endpoint, why: &'static str) {
+        let mut list = self.unproven.borrow_mut();
+        let same = |one: &Unproven| {
+            one.why == why && one.upstream == upstream.name && one.endpoint == endpoint.address
+        };
+        if list.len() < ENDPOINT_TURNS_MAX && !list.iter().any(same) {
+            let (upstream, endpoint) = (upstream.name.clone(), endpoint.address.clone());
+            list.push(Unproven { upstream, endpoint, why });
+        }
+    }
+
+    /// Hands out whose handshakes came to nothing.
+    pub fn take_unproven(&self) -> Vec<Unproven> {
+        self.unproven.take()
     }
 
     /// Hands them out.

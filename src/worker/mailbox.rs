@@ -15,7 +15,7 @@ use crate::base::ids::WorkerId;
 use crate::base::shared::Occupancy;
 use crate::gateway::Gateway;
 pub use crate::serve::store::StoreNews;
-use crate::upstream::turns::Turn;
+use crate::upstream::turns::{Turn, Unproven};
 
 /// Orders that wait for a core; control issues a handful in a process's life between two ticks.
 const ORDERS_MAX: usize = 64;
@@ -89,6 +89,8 @@ pub enum Report {
     },
     /// It set an endpoint aside, or uses it again.
     Endpoint(Turn),
+    /// An endpoint's handshake came to nothing.
+    Unproven(Unproven),
     /// The store of the fleet's limits is away from it, or back.
     Store {
         /// Which worker.

@@ -197,6 +197,9 @@ impl<R: Runtime> Worker<R> {
         for turn in self.core.turns.take() {
             self.ear.report(Report::Endpoint(turn));
         }
+        for unproven in self.core.turns.take_unproven() {
+            self.ear.report(Report::Unproven(unproven));
+        }
         for door in self.doors.borrow().iter() {
             if let Some((count, bound, client)) = door.refusals.news(now) {
                 let (address, bound) = (door.address.clone(), bound.name());

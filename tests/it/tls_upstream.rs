@@ -86,16 +86,41 @@ fn whoever_is_not_who_he_should_be_is_not_asked() {
     authority.openssl("dgst -sha256 -binary -out root.sum root.spki");
     let other = authority.openssl("base64 -in root.sum");
     let other = other.trim();
-    for (tls, kind) in [
-        ("true".to_string(), "tls_certificate_error"),
-        ("{ roots = \"@C@/root.pem\", name = \"other.test\" }".into(), "tls_certificate_error"),
-        (format!("{{ roots = \"@C@/root.pem\", pin = \"{other}\" }}"), "tls_certificate_error"),
+    for (tls, kind, why) in [
+        ("true".to_string(), "tls_certificate_error", "issuer_unknown"),
+        (
+            "{ roots = \"@C@/root.pem\", name = \"other.test\" }".into(),
+            "tls_certificate_error",
+            "name_mismatch",
+        ),
+        (
+            format!("{{ roots = \"@C@/root.pem\", pin = \"{other}\" }}"),
+            "tls_certificate_error",
+            "pin_mismatch",
+        ),
     ] {
         let gateway = origin.gateway(&authority, &tls);
-        let answer = gateway.get("/").expect(502);
-        let status = answer.field("proxy-status").unwrap_or_default().to_owned();
-        assert!(status.contains(kind), "{tls}: {status}");
+        is_told(&gateway, kind, why);
     }
+    authority.openssl_before("-60d", "x509 -req -in o.csr -CA root.pem -CAkey root.key -CAcreateserial -days 30 -extfile extensions -out o.pem");
+    let origin = Secure::start(&authority, "o", "");
+    let gateway = origin.gateway(&authority, "{ roots = \"@C@/root.pem\" }");
+    is_told(&gateway, "tls_certificate_error", "certificate_ended");
+}
+
+/// Why a handshake came to nothing stands in the log and is an event, and no client learns it.
+#[track_caller]
+fn is_told(gateway: &Gateway, kind: &str, why: &str) {
+    let answer = gateway.get("/").expect(502);
+    let status = answer.field("proxy-status").unwrap_or_default().to_owned();
+    assert!(status.contains(kind) && !status.contains(why), "{kind}: {status}");
+    assert!(!answer.text().contains(why), "{}", answer.text());
+    assert_eq!(gateway.access_log(1)[0]["reason"], why, "{:?}", gateway.access_log(1));
+    let told = format!("of app, {why}: ");
+    eventually("the event", || gateway.stderr().contains(&told));
+    gateway.get("/").expect(502);
+    gateway.access_log(2);
+    assert_eq!(gateway.stderr().matches(&told).count(), 1, "once: {}", gateway.stderr());
 }
 
 #[test]
@@ -154,6 +179,7 @@ fn an_origin_without_tls_is_told_apart() {
     let answer = gateway.get("/").expect(502);
     let status = answer.field("proxy-status").unwrap_or_default();
     assert!(status.contains("tls_protocol_error"), "{status}");
+    assert_eq!(gateway.access_log(1)[0]["reason"], "no_tls");
 }
 
 /// An origin that says what the test writes, and ends as the test likes.

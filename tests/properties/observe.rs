@@ -76,6 +76,7 @@ fn attempt(part: Option<u16>, begun: u64, took: u64, fault: Option<FaultKind>) -
         http2: true,
         status: Some(Status(200)),
         fault,
+        why: "",
         begun,
         connected: None,
         answered: Some(begun),
