@@ -203,4 +203,11 @@ impl<'a> Response<'a> {
     pub fn field(&self, id: FieldName) -> Option<&'a [u8]> {
         self.head.fields.find(id, self.raw)
     }
+
+    /// The first value of a field by name, compared without case.
+    pub fn field_named(&self, name: &[u8]) -> Option<&'a [u8]> {
+        let mut fields = self.head.fields.iter();
+        let named = fields.find(|field| field.name.of(self.raw).eq_ignore_ascii_case(name));
+        named.map(|field| field.value.of(self.raw))
+    }
 }

@@ -220,6 +220,9 @@ fn write_outcome(line: &mut Line<'_>, x: &Exchange, plan: &RecordPlan) {
     if let Some(status) = outcome(x) {
         line.number(field::STATUS, u64::from(status.0));
     }
+    if let Some(code) = x.grpc.status {
+        line.number(field::GRPC_STATUS, u64::from(code));
+    }
     if let Some(fault) = x.fault {
         line.plain(field::FAULT, fault.kind.name().as_bytes());
         line.plain(field::FAULT_SIDE, fault.side.name().as_bytes());

@@ -405,6 +405,8 @@ pub mod field {
     pub const HEADERS: &str = "headers";
     /// The status sent, or the attempt's status.
     pub const STATUS: &str = "status";
+    /// How a call of gRPC ended.
+    pub const GRPC_STATUS: &str = "grpc_status";
     /// What went wrong.
     pub const FAULT: &str = "fault";
     /// Whose side failed.

@@ -5,7 +5,7 @@
 
 use crate::base::buffer::Buf;
 use crate::exchange::Exchange;
-use crate::exchange::fault::{Fault, FaultKind};
+use crate::exchange::fault::{Fault, FaultKind, Side};
 use crate::exchange::reply::Reply;
 use crate::http::framing::BodyLength;
 use crate::http::{Status, Version, date};
@@ -27,12 +27,24 @@ pub async fn fault<R: Runtime>(
     if outgoing.begun || fault.kind == FaultKind::ClientGone {
         x.fault = Some(fault);
         outgoing.keep_alive = false;
+        if x.grpc.is_any() && fault.side == Side::Upstream && outgoing.takes_trailers() {
+            Box::pin(end_call(x, fault.kind, outgoing)).await;
+        }
         return;
     }
     if closes(fault.kind) {
         outgoing.keep_alive = false;
     }
     part_fault(core, x, fault, fault.kind.status(), outgoing).await;
+}
+
+/// Ends a call of gRPC whose answer has begun: its client is told why in the trailers, which a whole answer would have,
+/// too. Never after a fault of the client's side, which may have come in the middle of a piece.
+async fn end_call<R: Runtime>(x: &mut Exchange, kind: FaultKind, outgoing: &mut Outgoing<'_, R>) {
+    let mut lines = Vec::with_capacity(96);
+    x.grpc.status = Some(grpc::put_status(kind.status(), detail(kind, x.reason), &mut lines));
+    // A client that is gone meanwhile changes nothing.
+    let _ = outgoing.end(&lines).await;
 }
 
 /// Answers a fault with a status of its own: that of a required part (CONFIG.md rule 5).
@@ -66,12 +78,7 @@ pub async fn part_problem<R: Runtime>(
     fields.extend_from_slice(fault.kind.name().as_bytes());
     fields.extend_from_slice(b"\r\n");
     if let Some(kind) = grpc::error_type(x) {
-        let mut digits = itoa::Buffer::new();
-        let code = digits.format(grpc::code(status)).as_bytes();
-        let message = detail(fault.kind, x.reason).as_bytes();
-        for piece in [&b"grpc-status: "[..], code, b"\r\ngrpc-message: ", message, b"\r\n"] {
-            fields.extend_from_slice(piece);
-        }
+        x.grpc.status = Some(grpc::put_status(status, detail(fault.kind, x.reason), &mut fields));
         let local = Local { status: Status(200), fields: &fields, kind, body: b"" };
         return send(core, x, local, outgoing).await;
     }
@@ -111,6 +118,12 @@ pub async fn problem_reply<R: Runtime>(
     detail: &str,
     outgoing: &mut Outgoing<'_, R>,
 ) {
+    if let Some(kind) = grpc::error_type(x) {
+        let mut fields = reply.fields.as_bytes().to_vec();
+        x.grpc.status = Some(grpc::put_status(reply.status, detail, &mut fields));
+        let local = Local { status: Status(200), fields: &fields, kind, body: b"" };
+        return send(core, x, local, outgoing).await;
+    }
     let mut body = Vec::with_capacity(256);
     problem(&mut body, x, detail, reply.status);
     let (fields, kind) = (reply.fields.as_bytes(), reply.content_type);

@@ -31,6 +31,8 @@ pub struct Arrived {
     pub began: Wall,
     /// Why nothing more of it comes.
     pub cut: Option<Cut>,
+    /// Whether it is a call of gRPC, which is known before its head is judged.
+    pub is_grpc: bool,
 }
 
 /// Why nothing more of a head comes. What is wrong already with what is here is said in any case.
@@ -73,7 +75,7 @@ impl Arrived {
     /// These bytes, which came now.
     pub fn of<R: Runtime>(core: &Core<R>, bytes: Buf) -> Self {
         let (begun, began) = (core.runtime.now(), core.runtime.wall());
-        Self { bytes, unread: false, seen: 0, begun, began, cut: None }
+        Self { bytes, unread: false, seen: 0, begun, began, cut: None, is_grpc: false }
     }
 }
 
@@ -156,7 +158,7 @@ impl Begun {
         debug_assert!(fits, "it came out of a buffer");
         let Self { begun, began, .. } = *self;
         let seen = self.bytes.len();
-        Some(Arrived { bytes, unread: false, seen, begun, began, cut: None })
+        Some(Arrived { seen, begun, began, ..Arrived::of(core, bytes) })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::base::buffer::Buf;
 use crate::base::limits::BUFFER_BYTES;
 use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::exchange::grpc::Silence;
 use crate::http::framing::BodyLength;
 use crate::http::grpc_web;
 use crate::http::h1::chunked::{self, Decoder};
@@ -42,6 +43,8 @@ pub struct BodyReader<'a, R: Runtime> {
     /// Whether nothing is there to read: waiting comes first.
     drained: bool,
     broken: &'static str,
+    /// How long this side and the other may be silent, instead of a pause of this one.
+    pub silence: Option<Silence>,
     /// Undoes the base64 of a call in gRPC-Web.
     pub recode: Option<grpc_web::Decoder>,
     /// Who wants a copy of what is read.
@@ -105,6 +108,7 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
             pace: Pace::new(0, pause_max),
             piece_bytes_max: usize::MAX,
             drained: false,
+            silence: None,
             recode: None,
             tap: None,
             broken: "",
@@ -210,13 +214,20 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
                 return Ok(None);
             }
             let begun = self.core.runtime.now();
-            let until = deadline.min(begun + self.pace.patience(self.pause_max));
-            let (result, buf) = self.read_by(until).await?;
+            let until = deadline.min(self.patient_until(begun));
+            let read = self.read_by(until).await;
+            if read.is_err() && self.may_wait_on(deadline) {
+                continue;
+            }
+            let (result, buf) = read?;
             match result {
                 Ok(0) => return self.closed(),
                 // A reset is never an end, not even of a body that ends with its connection.
                 Err(_) => return Err(self.fault_of_close()),
                 Ok(n) => {
+                    if let Some(silence) = &self.silence {
+                        silence.broken(self.core.runtime.now());
+                    }
                     self.wire_bytes += n as u64;
                     self.arrived = Some(buf);
                     if self.side == Side::Downstream {
@@ -225,6 +236,20 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
                 }
             }
         }
+    }
+
+    /// Until when this side may pause.
+    fn patient_until(&self, begun: Instant) -> Instant {
+        match &self.silence {
+            Some(silence) => silence.until(),
+            None => begun + self.pace.patience(self.pause_max),
+        }
+    }
+
+    /// Whether the other side has spoken while this one was waited for in vain.
+    fn may_wait_on(&self, deadline: Instant) -> bool {
+        let until = self.silence.as_ref().map_or(Instant::ORIGIN, Silence::until);
+        self.core.runtime.now() < until.min(deadline)
     }
 
     /// Reads once. A buffer is taken when there is something to read and not before: who waits for a slow

@@ -12,6 +12,7 @@ use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Attempt;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
+use crate::exchange::grpc::Silence;
 use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::runtime::Runtime;
@@ -52,7 +53,7 @@ pub async fn run<R: Runtime>(
     if incoming.is_untouched() {
         invite(core, x, outgoing).await?;
     }
-    let (until, uploading) = (Cell::new(Instant::NEVER), Cell::new(true));
+    let (until, uploading) = (Cell::new(x.grpc.deadline), Cell::new(true));
     let leg = Leg { passage, lease, until: &until, uploading: &uploading };
     // As long as the body is read, its reader sees the client's end; it may lie behind bytes not yet read.
     passage.watch.read_elsewhere.set(true);
@@ -98,8 +99,10 @@ pub async fn invite<R: Runtime>(
 
 /// Sets how long the head of the answer may take from now on, unless it is here already.
 fn wait_until<R: Runtime>(leg: &Leg<'_, R>, until: Instant) {
-    if leg.until.replace(until) == Instant::NEVER {
-        leg.passage.down.rearm(until);
+    let waiting = leg.until.get();
+    if waiting != forward::ANSWERED {
+        leg.until.set(until.min(waiting));
+        leg.passage.down.rearm(until.min(waiting));
     }
 }
 
@@ -112,7 +115,9 @@ async fn upload<R: Runtime>(
     incoming: &mut BodyReader<'_, R>,
 ) -> Result<(), Fault> {
     let core = passage.core;
-    let (stream, pause_max) = (lease.stream(), passage.idle_timeout());
+    let silence = incoming.silence.clone();
+    let pause_max = silence.as_ref().map_or(passage.idle_timeout(), Silence::max);
+    let stream = lease.stream();
     let writing = Writing { core, stream, slot: passage.up, pause_max };
     // An origin is ours: it may creep as long as it moves at all.
     let mut pace = Pace::new(0, pause_max);
@@ -128,6 +133,9 @@ async fn upload<R: Runtime>(
             debug_assert!(framed, "pieces have room for a frame");
         }
         writing.all(piece, &mut pace).await.map_err(fault_of_write)?;
+        if let Some(silence) = &silence {
+            silence.broken(core.runtime.now());
+        }
     }
     if length == BodyLength::Chunked {
         let mut end = core.buffer()?;

@@ -126,7 +126,7 @@ async fn walk<'a, R: Runtime>(
     if let Some(closed) = route.maintenance.as_deref().filter(|rules| rules.holds(x)) {
         return Box::pin(close(core, closed, x, incoming, outgoing)).await;
     }
-    x.deadline = deadline(route, x);
+    x.deadline = deadline(core, route, x, incoming);
     bound_bodies(route, x, incoming, outgoing)?;
     ask_all(way, route, x).await?;
     answering::edit(route, x)?;
@@ -331,9 +331,17 @@ pub fn look_up<R: Runtime>(
 
 /// When the request must be over. The head has a bound of its own (`listen.timeout.head`): who sends it slowly must
 /// not leave origins no time.
-fn deadline(route: &Route, x: &Exchange) -> Instant {
-    let patience = grpc::timeout(x).map_or(route.timeout, |asked| asked.min(route.timeout));
-    x.timeline.head.unwrap_or(x.timeline.begun) + patience
+fn deadline<R: Runtime>(
+    core: &Core<R>,
+    route: &Route,
+    x: &mut Exchange,
+    incoming: &mut BodyReader<'_, R>,
+) -> Instant {
+    let begun = x.timeline.head.unwrap_or(x.timeline.begun);
+    if x.grpc.is_any() {
+        grpc::begin(core, route, x, incoming, begun);
+    }
+    x.grpc.deadline.min(begun + route.timeout)
 }
 
 /// Refuses a body that says it is too large before a byte of it is read (RFC 9110 §15.5.14), and holds the answer

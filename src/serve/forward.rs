@@ -31,7 +31,9 @@ use crate::serve::outgoing::Outgoing;
 use crate::serve::request_head;
 use crate::serve::watch::Watch;
 use crate::serve::work::ResponseScratch;
-use crate::serve::{Core, Installed, answering, compressing, duplex, forward_hedge, grpc_web};
+use crate::serve::{
+    Core, Installed, answering, compressing, duplex, forward_hedge, grpc, grpc_web,
+};
 use crate::upstream::Upstream;
 use crate::upstream::hedge::{self, Hedging};
 use crate::upstream::retry;
@@ -247,6 +249,9 @@ pub enum Relayed {
     Switched,
 }
 
+/// What `Leg::until` is once the head is here.
+pub const ANSWERED: Instant = Instant::ORIGIN;
+
 /// One leg of a passage: a connection, and how long its answer may take.
 pub struct Leg<'a, R: Runtime> {
     /// The passage.
@@ -283,6 +288,7 @@ pub async fn download<R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<Relayed, Fault> {
     let buf = pin!(read_final_head(leg, x, scratch, buf, outgoing)).await?;
+    leg.until.set(ANSWERED);
     let now = leg.passage.core.runtime.now();
     record.answered = Some(now);
     leg.lease.answered(record, now);
@@ -385,6 +391,7 @@ pub(super) async fn relay<R: Runtime>(
         outgoing.keep_alive = false;
     }
     let response = Response { head, raw: buf.data() };
+    let response_status = if x.grpc.is_any() { grpc::status_in(response) } else { None };
     let fields = x.reply_fields.as_bytes().len();
     let translated = grpc_web::choose(x, response, outgoing);
     let length = translated.unwrap_or_else(|| compressing::choose(core, x, response, outgoing));
@@ -422,7 +429,11 @@ pub(super) async fn relay<R: Runtime>(
     let length = head.body;
     let mut body =
         BodyReader::new(core, stream, down, &mut scratch.chunks, length, Some(buf), rules);
-    let pumped = pin!(pump(leg.passage, &mut body, outgoing, out)).await;
+    body.silence = x.grpc.silence.clone();
+    let pumped = pin!(pump(leg.passage, &mut body, outgoing, out, x.grpc.deadline)).await;
+    if x.grpc.is_any() {
+        grpc::note_status(x, response_status, body.trailers());
+    }
     record.bytes += body.wire_bytes();
     if pumped.is_err() {
         x.reason = body.broken();
@@ -442,6 +453,7 @@ async fn pump<R: Runtime>(
     body: &mut BodyReader<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
     head: Buf,
+    deadline: Instant,
 ) -> Result<(), Fault> {
     let Passage { watch, fill, .. } = *passage;
     if outgoing.piece_bytes().is_some() {
@@ -461,7 +473,7 @@ async fn pump<R: Runtime>(
         Box::pin(pump_paced(passage, body, outgoing)).await?;
     }
     loop {
-        let next = watch.over(pin!(body.next())).await??;
+        let next = watch.over(pin!(body.next_by(deadline))).await??;
         let Some(piece) = next else { break };
         note(fill, Some(&piece), body);
         outgoing.piece(piece).await?;

@@ -61,7 +61,7 @@ pub async fn run<R: Runtime>(
         keep(core, &mut gathered, &piece)?;
     }
     // The time for the answer runs from the whole request.
-    x.deadline = core.runtime.now() + route.timeout;
+    x.deadline = x.grpc.deadline.min(core.runtime.now() + route.timeout);
     tell_length(x, incoming, bytes);
     Ok(gathered)
 }

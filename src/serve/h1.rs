@@ -142,6 +142,7 @@ pub async fn serve_one<R: Runtime>(
     x.clear();
     x.timeline.begun = head.begun;
     x.began = head.began;
+    x.grpc.is_call = head.is_grpc;
     connection.introduce(listener, x);
     let mut outgoing = Outgoing::new(core, stream, down, listener);
     let read = pin!(read_head(core, connection, stream, listener, down, x, head)).await;

@@ -28,7 +28,7 @@ use crate::serve::h2::InStream;
 use crate::serve::h2_body::Piece;
 use crate::serve::h2_strand::ServerStrand;
 use crate::serve::h2_turns::{Turn, Turns};
-use crate::serve::{Core, h1};
+use crate::serve::{Core, grpc, h1};
 
 /// What ends a head in HTTP/1.1.
 const EMPTY_LINE: &[u8] = b"\r\n";
@@ -66,8 +66,9 @@ pub fn begin<R: Runtime>(
         Err(malformed) => (Told::Length, Some(refused(malformed))),
     };
     let head_only = request.method() == ::http::Method::HEAD;
+    let is_grpc = is_grpc(request.headers());
     let strand = ServerStrand::new(request.into_body(), respond, told, head_only, turn);
-    let arrived = Arrived { cut, ..Arrived::of(core, bytes) };
+    let arrived = Arrived { cut, is_grpc, ..Arrived::of(core, bytes) };
     crew::give(core, Job { connection, strand: Rc::new(strand), arrived, stream });
 }
 
@@ -83,6 +84,7 @@ async fn serve_when_whole<R: Runtime>(
 ) {
     let (head, body) = request.into_parts();
     let head_only = head.method == ::http::Method::HEAD;
+    let is_grpc = is_grpc(&head.headers);
     let strand = Rc::new(ServerStrand::new(body, respond, Told::Length, head_only, turn));
     let timeout = {
         let installed = core.installed();
@@ -106,7 +108,7 @@ async fn serve_when_whole<R: Runtime>(
             })
         }
     };
-    let arrived = Arrived { cut, ..Arrived::of(&core, bytes) };
+    let arrived = Arrived { cut, is_grpc, ..Arrived::of(&core, bytes) };
     crew::give(&core, Job { connection, strand, arrived, stream });
 }
 
@@ -124,6 +126,12 @@ fn tell<R: Runtime>(
         STANDARD.encode([bits[0].to_be_bytes(), bits[1].to_be_bytes()].concat())
     });
     message::text(out, request, ended, protocol, key.as_deref().unwrap_or_default())
+}
+
+/// Whether a request says that it is a call of gRPC.
+fn is_grpc(fields: &::http::HeaderMap) -> bool {
+    let kind = fields.get(::http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| grpc::is_media_type(kind.as_bytes()))
 }
 
 fn refused(malformed: Malformed) -> Cut {

@@ -54,6 +54,8 @@ pub struct Outgoing<'a, R: Runtime> {
     pub begun: bool,
     /// Bytes written.
     pub bytes: u64,
+    /// Whether the end of the body is out.
+    ended: bool,
     framing: BodyLength,
     pause_max: Duration,
     pace: Pace,
@@ -95,6 +97,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             grpc_web: None,
             begun: false,
             bytes: 0,
+            ended: false,
             framing: BodyLength::None,
             pause_max: listener.body_timeout,
             pace: Pace::new(listener.body_rate_min, listener.body_timeout),
@@ -171,6 +174,11 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         framing
     }
 
+    /// Whether a body has begun behind which trailers may still be sent.
+    pub fn takes_trailers(&self) -> bool {
+        self.begun && !self.ended && self.framing == BodyLength::Chunked
+    }
+
     /// Whether the client sees the end of the body only by the end of the connection.
     pub fn ends_with_connection(&self) -> bool {
         self.begun && self.framing == BodyLength::UntilClose
@@ -213,6 +221,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         last: bool,
     ) -> Result<(), Fault> {
         self.begun = true;
+        self.ended = last;
         if let Some(form) = self.grpc_web.take() {
             let told = translate::first(self.core, form, self, head, first, last);
             let told = Box::pin(told).await;
@@ -267,6 +276,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// # Errors
     /// The client is gone.
     pub async fn end(&mut self, trailers: &[u8]) -> Result<(), Fault> {
+        self.ended = true;
         if let Some(form) = self.grpc_web.take() {
             return Box::pin(translate::end(self.core, form, self, trailers)).await;
         }

@@ -5,6 +5,7 @@
 
 use crate::base::buffer::Buf;
 use crate::base::name::Name;
+use crate::base::time::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::client::AddressText;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
@@ -16,7 +17,7 @@ use crate::http::withheld::Withheld;
 use crate::observe::trace::TraceLines;
 use crate::policy::header_edit::HeaderEdits;
 use crate::runtime::Runtime;
-use crate::serve::{Core, grpc_web};
+use crate::serve::{Core, grpc, grpc_web};
 
 /// Fields that are replaced by our own lines.
 const REPLACED: &[FieldName] = &[FieldName::Traceparent, FieldName::XRequestId, FieldName::Expect];
@@ -71,9 +72,17 @@ pub fn write<R: Runtime>(
         let request = x.request();
         grpc_web::put_request_lines(request, heads::wants_trailers(request), &mut joined);
     }
-    let added = if joined.is_empty() { lines.as_bytes() } else { joined.as_slice() };
     let edited: &[Box<str>] = edits.map_or(&[], |edits| &edits.dropped);
     let mut dropped = Vec::new();
+    if x.grpc.deadline != Instant::NEVER {
+        if joined.is_empty() {
+            joined.extend_from_slice(lines.as_bytes());
+        }
+        grpc::put_timeout(x.grpc.deadline.since(core.runtime.now()), &mut joined);
+        dropped.extend_from_slice(edited);
+        dropped.push("grpc-timeout".into());
+    }
+    let added = if joined.is_empty() { lines.as_bytes() } else { joined.as_slice() };
     if conditional {
         dropped.extend_from_slice(edited);
         dropped.push("if-range".into());
@@ -94,7 +103,7 @@ pub fn write<R: Runtime>(
             false if web => REPLACED_WEB,
             false => REPLACED,
         },
-        drop_named: if conditional { &dropped } else { edited },
+        drop_named: if dropped.is_empty() { edited } else { &dropped },
         withheld,
     };
     heads::request_head(out, x.request(), &how).map_err(|_| too_large().into())

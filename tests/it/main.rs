@@ -40,6 +40,7 @@ mod faults;
 mod few_descriptors;
 mod fleet;
 mod framing;
+mod grpc;
 mod grpc_web;
 mod h1;
 mod h2;
