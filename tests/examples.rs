@@ -122,6 +122,17 @@ fn the_examples_about_acme_are_read_without_diagnostics() {
 }
 
 #[test]
+fn the_example_about_grpc_is_read_without_diagnostics() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/grpc.md");
+    let text = page_example(&fs::read_to_string(page).expect("the page"));
+    let (config, found) = config::parse(&[("ringway.toml", &text)], &Mounts);
+    let (compiled, found) = compile(&config, found, &Mounts, 1, &mut LabelBook::default(), None);
+    assert!(found.is_empty(), "{}", found.render());
+    let gateway = compiled.expect("it has no errors").gateway;
+    assert!(gateway.routes[0].answering.as_ref().is_some_and(|rules| rules.grpc_web));
+}
+
+#[test]
 fn the_example_of_every_policy_page_is_read_without_diagnostics() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policies");
     for entry in fs::read_dir(folder).expect("the pages").flatten() {
