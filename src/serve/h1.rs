@@ -142,7 +142,6 @@ pub async fn serve_one<R: Runtime>(
     x.clear();
     x.timeline.begun = head.begun;
     x.began = head.began;
-    x.grpc.is_call = head.is_grpc;
     connection.introduce(listener, x);
     let mut outgoing = Outgoing::new(core, stream, down, listener);
     let read = pin!(read_head(core, connection, stream, listener, down, x, head)).await;
@@ -245,6 +244,7 @@ async fn read_head<R: Runtime>(
     arrived: Arrived,
 ) -> Result<Buf, Unread> {
     let refused = |fault, reason, bytes| Unread::Refused(Refused { fault, reason, bytes });
+    x.grpc.is_call = arrived.is_grpc;
     let Arrived { mut bytes, unread, mut seen, cut, .. } = arrived;
     if unread {
         let until = x.timeline.begun + listener.head_timeout;
