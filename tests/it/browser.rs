@@ -37,6 +37,12 @@ async function run() {
     });
     found.events = events;
     try { await json("/private"); } catch (error) { found.private = "not readable"; }
+    const call = await fetch("https://api.test:PORT/greet.Greeter/Hello", { method: "POST", body: "AAAAAAA=",
+        headers: { "content-type": "application/grpc-web-text", "x-grpc-web": "1", "grpc-timeout": "10S" } });
+    found.call = { type: call.headers.get("content-type"), body: await call.text() };
+    const away = await fetch("https://api.test:PORT/greet.Away/Hello", { method: "POST", body: "",
+        headers: { "content-type": "application/grpc-web+proto", "x-grpc-web": "1" } });
+    found.away = [away.status, away.headers.get("grpc-status")];
     found.protocols = [...new Set(protocols())];
 }
 run().catch(error => { found.error = String(error); }).finally(() => {
@@ -55,6 +61,8 @@ certificates = [{ cert = "@C@/o.pem", key = "@C@/o.key" }]
 endpoints = ["@site@"]
 [upstream.user]
 endpoints = ["@user@"]
+[upstream.nobody]
+endpoints = ["127.0.0.1:1"]
 [upstream.orders]
 endpoints = ["@orders@"]
 
@@ -81,6 +89,18 @@ respond = { body = "never" }
 match = "api.test/upload"
 cors = { origins = ["https://page.test:@PORT@"], expose = ["x-request-id"] }
 forward = "orders"
+
+[[route]]
+match = "api.test/greet.Greeter/{call}"
+cors = { origins = ["https://page.test:@PORT@"] }
+grpc_web = true
+forward = "orders"
+
+[[route]]
+match = "api.test/greet.Away/{call}"
+cors = { origins = ["https://page.test:@PORT@"] }
+grpc_web = true
+forward = "nobody"
 
 [[route]]
 match = "api.test/private"
@@ -142,6 +162,12 @@ fn a_page_and_its_api_of_another_origin_are_loaded_over_http_2() {
     });
     let user = Origin::saying("{\"name\":\"Ada\"}");
     let orders = Origin::script(|request| {
+        if request.field("content-type") == Some("application/grpc") {
+            assert_eq!(request.body, [0; 5], "an empty message");
+            let text = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\n\
+                        5\r\n\0\0\0\0\0\r\n0\r\ngrpc-status: 0\r\n\r\n";
+            return vec![Step::Send(text.into())];
+        }
         let text = format!("[{}]", request.body.len());
         vec![Step::Send(answer(200, &[("Content-Type", "application/json")], text.as_bytes()))]
     });
@@ -158,6 +184,12 @@ fn a_page_and_its_api_of_another_origin_are_loaded_over_http_2() {
     assert_eq!(found["many"], 60, "{found}");
     assert_eq!(found["events"], 2, "{found}");
     assert_eq!(found["private"], "not readable", "{found}");
+    assert_eq!(found["call"]["type"], "application/grpc-web-text+proto", "{found}");
+    let said = found["call"]["body"].as_str().expect("text").as_bytes().chunks(4);
+    let engine = base64::engine::general_purpose::STANDARD;
+    let said: Vec<u8> = said.flat_map(|group| engine.decode(group).expect("base64")).collect();
+    assert_eq!(said, b"\0\0\0\0\0\x80\0\0\0\x10grpc-status: 0\r\n", "{found}");
+    assert_eq!(found["away"], serde_json::json!([200, "14"]), "{found}");
     let style = serde_json::json!("/style.css h2");
     assert!(found["protocols"].as_array().expect("a list").contains(&style), "{found}");
     // A page is not told how another origin was reached; the access log knows.
