@@ -24,6 +24,7 @@ use crate::exchange::fault::{FaultKind, Side};
 use crate::exchange::part::{CacheUse, CacheUses, REASONS};
 use crate::http::Status;
 use crate::http::h2::flood::Flood;
+use crate::observe::grpc::GrpcMetrics;
 use crate::observe::limits::LimitMetrics;
 use crate::observe::names::value;
 use crate::observe::origin_h2::OriginH2Metrics;
@@ -74,6 +75,8 @@ pub struct CoreMetrics {
     h2_floods: [Counter; Flood::ALL.len()],
     /// Connections to origins that speak HTTP/2.
     pub origin_h2: OriginH2Metrics,
+    /// Calls of gRPC.
+    pub grpc: GrpcMetrics,
     /// Idle client connections closed to make room for others.
     pub connections_given_up: Counter,
     /// Client connections open now.
@@ -141,6 +144,7 @@ impl Default for CoreMetrics {
             h2_streams: Counter::new(),
             h2_floods: [const { Counter::new() }; Flood::ALL.len()],
             origin_h2: OriginH2Metrics::default(),
+            grpc: GrpcMetrics::default(),
             connections_given_up: Counter::new(),
             connections_open: Gauge::default(),
             pool_idle: Gauge::default(),
@@ -173,6 +177,7 @@ impl CoreMetrics {
         self.requests.record(key, spent.total);
         self.overhead.record(&OVERHEAD_BUCKETS, spent.overhead);
         self.finished.add(1);
+        self.grpc.record(x.grpc.status);
         self.bytes_in.add(x.bytes_in);
         self.bytes_out.add(x.bytes_out);
         if let Some(fault) = x.fault {
@@ -442,23 +447,6 @@ pub struct FlushMetrics {
     pub spans_exported: Counter,
     /// Spans that it did not.
     pub spans_failed: Counter,
-}
-
-/// What the control thread counts; it alone writes here.
-#[derive(Debug, Default)]
-pub struct ControlMetrics {
-    /// Version of the Gateway in force.
-    pub config_version: Gauge,
-    /// Reloads that were installed.
-    pub reloads_installed: Counter,
-    /// Reloads that were refused.
-    pub reloads_refused: Counter,
-    /// Workers asked for.
-    pub workers_wanted: Gauge,
-    /// Workers at work.
-    pub workers_running: Gauge,
-    /// Workers that died and were started again.
-    pub worker_restarts: Counter,
 }
 
 /// The status that an exchange ended with: the one sent, or that of its fault where none could be sent

@@ -14,7 +14,9 @@
 //! - [`names`]: every metric, label and log field, once.
 
 pub mod access_log;
+pub mod control;
 pub mod event;
+pub mod grpc;
 pub mod limits;
 pub mod line;
 mod line_text;

@@ -84,6 +84,8 @@ metrics! {
         "Streams that clients opened in HTTP/2; each is a request.";
     H2_FLOODS Counter "ringway_http2_floods_total"
         "Client connections in HTTP/2 closed, and streams reset, because of what their client did too often or not at all, by kind.";
+    GRPC_CALLS Counter "ringway_grpc_calls_total"
+        "Calls of gRPC and gRPC-Web that ended with a status, an origin's or ours, by its code.";
     ORIGIN_H2_OPEN Gauge "ringway_upstream_http2_connections_open"
         "Connections to endpoints in HTTP/2 that are open now.";
     ORIGIN_H2_CONNECTIONS Counter "ringway_upstream_http2_connections_total"
@@ -204,6 +206,8 @@ pub mod label {
     pub const ROUTE: &str = "http_route";
     /// The status sent, or the fault's where none could be sent; `0` without either.
     pub const STATUS: &str = "http_response_status_code";
+    /// The code that a call of gRPC ended with.
+    pub const GRPC_STATUS: &str = "grpc_status";
     /// What went wrong (RFC 9209 words).
     pub const ERROR: &str = "error_type";
     /// Whose side failed.

@@ -14,6 +14,7 @@ use crate::exchange::fault::FaultKind;
 use crate::exchange::marks::LimitSaid;
 use crate::exchange::part::{CacheUse, REASONS};
 use crate::http::h2::flood::Flood;
+use crate::observe::grpc;
 use crate::observe::limits::{self, SeatsNow};
 use crate::observe::metrics::{Handshake, HeaderRefusal};
 use crate::observe::names::{Metric, label, metric, value};
@@ -199,6 +200,10 @@ impl Page {
         self.one(metric::H2_STREAMS, snapshot.h2_streams);
         let floods = |kind: Flood| (value::of_flood(kind), snapshot.h2_floods[kind as usize]);
         self.by_word(metric::H2_FLOODS, label::KIND, Flood::ALL.map(floods));
+        self.head(metric::GRPC_CALLS);
+        for (code, count) in grpc::CODES.iter().zip(snapshot.grpc) {
+            self.count(metric::GRPC_CALLS, &[(label::GRPC_STATUS, code)], count);
+        }
         let origins = &snapshot.origin_h2;
         self.one(metric::ORIGIN_H2_OPEN, origins.open);
         self.one(metric::ORIGIN_H2_CONNECTIONS, origins.connections);

@@ -12,10 +12,10 @@ use crate::exchange::attempt::Hedge;
 use crate::exchange::cached::Cached;
 use crate::exchange::fault::{FaultKind, Side};
 use crate::http::h2::flood::Flood;
+use crate::observe::control::ControlMetrics;
+use crate::observe::grpc;
 use crate::observe::limits::{SeatsNow, SeatsShown};
-use crate::observe::metrics::{
-    ControlMetrics, CoreMetrics, FlushMetrics, Handshake, HeaderRefusal,
-};
+use crate::observe::metrics::{CoreMetrics, FlushMetrics, Handshake, HeaderRefusal};
 use crate::observe::origin_h2::OriginH2Snapshot;
 use crate::observe::plan::{Label, LabelBook};
 use crate::observe::series::{HistogramSum, SeriesKey, SeriesTable};
@@ -122,6 +122,7 @@ pub struct Snapshot {
     pub(crate) h2_streams: u64,
     pub(crate) h2_floods: [u64; Flood::ALL.len()],
     pub(crate) origin_h2: OriginH2Snapshot,
+    pub(crate) grpc: [u64; grpc::CODES.len()],
     pub(crate) connections_given_up: u64,
     pub(crate) pool_idle: u64,
     pub(crate) buffers_in_use: u64,
@@ -250,6 +251,7 @@ impl Snapshot {
             self.h2_floods[kind as usize] += core.h2_floods(kind);
         }
         self.origin_h2.add(&core.origin_h2);
+        core.grpc.add_to(&mut self.grpc);
     }
 
     fn add_faults(&mut self, core: &CoreMetrics) {

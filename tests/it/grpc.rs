@@ -92,6 +92,8 @@ fn a_deadline_ends_an_answer_that_has_begun() {
         (&line["grpc_status"], &line["fault"]),
         (&4.into(), &"http_response_timeout".into())
     );
+    assert_eq!(gateway.metric("ringway_grpc_calls_total", &["grpc_status=\"4\""]), 1.0);
+    assert_eq!(gateway.metric("ringway_grpc_calls_total", &[]), 1.0);
     // What is left of the time was told to the origin, once.
     let seen = origin.request();
     let told = seen.all("grpc-timeout");
