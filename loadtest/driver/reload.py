@@ -65,7 +65,9 @@ def took(running):
 
 
 def control_secs(running):
-    """CPU time of the control thread: the main one, which reads and compiles."""
-    pid = running.process.pid
-    f = Path(f"/proc/{pid}/task/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(f[11]) + int(f[12])) / processes.TICK
+    """CPU time of what is no core: the whole process, threads that have ended included, less its workers."""
+    folder = Path(f"/proc/{running.process.pid}")
+    spent = lambda stat: sum(map(int, stat.rsplit(")", 1)[1].split()[11:13]))
+    threads = [(one / "stat").read_text() for one in (folder / "task").iterdir()]
+    workers = sum(spent(stat) for stat in threads if "(worker-" in stat)
+    return (spent((folder / "stat").read_text()) - workers) / processes.TICK
