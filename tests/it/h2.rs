@@ -206,7 +206,7 @@ fn streams_are_answered_as_their_origins_are_ready() {
 
 #[test]
 fn a_stream_that_nobody_reads_holds_up_no_other_and_is_not_buffered() {
-    let large = "x".repeat(8 << 20);
+    let large = "x".repeat(32 << 20);
     let origin = Origin::script(move |request| {
         vec![Step::Send(ok(if request.target == "/large" { &large } else { "small" }))]
     });
@@ -225,11 +225,12 @@ fn a_stream_that_nobody_reads_holds_up_no_other_and_is_not_buffered() {
         assert_eq!(expect(client.answer(stream), 200), "small");
     }
     let grown = gateway.memory_kib().saturating_sub(before);
-    assert!(grown < 4096, "{grown} KiB for a body that nobody takes");
+    // Half of the body: what thirty other exchanges take for the first time is in it.
+    assert!(grown < 16 << 10, "{grown} KiB for a body that nobody takes");
     // It goes on where it stopped.
     client.send(frame(WINDOW_UPDATE, 0, 1, &(1_u32 << 30).to_be_bytes()));
     let Answer::Response(0, rest) = client.answer(1) else { panic!("the rest of a body") };
-    assert_eq!(taken + rest.len(), 8 << 20);
+    assert_eq!(taken + rest.len(), 32 << 20);
 }
 
 #[test]
