@@ -3,7 +3,7 @@
 //! RESP 2 (<https://redis.io/docs/latest/develop/reference/protocol-spec/>), which Redis and Valkey speak to
 //! whoever does not ask for more. Pure and bounded: it never performs I/O, never trusts a length, and a reply
 //! that is larger or deeper than anything asked for is malformed. Written here instead of taken from a crate
-//! because a core drives it over its own streams (docs/decisions/0021-fleet-limits.md).
+//! because a core drives it over its own streams (docs/decisions/0022-fleet-limits.md).
 
 /// Bulk strings longer than this are not a reply to anything that is sent. Unit: bytes.
 const BULK_BYTES_MAX: usize = 1024;

@@ -1,7 +1,7 @@
 //! Talks to the store of the fleet's limits: one connection of each core, everything in one pipeline.
 //!
 //! A core asks over its own event loop, so that nobody has to wake it with the answer (waking a core from another
-//! thread costs 23 µs and a feature of monoio that every request would pay for; docs/decisions/0021-fleet-limits.md).
+//! thread costs 23 µs and a feature of monoio that every request would pay for; docs/decisions/0022-fleet-limits.md).
 //! What is asked while a write is under way goes out with the next one. A store that is away, or slower than its
 //! `timeout`, is seen at once: from then on nobody asks it, until a new connection has been made and has answered.
 //! It never slows a request by more than that timeout, and never a leased one. How a connection begins: `store/connect.rs`.
