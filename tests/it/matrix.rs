@@ -43,6 +43,10 @@ fn every_golden_exchange_means_the_same_over_every_version() {
         .flat_map(|client| WAYS.iter().map(move |origin| (*client, *origin)))
         .flat_map(|(client, origin)| files.iter().map(move |file| (file, client, origin)))
         .collect();
+    // Below the sockets all versions are the same: on the second driver each is played with itself only.
+    let second = std::env::var("RINGWAY_TEST_DRIVER").is_ok_and(|driver| driver == "epoll");
+    let plays: Vec<_> =
+        plays.into_iter().filter(|(_, client, origin)| !second || client == origin).collect();
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         let work = || {
