@@ -34,7 +34,7 @@ use crate::serve::h2_body::Piece;
 use crate::serve::h2_turns::Turns;
 use crate::serve::pace::Pace;
 use crate::serve::writing::Writing;
-use crate::serve::{Core, h1, h2_stream};
+use crate::serve::{Core, h1, h2_frames, h2_stream};
 
 /// A listener that is gone takes nothing more.
 const WITHOUT_LISTENER: Duration = Duration::from_secs(1);
@@ -383,26 +383,8 @@ impl<'a, R: Runtime> Serving<'a, R> {
 
     /// Reads frames until no more come.
     async fn read(&self) {
-        let (core, stream) = (self.core, &self.connection.stream);
-        loop {
-            poll_fn(|_| if self.pipes.is_hungry() { Poll::Ready(()) } else { Poll::Pending }).await;
-            if stream.readable().await.is_err() {
-                break;
-            }
-            let Ok(buf) = core.buffer() else { break };
-            let room = buf.spare();
-            let (result, buf) = match stream.try_read(buf, room) {
-                (Err(error), buf) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    stream.read(buf, room).await
-                }
-                done => done,
-            };
-            match result {
-                Ok(1..) if self.take_in(buf) => {}
-                _ => break,
-            }
-        }
-        self.pipes.end();
+        h2_frames::read(self.core, &self.connection.stream, &self.pipes, |buf| self.take_in(buf))
+            .await;
     }
 
     /// Looks at frames that came and gives them to the protocol; `false` when they are a flood.

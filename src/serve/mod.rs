@@ -35,6 +35,7 @@ pub mod grpc_web;
 pub mod h1;
 pub mod h2;
 pub mod h2_body;
+pub mod h2_frames;
 pub mod h2_strand;
 pub mod h2_stream;
 pub mod h2_turns;

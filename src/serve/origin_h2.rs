@@ -29,12 +29,12 @@ use crate::net::poll_io::{Pipes, PollIo};
 use crate::net::stream::Wire;
 use crate::runtime::deadline::Elapsed;
 use crate::runtime::{Runtime, Stream};
-use crate::serve::Core;
 use crate::serve::h2_body::Piece;
 use crate::serve::origin_line::Line;
 use crate::serve::origin_link::{Link, Over};
 use crate::serve::pace::Pace;
 use crate::serve::writing::Writing;
+use crate::serve::{Core, h2_frames};
 
 /// How long a connection may be unused, and the origin may take nothing.
 #[derive(Clone, Copy, Debug)]
@@ -264,26 +264,7 @@ impl<R: Runtime> Driving<R> {
 
     /// Reads frames until no more come.
     async fn read(&self) {
-        let (core, stream) = (&self.core, &self.stream);
-        loop {
-            poll_fn(|_| if self.pipes.is_hungry() { Poll::Ready(()) } else { Poll::Pending }).await;
-            if stream.readable().await.is_err() {
-                break;
-            }
-            let Ok(buf) = core.buffer() else { break };
-            let room = buf.spare();
-            let (result, buf) = match stream.try_read(buf, room) {
-                (Err(error), buf) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    stream.read(buf, room).await
-                }
-                done => done,
-            };
-            match result {
-                Ok(1..) if self.take_in(buf) => {}
-                _ => break,
-            }
-        }
-        self.pipes.end();
+        h2_frames::read(&self.core, &self.stream, &self.pipes, |buf| self.take_in(buf)).await;
     }
 
     /// Looks at frames that came and gives them to the protocol; `false` when they are a flood.
