@@ -1,16 +1,14 @@
-//! Origins in HTTP/2 that refuse, leave, break off, or mean harm: what clients see, and that others are served.
+//! Origins in HTTP/2 that refuse, leave, break off or are slow: what clients see, and that others are served.
 //!
-//! RFC 9113 §5.4, §6.8, §8.7, §10.5. The origin is raw frames in the test's own thread. One worker, so that every
-//! request meets the same connections. Nothing here waits for a length of time.
+//! RFC 9113 §5.4, §6.8, §8.7. The origin is raw frames (`support/h2_origin.rs`). Nothing here waits for a length of time.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
 
 use crate::support::eventually;
-use crate::support::gateway::{Gateway, gateway};
+use crate::support::h2_origin::{OK, Place, asked, expect_text, goaway, reset, say};
 use crate::support::h2_wire::{
-    Answer, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, H2Wire, HEADERS, PING, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, block, frame, request,
+    Answer, DATA, Frame, GOAWAY, H2Wire, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+    request,
 };
 use crate::support::origin::{ok, read_request};
 use crate::support::wire::Wire;
@@ -20,80 +18,6 @@ const STREAMS_MAX: u16 = 3;
 const REFUSED_STREAM: u32 = 7;
 const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
-const OK: Fields<'_> = &[(":status", "200")];
-
-type Fields<'a> = &'a [(&'a str, &'a str)];
-
-struct Place {
-    listener: TcpListener,
-    gateway: Gateway,
-}
-
-impl Place {
-    /// A gateway of one worker in front of a listener; `more` are keys of the upstream.
-    fn new(more: &str) -> Place {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let text = format!(
-            "workers = 1\n[upstream.app]\nendpoints = [\"@app@\"]\nhttp2 = true\n{more}\n\
-             [[route]]\nmatch = \"/{{*rest}}\"\nforward = \"app\"\n"
-        );
-        let gateway = gateway(&text).with("app", listener.local_addr().unwrap()).start();
-        Place { listener, gateway }
-    }
-
-    /// The next connection that the gateway makes.
-    #[track_caller]
-    fn accept(&self) -> H2Wire {
-        H2Wire::accept(&self.listener, &[])
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.gateway.address
-    }
-
-    /// A client that has asked for `target`.
-    #[track_caller]
-    fn ask(&self, target: &str) -> Wire {
-        let mut client = self.gateway.connect();
-        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        client
-    }
-}
-
-/// The next request, on which stream.
-#[track_caller]
-fn asked(origin: &mut H2Wire) -> u32 {
-    origin.expect(HEADERS).stream
-}
-
-/// The same; `None` when the connection is over.
-fn perhaps_asked(origin: &mut H2Wire) -> Option<u32> {
-    loop {
-        let frame = origin.frame()?;
-        if frame.kind == HEADERS {
-            return Some(frame.stream);
-        }
-    }
-}
-
-fn reset(stream: u32, reason: u32) -> Vec<u8> {
-    frame(RST_STREAM, 0, stream, &reason.to_be_bytes())
-}
-
-fn goaway(last: u32, reason: u32) -> Vec<u8> {
-    frame(GOAWAY, 0, 0, &[last.to_be_bytes(), reason.to_be_bytes()].concat())
-}
-
-#[track_caller]
-fn say(origin: &mut H2Wire, stream: u32, body: &str) {
-    origin.headers(stream, OK, false);
-    origin.data(stream, body.as_bytes(), true);
-}
-
-#[track_caller]
-fn expect_text(mut client: Wire, text: &str) {
-    assert_eq!(client.response().expect(200).text(), text);
-}
 
 #[test]
 fn answers_reach_who_asked_whatever_their_order() {
@@ -342,89 +266,6 @@ fn an_origin_that_never_says_what_it_allows_is_sent_nothing() {
 }
 
 #[test]
-fn malformed_responses_are_refused() {
-    let place = Place::new("retry = \"none\"");
-    let cases: &[(&str, Fields<'_>, bool)] = &[
-        ("a field of a connection", &[(":status", "200"), ("connection", "close")], true),
-        ("a transfer coding", &[(":status", "200"), ("transfer-encoding", "chunked")], true),
-        ("a name in upper case", &[(":status", "200"), ("X-A", "1")], true),
-        ("white space around a value", &[(":status", "200"), ("x-a", " 1")], true),
-        ("a control byte", &[(":status", "200"), ("x-a", "1\u{1}")], true),
-        ("a line end", &[(":status", "200"), ("x-a", "1\r\nx-b: 2")], true),
-        ("no status", &[("x-a", "1")], true),
-        ("a status that is none", &[(":status", "2x0")], true),
-        ("a switch", &[(":status", "101")], false),
-        (
-            "two lengths",
-            &[(":status", "200"), ("content-length", "1"), ("content-length", "2")],
-            false,
-        ),
-        ("a length that is none", &[(":status", "200"), ("content-length", "+1")], false),
-        ("a length without a body", &[(":status", "200"), ("content-length", "1")], true),
-    ];
-    let mut origin: Option<H2Wire> = None;
-    for (what, fields, ended) in cases {
-        let mut client = place.ask("/");
-        // What cannot be decoded costs its connection (RFC 9113 §4.3).
-        let known = origin.as_mut().and_then(perhaps_asked);
-        let stream = known.unwrap_or_else(|| asked(origin.insert(place.accept())));
-        let wire = origin.as_mut().expect("a connection");
-        wire.headers(stream, fields, *ended);
-        let response = client.response();
-        assert_eq!(response.status, 502, "{what}: {response:?}");
-        let proxy_status = response.field("proxy-status").unwrap_or_default();
-        assert!(proxy_status.contains("http_protocol_error"), "{what}: {proxy_status}");
-    }
-}
-
-#[test]
-fn a_body_that_is_not_as_long_as_it_says_is_cut() {
-    let place = Place::new("");
-    for body in ["short", "far too long for it"] {
-        let mut client = place.ask("/");
-        let mut origin = place.accept();
-        let stream = asked(&mut origin);
-        origin.headers(stream, &[(":status", "200"), ("content-length", "10")], false);
-        origin.data(stream, body.as_bytes(), true);
-        assert!(client.try_response("GET").is_err_and(|why| !why.is_empty()), "{body}");
-    }
-}
-
-#[test]
-fn a_head_that_is_too_large_is_refused() {
-    let place = Place::new("retry = \"none\"");
-    let mut client = place.ask("/");
-    let mut origin = place.accept();
-    let stream = asked(&mut origin);
-    let long = "a".repeat(15_000);
-    let fields = [":status", "x-a", "x-b", "x-c", "x-d"].map(|name| (name, long.as_str()));
-    let mut fields = fields.to_vec();
-    fields[0] = (":status", "200");
-    let block = block(&fields);
-    let (first, rest) = block.split_at(16_000);
-    origin.send(frame(HEADERS, END_STREAM, stream, first));
-    let mut rest = rest.chunks(16_000).peekable();
-    while let Some(piece) = rest.next() {
-        let flags = if rest.peek().is_none() { END_HEADERS } else { 0 };
-        origin.send(frame(9, flags, stream, piece));
-    }
-    client.response().expect_problem(502);
-}
-
-#[test]
-fn interim_answers_without_end_are_refused() {
-    let place = Place::new("retry = \"none\"");
-    let mut client = place.ask("/");
-    let mut origin = place.accept();
-    let stream = asked(&mut origin);
-    for _ in 0..200 {
-        origin.send_perhaps(frame(HEADERS, END_HEADERS, stream, &block(&[(":status", "103")])));
-    }
-    let response = client.response();
-    assert_eq!(response.status, 502);
-}
-
-#[test]
 fn a_slow_client_holds_up_no_other_and_its_response_is_not_buffered() {
     let place = Place::new("");
     // Nobody reads these.
@@ -470,48 +311,6 @@ fn next_request(origin: &mut H2Wire, streams: &[u32], most: usize) -> u32 {
             _ => {}
         }
     }
-}
-
-#[test]
-fn floods_from_an_origin_end_its_connection_and_nothing_else() {
-    let floods: &[(&str, Vec<u8>)] = &[
-        ("pings", frame(PING, 0, 0, b"12345678")),
-        ("settings", frame(SETTINGS, 0, 0, &[])),
-        ("unknown frames", frame(0xee, 0, 0, b"x")),
-        ("priorities", frame(2, 0, 1, &[0, 0, 0, 0, 1])),
-        ("window updates", frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
-    ];
-    let place = Place::new("retry = \"none\"");
-    for (turn, (what, flood)) in floods.iter().enumerate() {
-        let mut victim = place.ask("/");
-        let mut origin = place.accept();
-        asked(&mut origin);
-        origin.polite = false;
-        let many = flood.repeat(5_000);
-        origin.send_perhaps(&many);
-        let response = victim.response();
-        assert_eq!(response.status, 502, "{what}");
-        let closed =
-            place.gateway.metric("ringway_upstream_http2_closed_total", &["reason=\"flood\""]);
-        assert_eq!(closed, (turn + 1) as f64, "{what}");
-        let next = place.ask("/");
-        let mut honest = place.accept();
-        let stream = asked(&mut honest);
-        say(&mut honest, stream, "served");
-        expect_text(next, "served");
-    }
-}
-
-#[test]
-fn an_endless_header_block_ends_its_connection() {
-    let place = Place::new("retry = \"none\"");
-    let mut victim = place.ask("/");
-    let mut origin = place.accept();
-    let stream = asked(&mut origin);
-    origin.send(frame(HEADERS, 0, stream, &block(&[(":status", "200")])));
-    let piece = frame(9, 0, stream, &block(&[("x-a", &"a".repeat(8_000))]));
-    while origin.send_perhaps(&piece) {}
-    victim.response().expect_problem(502);
 }
 
 #[test]

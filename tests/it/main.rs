@@ -48,6 +48,7 @@ mod h2_conformance;
 mod h2_desync;
 mod h2_floods;
 mod h2_origins;
+mod h2_origins_hostile;
 mod h2_priority;
 mod h2_smuggling;
 mod h2_upstream;

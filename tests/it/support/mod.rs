@@ -10,6 +10,7 @@ pub mod edge;
 pub mod faults;
 pub mod gateway;
 pub mod golden;
+pub mod h2_origin;
 pub mod h2_wire;
 pub mod message;
 pub mod origin;
