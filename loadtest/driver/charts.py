@@ -21,7 +21,11 @@ def micros(value):
     """A latency with the unit that reads best."""
     if value is None:
         return "–"
-    return f"{value / 1e6:.1f} s" if value >= 1e6 else f"{value / 1e3:.1f} ms" if value >= 1e3 else f"{value:.0f} µs"
+    return f"{value / 1e6:.3g} s" if value >= 1e6 else f"{value / 1e3:.3g} ms" if value >= 1e3 else f"{value:.0f} µs"
+
+
+def thousands(value):
+    return f"{value:g}k" if value else "0"
 
 
 def text(x, y, words, anchor="start", kind=""):
@@ -73,12 +77,13 @@ def bars(rows, unit, label):
 
 
 # A program keeps its colour and its dashes in all charts of a report.
-HUES = {"no gateway": 0, "ringway": 1, "nginx": 2, "haproxy": 3, "envoy": 4, "caddy": 5, "nginx-lua-pasting": 3, "nginx-lua": 2}
-DASHES = ("2 3", "", "6 3", "9 3 2 3", "1 2", "12 4", "4 2 1 2")
+HUES = {"no gateway": 0, "ringway": 1, "nginx": 2, "haproxy": 3, "envoy": 4, "caddy": 5, "h2o": 6, "nginx-lua-pasting": 3,
+        "nginx-lua": 2, "pingora": 7, "krakend": 8, "node": 5, "varnish": 7, "floor-relay": 9, "floor-answer": 9}
+DASHES = ("2 3", "", "6 3", "9 3 2 3", "1 2", "12 4", "4 2 1 2", "3 3", "8 2 2 2 2 2", "1 4")
 
 
 def hue(name):
-    return HUES.get(name, 6)
+    return HUES.get(name, len(DASHES) - 1)
 
 
 def lines(series, x_ticks, y_ticks, x_at, y_at, label, x_word, y_word):
@@ -145,7 +150,7 @@ def offered(series, label):
     """Requests answered against requests asked. Series: (name, kind, [point])."""
     most = max(point["asked"] for _, _, points in series for point in points)
     ticks = steps(most / 1000)
-    x_ticks = [(tick * 1000, f"{tick:g}k") for tick in ticks if tick * 1000 <= most * 1.001]
+    x_ticks = [(tick * 1000, thousands(tick)) for tick in ticks if tick * 1000 <= most * 1.001]
     drawn = [(name, kind, [(p["asked"], p["answered"], f"asked {number(p['asked'])}, answered {number(p['answered'])} a second, "
                             f"p99 {micros(p['p99'])}") for p in points]) for name, kind, points in series]
     frame = lambda value: value / most
@@ -163,6 +168,6 @@ def offered_p99(series, label):
     high = max(high, low + 1)
     drawn = [(name, kind, [(p["asked"], p["p99"], f"asked {number(p['asked'])} a second: p99 {micros(p['p99'])}") for p in points])
              for name, kind, points in series]
-    return lines(drawn, [(t * 1000, f"{t:g}k") for t in ticks if t * 1000 <= most * 1.001],
+    return lines(drawn, [(t * 1000, thousands(t)) for t in ticks if t * 1000 <= most * 1.001],
                  [(10 ** n, micros(10 ** n)) for n in range(low, high + 1)], lambda v: v / most,
                  lambda us: (math.log10(us) - low) / (high - low), label, "requests asked for a second (thousands)", "")

@@ -6,10 +6,12 @@ from . import charts
 STYLE = """
 :root { --ink: #1c2330; --soft: #5b6577; --paper: #fff; --card: #f6f7f9; --line: #dfe3ea; --ours: #0b6bcb; --ours2: #7db4ea;
   --theirs: #7a8497; --theirs2: #b9c0cc; --direct: #a8927a; --direct2: #d6c8b6; --good: #1a7f42; --bad: #b3261e;
-  --c0: #a8927a; --c1: #0b6bcb; --c2: #2f8f5b; --c3: #c2571a; --c4: #8a4fbf; --c5: #b0892b; --c6: #c0416f; }
+  --c0: #a8927a; --c1: #0b6bcb; --c2: #2f8f5b; --c3: #c2571a; --c4: #8a4fbf; --c5: #b0892b; --c6: #c0416f;
+  --c7: #007d86; --c8: #6b7d12; --c9: #555f70; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #9aa4b5; --paper: #14171c; --card: #1c2027; --line: #313843;
   --ours: #5aa9f5; --ours2: #2c5f93; --theirs: #8b95a7; --theirs2: #4d5665; --direct: #b89f82; --direct2: #6a5b48;
-  --good: #5cc784; --bad: #f2877f; --c0: #b89f82; --c1: #5aa9f5; --c2: #5cc784; --c3: #f08c4e; --c4: #bb8be8; --c5: #d9b455; --c6: #ee7ba5; } }
+  --good: #5cc784; --bad: #f2877f; --c0: #b89f82; --c1: #5aa9f5; --c2: #5cc784; --c3: #f08c4e; --c4: #bb8be8; --c5: #d9b455; --c6: #ee7ba5;
+  --c7: #45c3cc; --c8: #b6c94a; --c9: #9aa4b5; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; }
 main { max-width: 1240px; margin: 0 auto; padding: 28px 20px 60px; }
@@ -26,7 +28,7 @@ svg .small { fill: var(--soft); font-size: 10.5px; } svg .ours { font-weight: 70
 .bar.direct.part0 { fill: var(--direct); } .bar.direct.part1 { fill: var(--direct2); }
 .line { fill: none; stroke-width: 1.8; } .line.ours { stroke-width: 3; }
 """ + "".join(f".line.c{n} {{ stroke: var(--c{n}); }} .point.c{n} {{ fill: var(--c{n}); }} svg .name.c{n} {{ fill: var(--c{n}); }}\n"
-              for n in range(7)) + """
+              for n in range(len(charts.DASHES))) + """
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child, th.words { text-align: left; } td.words { white-space: normal; text-align: left; min-width: 16em; }
@@ -196,6 +198,16 @@ def extra_tables(report):
         out += ('<h2 id="attacks">Honest clients beside attackers</h2><p>Latencies in ms of 275 honest requests a second, quiet and under '
                 "attack. Held: none failed, and the p99 is within twice the quiet one or within 2 ms of it.</p>"
                 + tabled(["attack", ("load", "words"), "quiet p50 / p99", "under attack", "ratio of p99", "failed", "MiB", ""], rows))
+    if report.get("scale"):
+        cost = lambda v, words: f"{v['cpu_us'][words][0]:.1f} ({v['cpu_us'][words][1]:.1f}–{v['cpu_us'][words][2]:.1f})" if words in v["cpu_us"] else "–"
+        rows = [row([name, (escape(v["title"]), "words"), *[cost(v, words) for words in ("one, load apart", "one, load beside", "all")],
+                     f"{v['factor_apart'][0]:.2f}", f"<b>{v['factor'][0]:.2f}</b> ({v['factor'][1]:.2f}–{v['factor'][2]:.2f})"])
+                for name, v in report["scale"].items()]
+        many = next(iter(report["scale"].values()))["workers"]
+        out += (f'<h2 id="scale">One worker, and {many}</h2><p>CPU µs for each request. {many} workers do {many} × cost(1) / cost({many}) of one; '
+                "with the load beside it, one worker has the same company on its core as each of them.</p>"
+                + tabled(["", ("scenario", "words"), "one, load on another core", "one, load on its core", f"{many}, load on all",
+                          "of one alone", "of one with the load"], rows))
     if report.get("reload"):
         r = report["reload"]
         ms = lambda value: f"{value:.0f} ms" if value else "–"
@@ -222,7 +234,7 @@ def page(report):
     entries = report["results"]
     links = "".join(f'<a href="#{e["scenario"]}-{e["workers"]}">{e["scenario"]}{" ×" + str(e["workers"]) if e["workers"] > 1 else ""}</a>'
                     for e in entries)
-    for key, word in (("attacks", "attacks"), ("reload", "reload"), ("overload", "overload"), ("left_out", "left-out")):
+    for key, word in (("attacks", "attacks"), ("reload", "reload"), ("overload", "overload"), ("scale", "scale"), ("left_out", "left-out")):
         links += f'<a href="#{word}">{word.replace("-", " ")}</a>' if report.get(key) else ""
     links += '<a href="#method">how it is measured</a>'
     sections = "".join(section(e, report["sweeps"].get(f"{e['scenario']}/{e['workers']}")) for e in entries)

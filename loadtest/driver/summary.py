@@ -1,5 +1,5 @@
 """From rows of rounds to what a report says: medians, ratios within rounds, histograms merged, targets met or not."""
-from . import figures
+from . import figures, scale
 from .scenarios import SCENARIOS
 
 
@@ -94,7 +94,7 @@ def table(entries):
 
 def verdict(t):
     if t["ratio"] is None:
-        return f"promise: at most {t['ratio_max']} of {t['peer']}: {t['peer']} was not measured"
+        return f"promise: at most {t['ratio_max']} of {t['peer']}: there is no figure of {t['peer']}"
     memory = f", {t['memory_mib']:.0f} of {t['memory_mib_max']} MiB" if "memory_mib" in t else ""
     return (f"promise: at most {t['ratio_max']} of {t['peer']}: {t['ratio']:.2f} ({t['least']:.2f}–{t['most']:.2f}){memory}: "
             f"{'met' if t['met'] else 'NOT met'}")
@@ -117,8 +117,8 @@ def markdown(entries):
 
 
 def special(report):
-    """Lines on reloads and overload."""
-    out = []
+    """Lines on scaling, reloads and overload."""
+    out = scale.lines(report.get("scale", {}))
     for words, r in report.get("reload", {}).items():
         took = f", in force after {r['took_ms']:.0f} ms, {r['control_ms']:.0f} ms of CPU time each" if r.get("took_ms") else ""
         out.append(f"reload, {words}: {r['reloads']} reloads, {r['answers']} answers, {r['failed']} failed, p50 {r['p50']:.0f}, "

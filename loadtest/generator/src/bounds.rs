@@ -16,8 +16,8 @@ pub const STREAMS_MAX: usize = 1_000;
 pub const THREADS_MAX: usize = 64;
 /// Bytes of a request's body; kept once, sent by all.
 pub const BODY_MAX: usize = 64 << 20;
-/// Different requests of a mix, ranges written out.
-pub const REQUESTS_OF_MIX_MAX: usize = 16_384;
+/// Different requests of a mix, ranges written out: 100,000 keys of S12e, some 300 bytes each.
+pub const REQUESTS_OF_MIX_MAX: usize = 131_072;
 /// Bytes of an answer's head. Gateways refuse far less.
 pub const HEAD_MAX: usize = 64 << 10;
 /// Fields of an answer's head, as above.
