@@ -188,6 +188,17 @@ and load share the others. Absolute figures of two machines or two days are not 
 """
 
 
+def scale_table(of):
+    many = next(iter(of.values()))["workers"]
+    spread = lambda v: f"{v[0]:.2f} ({v[1]:.2f}–{v[2]:.2f})"
+    rows = [row([name, (escape(v["title"]), "words"), *[f"{cost[0]:.1f} ({cost[1]:.1f}–{cost[2]:.1f})" for cost in v["cpu_us"].values()],
+                 f"<b>{spread(v['factor'])}</b>", spread(v["of_processes"])]) for name, v in of.items()]
+    return (f'<h2 id="scale">One worker, and {many}</h2><p>CPU µs for each request. {many} workers do {many} × cost(1) / cost({many}) of one. Processes of '
+            f"one worker each share nothing: where they do {many}, the last column is what one process with {many} workers does.</p>"
+            + tabled(["", ("scenario", "words"), "one, load on another core", f"{many} processes of one", f"{many} workers",
+                      "of one", f"where processes do {many}"], rows))
+
+
 def extra_tables(report):
     out = ""
     if report.get("attacks"):
@@ -199,15 +210,7 @@ def extra_tables(report):
                 "attack. Held: none failed, and the p99 is within twice the quiet one or within 2 ms of it.</p>"
                 + tabled(["attack", ("load", "words"), "quiet p50 / p99", "under attack", "ratio of p99", "failed", "MiB", ""], rows))
     if report.get("scale"):
-        cost = lambda v, words: f"{v['cpu_us'][words][0]:.1f} ({v['cpu_us'][words][1]:.1f}–{v['cpu_us'][words][2]:.1f})" if words in v["cpu_us"] else "–"
-        rows = [row([name, (escape(v["title"]), "words"), *[cost(v, words) for words in ("one, load apart", "one, load beside", "all")],
-                     f"{v['factor_apart'][0]:.2f}", f"<b>{v['factor'][0]:.2f}</b> ({v['factor'][1]:.2f}–{v['factor'][2]:.2f})"])
-                for name, v in report["scale"].items()]
-        many = next(iter(report["scale"].values()))["workers"]
-        out += (f'<h2 id="scale">One worker, and {many}</h2><p>CPU µs for each request. {many} workers do {many} × cost(1) / cost({many}) of one; '
-                "with the load beside it, one worker has the same company on its core as each of them.</p>"
-                + tabled(["", ("scenario", "words"), "one, load on another core", "one, load on its core", f"{many}, load on all",
-                          "of one alone", "of one with the load"], rows))
+        out += scale_table(report["scale"])
     if report.get("reload"):
         r = report["reload"]
         ms = lambda value: f"{value:.0f} ms" if value else "–"
