@@ -26,7 +26,7 @@ class Peer:
     can: frozenset
     build: object
     program: str           # what must be there
-    package: str           # where it comes from: debian:NAME…, pypi:NAME, cargo:FOLDER PACKAGE… and npm:FOLDER, source:FILE; none:WHY NOT
+    package: str           # where it comes from: debian:NAME…, pypi:NAME, cargo:FOLDER PACKAGE… and npm:FOLDER, source:FILE, pgo: loadtest/pgo; none:WHY NOT
     version: tuple = ("-v",)
     same_body: bool = True  # every answer to a request has the same bytes
 
@@ -346,6 +346,7 @@ everything = FORWARDING | TLS | HTTP2 | TOKENS | ROUTES | MERGES | {"S8", "S9", 
 PEERS = {peer.name: peer for peer in [
     Peer("direct", frozenset(everything | OURS), direct, "origin", ""),
     Peer("ringway", frozenset(everything | OURS), ringway.build, "ringway", "", ("version",)),
+    Peer("ringway-pgo", frozenset(everything | OURS), ringway.build_by_profile, "ringway-pgo", "pgo:", ("version",)),
     Peer("nginx", frozenset(FORWARDING | TLS | HTTP2 | ROUTES | {"S8", "S9", "S11n"}), nginx, "nginx", "debian:nginx"),
     # cjson writes the members of an object in whatever order its table has them.
     Peer("nginx-lua", frozenset(MERGES), nginx_lua(LUA_CHECKING), "nginx", LUA, same_body=False),
@@ -366,7 +367,7 @@ PEERS = {peer.name: peer for peer in [
 # One word of --peers may stand for several programs.
 FAMILIES = {"nginx": ["nginx", "nginx-lua", "nginx-lua-pasting"],
             "floor": ["floor-relay", "floor-answer"],
-            "all": [name for name in PEERS if name not in ("direct", "ringway") and not name.startswith("floor-")]}
+            "all": [name for name in PEERS if name not in ("direct", "ringway", "ringway-pgo") and not name.startswith("floor-")]}
 
 
 def chosen(text):

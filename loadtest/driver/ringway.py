@@ -12,7 +12,7 @@ class Extra:
     observe: str = ""      # further lines of [observe]
 
 
-def build(c, extra=Extra()):
+def build(c, extra=Extra(), program="ringway"):
     s = c.scenario
     here = lambda text: text.replace("@WORK@", str(c.work))
     out = [f"workers = {c.workers}", "", "[[listen]]", f'address = "127.0.0.1:{c.port}"']
@@ -50,4 +50,9 @@ def build(c, extra=Extra()):
     else:
         out += route("/{*rest}", 'forward = "user"')
     (c.work / "ringway.toml").write_text("\n".join(out) + "\n")
-    return [c.tool("ringway"), "run", "-c", c.work / "ringway.toml"], {}
+    return [c.tool(program), "run", "-c", c.work / "ringway.toml"], {}
+
+
+def build_by_profile(c):
+    """The same for the program that loadtest/pgo made."""
+    return build(c, program="ringway-pgo")

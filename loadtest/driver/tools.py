@@ -50,7 +50,9 @@ def install(wanted, tools, may_install):
     for missing in [peer for peer in wanted if not table.is_there(peer, tools)]:
         source, _, names = missing.package.partition(":")
         before = made_before(source, missing.program)
-        if source == "none":
+        if source == "pgo" and not before:
+            why[missing.name] = "loadtest/pgo makes it"
+        elif source == "none":
             why[missing.name] = f"{names}; --program {missing.program}=PATH names one that you have"
         elif source == "source":
             why[missing.name] = compiled(names, missing.program, tools)
@@ -69,7 +71,8 @@ def install(wanted, tools, may_install):
 
 def made_before(source, program):
     """Where an earlier run has put it, if one did."""
-    places = {"pypi": WORK / "wheels/bin" / program, "cargo": WORK / "peers/release" / program, "npm": WORK / "peers/node/ready.js"}
+    places = {"pypi": WORK / "wheels/bin" / program, "cargo": WORK / "peers/release" / program, "npm": WORK / "peers/node/ready.js",
+              "pgo": TARGET / "pgo/ringway"}
     found = places.get(source)
     return found if found and found.exists() else None
 
