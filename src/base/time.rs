@@ -37,8 +37,7 @@ impl Add<Duration> for Instant {
 
     /// Saturates at [`Instant::NEVER`].
     fn add(self, duration: Duration) -> Instant {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_add(nanos))
+        Instant(self.0.saturating_add(nanos(duration)))
     }
 }
 
@@ -47,9 +46,14 @@ impl Sub<Duration> for Instant {
 
     /// Saturates at [`Instant::ORIGIN`].
     fn sub(self, duration: Duration) -> Instant {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_sub(nanos))
+        Instant(self.0.saturating_sub(nanos(duration)))
     }
+}
+
+/// Without a number of 128 bits, for this is done ten times a request.
+const fn nanos(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(duration.subsec_nanos() as u64)
 }
 
 /// A moment on the wall clock, for logs, dates and token expiry. Unit: microseconds since 1970-01-01 UTC.

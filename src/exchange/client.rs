@@ -65,9 +65,10 @@ impl Client {
         peer: &'a mut AddressText,
         real: &'a mut AddressText,
     ) -> ForwardedClient<'a> {
+        let address = peer.of(self.peer);
         ForwardedClient {
-            address: peer.of(self.peer),
-            real: real.of(self.address),
+            address,
+            real: if self.address == self.peer { address } else { real.of(self.address) },
             proto: if self.tls { "https" } else { "http" },
             trusted: self.trusted,
             forwarded: self.forwarded,
@@ -259,7 +260,10 @@ impl AddressText {
         // It always fits: `BYTES_MAX` is the longest there is. What formats anything is slow beside what
         // formats a byte.
         let _ = match address {
-            IpAddr::V4(address) => self.put_octets(address.octets()),
+            IpAddr::V4(address) => {
+                self.put_octets(address.octets());
+                Ok(())
+            }
             IpAddr::V6(_) => write!(self, "{address}"),
         };
         &self.text[..self.len]
@@ -267,15 +271,19 @@ impl AddressText {
 }
 
 impl AddressText {
-    fn put_octets(&mut self, octets: [u8; 4]) -> std::fmt::Result {
-        let mut digits = itoa::Buffer::new();
-        for (index, octet) in octets.into_iter().enumerate() {
-            if index > 0 {
-                self.write_str(".")?;
+    fn put_octets(&mut self, octets: [u8; 4]) {
+        let mut at = 0;
+        for octet in octets {
+            let (hundreds, tens) = (octet / 100, octet / 10 % 10);
+            // Each digit is written; where it is not one of the number the next is written over it.
+            for (digit, counts) in [(hundreds, octet > 99), (tens, octet > 9), (octet % 10, true)] {
+                self.text[at] = b'0' + digit;
+                at += usize::from(counts);
             }
-            self.write_str(digits.format(octet))?;
+            self.text[at] = b'.';
+            at += 1;
         }
-        Ok(())
+        self.len = at - 1;
     }
 }
 

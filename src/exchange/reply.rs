@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::http::Status;
+use crate::http::{Status, chars};
 
 /// A response that the gateway makes itself. Small, without allocation for the closed set of errors.
 #[derive(Clone, Debug)]
@@ -73,8 +73,7 @@ impl ReplyFields {
     pub fn add(&mut self, name: &str, value: &[u8]) -> bool {
         let line = name.len() + 2 + value.len() + 2;
         let start = self.len as usize;
-        if start + line > Self::BYTES_MAX || value.iter().any(|byte| *byte < 0x20 || *byte == 0x7f)
-        {
+        if start + line > Self::BYTES_MAX || chars::control(value).is_some() {
             return false;
         }
         let mut at = start;

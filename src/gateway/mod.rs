@@ -91,6 +91,13 @@ pub struct Throttle {
     pub concurrency: Option<Box<Concurrency>>,
 }
 
+impl Throttle {
+    /// Whether there is anything to ask.
+    pub fn is_some(&self) -> bool {
+        self.concurrency.is_some() || !self.limits.is_empty()
+    }
+}
+
 impl Gateway {
     /// The listener of this id; ids of this version are always valid.
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {

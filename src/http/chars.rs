@@ -100,6 +100,22 @@ pub(crate) fn control(bytes: &[u8]) -> Option<usize> {
     rest.map(|found| at + found)
 }
 
+/// How many bytes of no more than 24 stand in front of the first `:`. Eight bytes a step: the names that are known
+/// are no longer, and of the others every byte is looked at anyway.
+#[inline]
+pub(crate) fn colon(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    for (step, eight) in bytes.chunks_exact(8).take(3).enumerate() {
+        let word = u64::from_le_bytes(*eight.first_chunk::<8>()?) ^ (u64::from(b':') * ONES);
+        // A borrow only runs upwards from a real hit, so the lowest set bit is always a real one.
+        let hits = word.wrapping_sub(ONES) & !word & (0x80 * ONES);
+        if hits != 0 {
+            return Some(step * 8 + hits.trailing_zeros() as usize / 8);
+        }
+    }
+    None
+}
+
 /// The value without spaces and tabs around it (RFC 9110 §5.6.3, OWS).
 pub fn trim(value: &[u8]) -> &[u8] {
     let mut rest = value;
@@ -129,6 +145,18 @@ mod tests {
             }
         }
         assert_eq!(control(&[0x20, 0x7e, 0x80, 0xff, 0x21, 0x60, 0x9f, 0xa0, 0x41]), None);
+    }
+
+    #[test]
+    fn the_first_colon_is_found_within_24_bytes() {
+        for at in 0..30 {
+            let mut bytes = [b'9'; 40];
+            bytes[at] = b':';
+            bytes[at + 1] = b':';
+            assert_eq!(colon(&bytes), (at < 24).then_some(at));
+        }
+        assert_eq!(colon(b"host:"), None, "too near the end to be told so");
+        assert_eq!(colon(&[b';'; 40]), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The known field names, once, with what an intermediary must know of each.
 //!
 //! A field is looked up here once, when its head is parsed; field names are never compared again on the
-//! hot path. RFC 9110 §18.4 and the IANA field name registry. Lookup goes by length, then first letter:
-//! no length has more than five names, and a hash was no faster.
+//! hot path. RFC 9110 §18.4 and the IANA field name registry. Lookup goes by length, then the first four
+//! letters: no length has more than five names, and a hash was no faster.
 
 use self::FieldName as F;
 use crate::http::chars;
@@ -121,13 +121,15 @@ impl FieldName {
     /// The field with this name, compared without case; `Other` when it is not a known one.
     #[inline]
     pub fn of(name: &[u8]) -> FieldName {
-        let found = by_length(name.len())
-            .iter()
-            .find(|candidate| same_but_case(name, candidate.as_str().as_bytes()));
-        match found {
-            Some(known) if chars::control(name).is_none() => *known,
-            _ => F::Other,
-        }
+        let found = match name.first_chunk::<4>() {
+            Some(four) => {
+                let four = u32::from_ne_bytes(*four) | 0x2020_2020;
+                let alike = by_length(name.len()).iter().filter(|known| known.four == four);
+                alike.into_iter().find(|known| same_but_case(name, known.spelling))
+            }
+            None => by_length(name.len()).iter().find(|known| same_short(name, known.spelling)),
+        };
+        found.map_or(F::Other, |known| known.name)
     }
 
     /// Like [`FieldName::of`] for a name with bytes other than letters, digits and `-`: `LookAlike` when
@@ -236,57 +238,100 @@ impl FieldSet {
     }
 }
 
+/// A known name, ready to be compared.
+struct Known {
+    name: FieldName,
+    /// Its first four bytes, as they lie in memory; zero for a shorter name.
+    four: u32,
+    spelling: &'static [u8],
+}
+
+/// The known names, each length by itself.
+macro_rules! known {
+    ($($name:ident),*) => {
+        const { &[$(Known::of(F::$name)),*] }
+    };
+}
+
+impl Known {
+    const fn of(name: FieldName) -> Self {
+        let spelling = SPELLINGS[name as usize - 1].1.as_bytes();
+        let four = match spelling.first_chunk::<4>() {
+            Some(four) => u32::from_ne_bytes(*four),
+            None => 0,
+        };
+        Self { name, four, spelling }
+    }
+}
+
 /// The known names of one length.
 #[inline]
-fn by_length(length: usize) -> &'static [FieldName] {
+fn by_length(length: usize) -> &'static [Known] {
     match length {
-        2 => &[F::Te],
-        3 => &[F::Via, F::Age],
-        4 => &[F::Host, F::Date, F::Etag, F::Vary],
-        5 => &[F::Range],
-        6 => &[F::Cookie, F::Server, F::Expect, F::Pragma],
-        7 => &[F::Upgrade, F::Trailer, F::Expires],
-        8 => &[F::Location],
-        9 => &[F::Forwarded, F::XRealIp],
-        10 => &[F::Connection, F::KeepAlive, F::SetCookie, F::Tracestate],
-        11 => &[F::Traceparent, F::RetryAfter],
-        12 => &[F::ContentType, F::XRequestId, F::ProxyStatus, F::MaxForwards],
-        13 => &[F::Authorization, F::CacheControl, F::IfNoneMatch, F::XRewriteUrl],
-        14 => &[F::ContentLength, F::XOriginalUrl],
-        15 => &[F::AcceptEncoding, F::XForwardedFor, F::GatewayPartial],
-        16 => &[
-            F::ContentEncoding,
-            F::XForwardedHost,
-            F::XForwardedPort,
-            F::WwwAuthenticate,
-            F::ProxyConnection,
+        2 => known![Te],
+        3 => known![Via, Age],
+        4 => known![Host, Date, Etag, Vary],
+        5 => known![Range],
+        6 => known![Cookie, Server, Expect, Pragma],
+        7 => known![Upgrade, Trailer, Expires],
+        8 => known![Location],
+        9 => known![Forwarded, XRealIp],
+        10 => known![Connection, KeepAlive, SetCookie, Tracestate],
+        11 => known![Traceparent, RetryAfter],
+        12 => known![ContentType, XRequestId, ProxyStatus, MaxForwards],
+        13 => known![Authorization, CacheControl, IfNoneMatch, XRewriteUrl],
+        14 => known![ContentLength, XOriginalUrl],
+        15 => known![AcceptEncoding, XForwardedFor, GatewayPartial],
+        16 => known![
+            ContentEncoding,
+            XForwardedHost,
+            XForwardedPort,
+            WwwAuthenticate,
+            ProxyConnection
         ],
-        17 => &[F::IfModifiedSince, F::TransferEncoding, F::XForwardedProto],
-        18 => &[F::ProxyAuthenticate],
-        19 => &[F::ProxyAuthorization],
+        17 => known![IfModifiedSince, TransferEncoding, XForwardedProto],
+        18 => known![ProxyAuthenticate],
+        19 => known![ProxyAuthorization],
         _ => &[],
     }
 }
 
-/// Whether `name` is `known`, which is in lower case and as long, but for bit 5 of each byte: case, for
-/// letters. A digit or `-` of `known` would match one control byte, too, which the caller rules out.
-/// Word by word, the last word overlapping the one before.
+/// Whether `name` is `known`, which is in lower case, as long, and of four bytes or more. Word by word, the last
+/// word overlapping the one before.
 #[inline]
 fn same_but_case(name: &[u8], known: &[u8]) -> bool {
-    const BIT: u64 = 0x2020_2020_2020_2020;
-    let words = name.first_chunk::<8>().zip(known.first_chunk::<8>());
-    let Some(first) = words else {
-        return name.iter().zip(known).all(|(a, b)| a | 0x20 == *b);
+    let Some((first, first_known)) = name.first_chunk::<8>().zip(known.first_chunk::<8>()) else {
+        let ends = name.first_chunk::<4>().zip(name.last_chunk::<4>());
+        let known_ends = known.first_chunk::<4>().zip(known.last_chunk::<4>());
+        return ends.zip(known_ends).is_some_and(|(name, known)| {
+            let both = |(a, b): (&[u8; 4], &[u8; 4])| {
+                u64::from(u32::from_ne_bytes(*a)) | u64::from(u32::from_ne_bytes(*b)) << 32
+            };
+            is_spelt(both(name), both(known))
+        });
     };
     let same =
-        |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) | BIT == u64::from_ne_bytes(*b);
+        |(a, b): (&[u8; 8], &[u8; 8])| is_spelt(u64::from_ne_bytes(*a), u64::from_ne_bytes(*b));
     let last = name.last_chunk::<8>().zip(known.last_chunk::<8>());
     let middle = || {
         name.chunks_exact(8)
             .zip(known.chunks_exact(8))
             .all(|(a, b)| a.first_chunk::<8>().zip(b.first_chunk::<8>()).is_some_and(same))
     };
-    same(first) && last.is_some_and(same) && (name.len() <= 16 || middle())
+    same((first, first_known)) && last.is_some_and(same) && (name.len() <= 16 || middle())
+}
+
+/// The same for the names of two and three letters.
+fn same_short(name: &[u8], known: &[u8]) -> bool {
+    name.iter().zip(known).all(|(a, b)| a.to_ascii_lowercase() == *b)
+}
+
+/// Whether eight bytes are `known` but for the case of letters. Bit 5 of a letter is its case; a `-` has it, and the
+/// control byte that would pass for one has neither that nor bit 6, which all letters have.
+#[inline]
+fn is_spelt(word: u64, known: u64) -> bool {
+    const BIT: u64 = 0x2020_2020_2020_2020;
+    word | BIT == known && (word | word >> 1) & BIT == BIT
 }
 
 /// Whether `name` is `known` once case, `-` and every odd byte are left out of both.
@@ -318,6 +363,18 @@ mod tests {
         assert_eq!(FieldName::of(b""), F::Other);
         assert_eq!(FieldName::of(b"hos"), F::Other);
         assert_eq!(FieldName::of(b"content\x0dlength"), F::Other);
+        assert_eq!(FieldName::of(b"te"), F::Te);
+        assert_eq!(FieldName::of(b"cooki"), F::Other);
+        for (name, spelling) in SPELLINGS {
+            for at in 0..spelling.len() {
+                for byte in 0..=255u8 {
+                    let mut other = spelling.as_bytes().to_vec();
+                    other[at] = byte;
+                    let same = other.eq_ignore_ascii_case(spelling.as_bytes());
+                    assert!(same || FieldName::of(&other) != name, "{}", other.escape_ascii());
+                }
+            }
+        }
         assert_eq!(FieldName::of(b"transfer-encodinh"), F::Other);
         assert_eq!(FieldName::of(b"transfer-xncoding"), F::Other);
     }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use crate::base::buffer::Buf;
 use crate::net::stream::{Secure, Unsecured};
 use crate::net::tls::Session;
-use crate::runtime::Stream;
+use crate::runtime::{Either, Stream};
 
 /// One of several streams within a connection.
 pub trait Strand {
@@ -123,26 +123,6 @@ impl<S: Stream> Wire<S> {
     }
 }
 
-pin_project_lite::pin_project! {
-    /// An operation of a socket, or of a strand.
-    #[project = EitherProjected]
-    enum Either<A, B> {
-        Socket { #[pin] future: A },
-        Strand { #[pin] future: B },
-    }
-}
-
-impl<A: Future, B: Future<Output = A::Output>> Future for Either<A, B> {
-    type Output = A::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A::Output> {
-        match self.project() {
-            EitherProjected::Socket { future } => future.poll(cx),
-            EitherProjected::Strand { future } => future.poll(cx),
-        }
-    }
-}
-
 /// An operation of a strand on a buffer, which is given back with its result.
 struct Move<P> {
     buf: Option<Buf>,
@@ -171,8 +151,8 @@ impl<S: Stream> Stream for Wire<S> {
     // Not `async fn`: each would keep what it is given twice, for every request.
     fn read(&self, buf: Buf, bytes_max: usize) -> impl Future<Output = (io::Result<usize>, Buf)> {
         match &self.way {
-            Way::Socket(socket) => Either::Socket { future: socket.read(buf, bytes_max) },
-            Way::Strand(strand) => Either::Strand {
+            Way::Socket(socket) => Either::A { future: socket.read(buf, bytes_max) },
+            Way::Strand(strand) => Either::B {
                 future: Move {
                     buf: Some(buf),
                     poll: move |cx: &mut Context<'_>, buf: &mut Buf| {
@@ -198,12 +178,10 @@ impl<S: Stream> Stream for Wire<S> {
     }
 
     async fn write_all(&self, mut buf: Buf) -> (io::Result<()>, Buf) {
-        let strand = match &self.way {
-            Way::Socket(socket) => return socket.write_all(buf).await,
-            Way::Strand(strand) => strand,
-        };
         while !buf.is_empty() {
-            if let Err(error) = poll_fn(|cx| strand.poll_write(cx, &mut buf)).await {
+            let (result, rest) = self.write(buf).await;
+            buf = rest;
+            if let Err(error) = result {
                 return (Err(error), buf);
             }
         }
@@ -212,8 +190,8 @@ impl<S: Stream> Stream for Wire<S> {
 
     fn write(&self, buf: Buf) -> impl Future<Output = (io::Result<usize>, Buf)> {
         match &self.way {
-            Way::Socket(socket) => Either::Socket { future: socket.write(buf) },
-            Way::Strand(strand) => Either::Strand {
+            Way::Socket(socket) => Either::A { future: socket.write(buf) },
+            Way::Strand(strand) => Either::B {
                 future: Move {
                     buf: Some(buf),
                     poll: |cx: &mut Context<'_>, buf: &mut Buf| strand.poll_write(cx, buf),
@@ -245,9 +223,9 @@ impl<S: Stream> Stream for Wire<S> {
 
     fn readable(&self) -> impl Future<Output = io::Result<()>> {
         match &self.way {
-            Way::Socket(socket) => Either::Socket { future: socket.readable() },
+            Way::Socket(socket) => Either::A { future: socket.readable() },
             Way::Strand(strand) => {
-                Either::Strand { future: poll_fn(|cx| strand.poll_readable(cx).map(Ok)) }
+                Either::B { future: poll_fn(|cx| strand.poll_readable(cx).map(Ok)) }
             }
         }
     }

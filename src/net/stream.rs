@@ -6,6 +6,7 @@
 //! (RFC 8446 §6.1, RFC 9112 §9.8).
 
 use std::cell::OnceCell;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
@@ -13,7 +14,7 @@ use rustls::Error;
 
 use crate::base::buffer::Buf;
 use crate::net::tls::{Progress, Session};
-use crate::runtime::Stream;
+use crate::runtime::{Either, Stream};
 
 pub use crate::net::strand::Wire;
 
@@ -175,10 +176,11 @@ impl<S: Stream> Secure<S> {
 }
 
 impl<S: Stream> Stream for Secure<S> {
-    async fn read(&self, buf: Buf, bytes_max: usize) -> (io::Result<usize>, Buf) {
+    // Not `async fn`: each would keep what it is given twice, for every request.
+    fn read(&self, buf: Buf, bytes_max: usize) -> impl Future<Output = (io::Result<usize>, Buf)> {
         match self.tls.get() {
-            None => self.socket.read(buf, bytes_max).await,
-            Some(tls) => Box::pin(self.read_secure(tls, buf, bytes_max)).await,
+            None => Either::A { future: self.socket.read(buf, bytes_max) },
+            Some(tls) => Either::B { future: Box::pin(self.read_secure(tls, buf, bytes_max)) },
         }
     }
 
@@ -210,10 +212,10 @@ impl<S: Stream> Stream for Secure<S> {
         (Ok(()), buf)
     }
 
-    async fn write(&self, buf: Buf) -> (io::Result<usize>, Buf) {
+    fn write(&self, buf: Buf) -> impl Future<Output = (io::Result<usize>, Buf)> {
         match self.tls.get() {
-            None => self.socket.write(buf).await,
-            Some(tls) => Box::pin(self.write_secure(tls, buf)).await,
+            None => Either::A { future: self.socket.write(buf) },
+            Some(tls) => Either::B { future: Box::pin(self.write_secure(tls, buf)) },
         }
     }
 
@@ -230,10 +232,10 @@ impl<S: Stream> Stream for Secure<S> {
         self.socket.has_hung_up()
     }
 
-    async fn readable(&self) -> io::Result<()> {
+    fn readable(&self) -> impl Future<Output = io::Result<()>> {
         match self.tls.get() {
-            None => self.socket.readable().await,
-            Some(tls) => Box::pin(self.readable_secure(tls)).await,
+            None => Either::A { future: self.socket.readable() },
+            Some(tls) => Either::B { future: Box::pin(self.readable_secure(tls)) },
         }
     }
 

@@ -309,6 +309,11 @@ impl Limits {
         Limits(limits.into())
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &RateLimit> {
         self.0.iter()

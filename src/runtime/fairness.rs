@@ -71,7 +71,7 @@ impl<F: Future> Future for Share<'_, F> {
 pin_project_lite::pin_project! {
     /// One of two futures with the same output.
     #[project = EitherProjected]
-    pub(super) enum Either<A, B> {
+    pub enum Either<A, B> {
         /// The one.
         A { #[pin] future: A },
         /// The other.

@@ -22,6 +22,8 @@ use crate::base::address::Address;
 use crate::base::buffer::Buf;
 use crate::base::time::{Instant, Wall};
 
+pub use crate::runtime::fairness::Either;
+
 /// One core's event loop, as the rest of the gateway sees it.
 pub trait Runtime: Clone + 'static {
     /// A connected stream socket.

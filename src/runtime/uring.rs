@@ -246,10 +246,10 @@ impl Stream for Socket {
         found > 0
     }
 
-    async fn readable(&self) -> io::Result<()> {
+    fn readable(&self) -> impl Future<Output = io::Result<()>> {
         match self.io() {
-            Io::Tcp(stream) => stream.readable(false).await,
-            Io::Unix(stream) => stream.readable(false).await,
+            Io::Tcp(stream) => Either::A { future: stream.readable(false) },
+            Io::Unix(stream) => Either::B { future: stream.readable(false) },
         }
     }
 

@@ -74,7 +74,8 @@ impl Arrived {
 
     /// These bytes, which came now.
     pub fn of<R: Runtime>(core: &Core<R>, bytes: Buf) -> Self {
-        let (begun, began) = (core.runtime.now(), core.runtime.wall());
+        let begun = core.runtime.now();
+        let began = core.wall(begun);
         Self { bytes, unread: false, seen: 0, begun, began, cut: None, is_grpc: false }
     }
 }

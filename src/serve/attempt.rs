@@ -218,7 +218,8 @@ pub async fn connect<R: Runtime>(
     slot: &Slot,
     record: &mut Attempt,
 ) -> Result<Lease<R>, Fault> {
-    let throttle = installed.gateway.throttle(asked.upstream).filter(|_| !asked.is_copy);
+    let throttle = installed.gateway.throttle(asked.upstream);
+    let throttle = throttle.filter(|throttle| !asked.is_copy && throttle.is_some());
     let seat = match throttle {
         Some(throttle) => pass(core, throttle, asked, record).await?,
         None => None,

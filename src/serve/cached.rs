@@ -66,7 +66,9 @@ pub async fn run<R: Runtime>(
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<Option<Lease<R>>, Fault> {
     let core = passage.core;
-    let (stored, told) = match look(core, cache, x, passage.upgrade.is_some()) {
+    // Nothing was waited for since the target was found.
+    let now = x.timeline.target.unwrap_or_else(|| core.runtime.now());
+    let (stored, told) = match look(core, cache, x, passage.upgrade.is_some(), now) {
         Look::Hit(stored, told) => (stored, told),
         Look::Renew(stored, told, errand) => {
             renew::begin(cache, passage, x, *errand);
@@ -87,12 +89,19 @@ pub async fn run<R: Runtime>(
         }
     };
     settle(incoming, outgoing);
+    outgoing.known = Some(now);
     hit::answer(core, x, &stored, told, outgoing).await?;
     Ok(None)
 }
 
 /// Looks a request up.
-fn look<R: Runtime>(core: &Core<R>, cache: &Cache, x: &Exchange, upgrade: bool) -> Look {
+fn look<R: Runtime>(
+    core: &Core<R>,
+    cache: &Cache,
+    x: &Exchange,
+    upgrade: bool,
+    now: Instant,
+) -> Look {
     let method = x.head.method;
     let asks = matches!(method, Method::Get | Method::Head) && x.head.body == BodyLength::None;
     let changes = !matches!(method, Method::Get | Method::Head | Method::Options | Method::Trace);
@@ -100,7 +109,6 @@ fn look<R: Runtime>(core: &Core<R>, cache: &Cache, x: &Exchange, upgrade: bool) 
         return Look::Pass;
     }
     let control = cache.control(x.request());
-    let now = core.runtime.now();
     core.cache.with(&cache.machine, core.seat(), |room| {
         room.key.clear();
         let Some(url) = cache.write_key(x, &mut room.key) else { return Look::Pass };
@@ -167,7 +175,7 @@ async fn ask<R: Runtime>(
                     wait(core, passage.watch, until, watch.watch(core, until)).await?;
                 }
             }
-            if let Look::Hit(stored, told) = look(core, cache, x, false) {
+            if let Look::Hit(stored, told) = look(core, cache, x, false, core.runtime.now()) {
                 settle(incoming, outgoing);
                 let told = CacheStatus { collapsed: true, ..told };
                 hit::answer(core, x, &stored, told, outgoing).await?;

@@ -118,7 +118,7 @@ async fn upload<R: Runtime>(
     let silence = incoming.silence.clone();
     let pause_max = silence.as_ref().map_or(passage.idle_timeout(), Silence::max);
     let stream = lease.stream();
-    let writing = Writing { core, stream, slot: passage.up, pause_max };
+    let writing = Writing { core, stream, slot: passage.up, pause_max, known: Cell::default() };
     // An origin is ours: it may creep as long as it moves at all.
     let mut pace = Pace::new(0, pause_max);
     let mut kept = more.iter();

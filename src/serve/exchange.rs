@@ -128,11 +128,11 @@ async fn walk<'a, R: Runtime>(
     }
     x.deadline = deadline(core, route, x, incoming);
     bound_bodies(route, x, incoming, outgoing)?;
-    ask_all(way, route, x).await?;
+    let known = ask_all(way, route, x).await?;
     answering::edit(route, x)?;
-    // Without a policy nothing has passed since the head was here.
-    let asked = !route.policies.is_empty();
-    x.timeline.target = x.timeline.head.filter(|_| !asked).or_else(|| Some(core.runtime.now()));
+    // With policies the time is asked for once more, so that the log says what they took.
+    let known = known.filter(|_| route.policies.is_empty());
+    x.timeline.target = known.or_else(|| Some(core.runtime.now()));
     match &route.target {
         Target::Forward(_) if max_forwards(x.request()) == Some(0) => {
             settle(incoming, outgoing);
@@ -365,32 +365,42 @@ fn bound_bodies<R: Runtime>(
 }
 
 /// Asks the policies of a route. Which view the client has is known to all of them, as far as it is known who
-/// asks.
+/// asks. Says when the head was here if nothing was waited for since.
 async fn ask_all<R: Runtime>(
     way: &Way<'_, R>,
     route: &Route,
     x: &mut Exchange,
-) -> Result<(), Fault> {
+) -> Result<Option<Instant>, Fault> {
     let views = route.views();
     views.inspect(|merge| merge.note(x));
+    let mut known = x.timeline.head;
     for policy in &route.policies {
-        ask(way, policy, x).await?;
+        ask(way, policy, x, &mut known).await?;
         if let (Policy::Jwt(_), Some(merge)) = (policy, views) {
             merge.note(x);
         }
     }
-    Ok(())
+    Ok(known)
 }
 
-/// Asks one policy, again and again while it waits.
-async fn ask<R: Runtime>(way: &Way<'_, R>, policy: &Policy, x: &mut Exchange) -> Result<(), Fault> {
+/// Asks one policy, again and again while it waits. `known` is the time as long as nothing was waited for.
+async fn ask<R: Runtime>(
+    way: &Way<'_, R>,
+    policy: &Policy,
+    x: &mut Exchange,
+    known: &mut Option<Instant>,
+) -> Result<(), Fault> {
     let core = way.core;
     loop {
-        let (now, wall) = (core.runtime.now(), core.runtime.wall());
+        let now = known.unwrap_or_else(|| core.runtime.now());
+        let wall = core.wall(now);
         let verdict = core.shard(|shard| {
             let env = &mut Env { now, wall, rng: &mut shard.rng, slots: &mut shard.slots };
             policy.on_request(x, env)
         });
+        if verdict != Verdict::Continue {
+            *known = None;
+        }
         match verdict {
             Verdict::Continue => return Ok(()),
             Verdict::Refuse(fault) => return Err(fault),

@@ -20,7 +20,7 @@ use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::head::Response;
 use crate::http::names::FieldName;
-use crate::http::{Status, date, rewrite, upgrade};
+use crate::http::{Status, rewrite, upgrade};
 use crate::runtime::Runtime;
 use crate::runtime::deadline::Slot;
 use crate::serve::attempt::{self, Asked, Lease, Wants};
@@ -400,7 +400,7 @@ pub(super) async fn relay<R: Runtime>(
     if !head.fields.iter().any(|field| field.id == FieldName::Date) {
         // Who forwards a response without Date adds one (RFC 9110 §6.6.1).
         let now = x.began.after(answered.since(x.timeline.begun));
-        let now = date::imf_fixdate(now.as_secs());
+        let now = core.wall_clock.date(now.as_secs());
         x.reply_fields.add(FieldName::Date.as_str(), &now);
     }
     let how = ResponseForward {
@@ -430,6 +430,7 @@ pub(super) async fn relay<R: Runtime>(
     let mut body =
         BodyReader::new(core, stream, down, &mut scratch.chunks, length, Some(buf), rules);
     body.silence = x.grpc.silence.clone();
+    outgoing.known = Some(answered);
     let pumped = pin!(pump(leg.passage, &mut body, outgoing, out, x.grpc.deadline)).await;
     if x.grpc.is_any() {
         grpc::note_status(x, response_status, body.trailers());

@@ -82,7 +82,8 @@ pub async fn busy<R: Runtime>(
             break After::Close;
         };
         let stream = &connection.stream;
-        match pin!(serve_one(core, connection, stream, &mut work, head, &slots)).await {
+        let next = { pin!(serve_one(core, connection, stream, &mut work, head, &slots)).await };
+        match next {
             Next::Request(Some(bytes)) if bytes.data() != EMPTY_LINE => {
                 arrived = Some(Arrived::of(core, bytes));
             }
@@ -94,7 +95,9 @@ pub async fn busy<R: Runtime>(
                 connection.empty_line.set(!matches!(next, Next::Request(None)));
                 drop(next);
                 let Some(_lingering) = core.linger() else { break After::Idle };
-                let until = core.runtime.now() + LINGER_BUSY;
+                // It became idle when its exchange was over, and nothing was waited for since.
+                let over = work.x.timeline.done.unwrap_or_else(|| core.runtime.now());
+                let until = over + LINGER_BUSY;
                 match connection.idle(core, down, until).await {
                     Waited::Readable => {}
                     Waited::InVain => break After::Idle,
@@ -246,6 +249,8 @@ async fn read_head<R: Runtime>(
     let refused = |fault, reason, bytes| Unread::Refused(Refused { fault, reason, bytes });
     x.grpc.is_call = arrived.is_grpc;
     let Arrived { mut bytes, unread, mut seen, cut, .. } = arrived;
+    // What came with the request before it, or in front of it, is here since it began.
+    let waited = unread || seen > 0 || cut.is_some();
     if unread {
         let until = x.timeline.begun + listener.head_timeout;
         let room = bytes.spare();
@@ -273,7 +278,8 @@ async fn read_head<R: Runtime>(
                 // It was whole when it came.
                 x.timeline.head = Some(x.timeline.begun);
             } else {
-                x.timeline.head = Some(core.runtime.now());
+                let came = x.timeline.begun;
+                x.timeline.head = Some(if waited { core.runtime.now() } else { came });
                 connection.asked.set(true);
             }
             Ok(bytes)

@@ -434,7 +434,7 @@ impl<'a, R: Runtime> Serving<'a, R> {
             }
             self.turns.left(self.frames.borrow_mut().sent(buf.data()));
             self.writing.set(true);
-            let writing = Writing { core, stream, slot: &slot, pause_max };
+            let writing = Writing { core, stream, slot: &slot, pause_max, known: Cell::default() };
             if pin!(writing.all(buf, &mut pace)).await.is_err() {
                 return stream.reset_on_close();
             }

@@ -115,7 +115,8 @@ pub(super) fn head<R: Runtime>(
     outgoing: &Outgoing<'_, R>,
 ) -> Result<Buf, Fault> {
     let mut out = core.buffer()?;
-    let age = stored.freshness.age(core.runtime.now()).as_secs();
+    let now = outgoing.known.unwrap_or_else(|| core.runtime.now());
+    let age = stored.freshness.age(now).as_secs();
     let fits = match framing {
         BodyLength::None => put_head(&mut out, stored, shape),
         other => put_coded_head(&mut out, stored, other),

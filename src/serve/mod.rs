@@ -69,6 +69,7 @@ pub mod shortage;
 pub mod store;
 pub mod tunnel;
 pub mod unproven;
+pub mod wall_clock;
 pub mod watch;
 pub mod work;
 pub mod writing;
@@ -80,7 +81,7 @@ use std::sync::Arc;
 use crate::base::buffer::{Buf, BufferPool};
 use crate::base::ids::{RouteId, UpstreamId, WorkerId};
 use crate::base::limits::LINGERING_MAX;
-use crate::base::time::Instant;
+use crate::base::time::{Instant, Wall};
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::gateway::Gateway;
 use crate::observe::metrics::CoreMetrics;
@@ -97,6 +98,7 @@ use crate::serve::proxy_header::Refused;
 use crate::serve::shard::{Origins, Shard};
 use crate::serve::shortage::Shortage;
 use crate::serve::store::StoreClient;
+use crate::serve::wall_clock::WallClock;
 use crate::serve::work::{ResponseScratch, Spare, Work};
 use crate::upstream::hedge::Hedging;
 use crate::upstream::turns::Turns;
@@ -147,6 +149,8 @@ pub struct Core<R: Runtime> {
     pub store: StoreClient,
     /// Responses that are used again.
     pub cache: CacheRoom,
+    /// The time of day.
+    pub wall_clock: WallClock,
     own: OnceCell<Weak<Core<R>>>,
     installed: RefCell<Rc<Installed<R>>>,
     shard: RefCell<Shard>,
@@ -236,6 +240,7 @@ impl<R: Runtime> Core<R> {
             parts,
             store: StoreClient::default(),
             cache: CacheRoom::default(),
+            wall_clock: WallClock::default(),
             own: OnceCell::new(),
             installed: RefCell::new(installed),
             shard: RefCell::new(shard),
@@ -272,6 +277,11 @@ impl<R: Runtime> Core<R> {
     /// The core, for a task of its own; `None` before it was settled.
     pub fn own(&self) -> Option<Rc<Self>> {
         self.own.get()?.upgrade()
+    }
+
+    /// The time of day at `now`, which has just been.
+    pub fn wall(&self, now: Instant) -> Wall {
+        self.wall_clock.at(now, || self.runtime.wall())
     }
 
     /// The version to use for a whole exchange.

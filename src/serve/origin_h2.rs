@@ -296,8 +296,13 @@ impl<R: Runtime> Driving<R> {
         let core: &Core<R> = &self.core;
         let slot = core.deadlines.slot();
         let mut pace = Pace::new(0, self.patience.pause);
-        let writing =
-            Writing { core, stream: &self.stream, slot: &slot, pause_max: self.patience.pause };
+        let writing = Writing {
+            core,
+            stream: &self.stream,
+            slot: &slot,
+            pause_max: self.patience.pause,
+            known: Cell::default(),
+        };
         loop {
             let buf = poll_fn(|_| self.pipes.take().map_or(Poll::Pending, Poll::Ready)).await;
             self.frames.borrow_mut().sent(buf.data());

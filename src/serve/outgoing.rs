@@ -3,6 +3,7 @@
 //! It never lets a truncated response pass for a whole one: whatever fails after the head is out closes
 //! the connection without the end of the body (RFC 9112 §8).
 
+use std::cell::Cell;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub struct Outgoing<'a, R: Runtime> {
     pub begun: bool,
     /// Bytes written.
     pub bytes: u64,
+    /// When the next write begins, if somebody has just asked the clock and nothing is waited for in between.
+    pub known: Option<Instant>,
     /// Whether the end of the body is out.
     ended: bool,
     framing: BodyLength,
@@ -97,6 +100,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             grpc_web: None,
             begun: false,
             bytes: 0,
+            known: None,
             ended: false,
             framing: BodyLength::None,
             pause_max: listener.body_timeout,
@@ -223,12 +227,14 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         self.begun = true;
         self.ended = last;
         if let Some(form) = self.grpc_web.take() {
+            self.known = None;
             let told = translate::first(self.core, form, self, head, first, last);
             let told = Box::pin(told).await;
             self.grpc_web = Some(form);
             return told;
         }
         if let Some(encoding) = self.encoding.take() {
+            self.known = None;
             let coded = compressing::first(self.core, encoding, self, head, first, last);
             return Box::pin(coded).await;
         }
@@ -319,10 +325,12 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
             if self.begun {
                 self.take_turn(bytes);
             }
+            self.known = None;
             Box::pin(self.rest()).await;
         }
         let Self { core, stream, slot, pause_max, .. } = *self;
-        let writing = Writing { core, stream, slot, pause_max };
+        let known = Cell::new(self.known.take());
+        let writing = Writing { core, stream, slot, pause_max, known };
         if let Err(unwritten) = pin!(writing.all(buf, &mut self.pace)).await {
             self.keep_alive = false;
             if unwritten == Unwritten::Stalled && stream.is_strand() {

@@ -239,7 +239,8 @@ impl<R: Runtime> Direction<'_, R> {
     async fn deliver(&self, mut buf: Buf) -> Result<(), Stop> {
         let Ends { core, idle_timeout, .. } = *self.ends;
         let (stream, slot) = (self.to, self.slot);
-        let writing = Writing { core, stream, slot, pause_max: idle_timeout };
+        let writing =
+            Writing { core, stream, slot, pause_max: idle_timeout, known: Cell::default() };
         let mut pace = Pace::new(0, idle_timeout);
         while !buf.is_empty() {
             let before = buf.len();

@@ -4,6 +4,7 @@
 //! its time anew. The kernel holds megabytes for a slow one and says nothing while it sends them, so after a
 //! while it is asked (SIOCOUTQ, tcp(7)). A write that is given up leaves its connection unusable.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -37,6 +38,8 @@ pub struct Writing<'a, R: Runtime> {
     pub slot: &'a Slot,
     /// Longest time without a byte taken.
     pub pause_max: Duration,
+    /// When it begins, if somebody has just asked the clock.
+    pub known: Cell<Option<Instant>>,
 }
 
 /// A write that has not moved for a while.
@@ -69,7 +72,7 @@ impl<R: Runtime> Writing<'_, R> {
     /// # Errors
     /// As `all`.
     pub async fn some(&self, buf: Buf, pace: &mut Pace) -> Result<Buf, Unwritten> {
-        let begun = self.core.runtime.now();
+        let begun = self.known.take().unwrap_or_else(|| self.core.runtime.now());
         let mut write = pin!(self.stream.write(buf));
         let mut stall = Stall { looked_at: begun, moved_at: begun, queued: None };
         loop {

@@ -58,23 +58,7 @@ pub(super) fn read(
 /// One field line at `at` and the offset behind it; `None` when it is not whole.
 #[inline]
 fn line(raw: &[u8], at: usize, sender: Sender) -> Result<Option<(Field, usize)>, HeadError> {
-    let mut classes = chars::PLAIN;
-    let mut length = 0;
-    let rest = &raw[at..];
-    for &byte in rest {
-        let class = chars::class(byte);
-        if class & chars::TCHAR == 0 {
-            break;
-        }
-        classes &= class;
-        length += 1;
-    }
-    let colon = at + length;
-    match raw.get(colon) {
-        None => return Ok(None),
-        Some(b':') if colon > at => {}
-        Some(&byte) => return Err(HeadError::Malformed(bad_name(byte, colon == at))),
-    }
+    let Some((colon, known)) = name_end(raw, at)? else { return Ok(None) };
     let mut start = colon + 1;
     while let Some(b' ' | b'\t') = raw.get(start) {
         start += 1;
@@ -85,11 +69,41 @@ fn line(raw: &[u8], at: usize, sender: Sender) -> Result<Option<(Field, usize)>,
         trimmed -= 1;
     }
     let name = Span::new(at, colon);
-    let id = match classes {
-        0 => odd_name(name.of(raw), sender)?,
-        _ => FieldName::of(name.of(raw)),
+    let id = match known {
+        Some(id) => id,
+        None => odd_name(name.of(raw), sender)?,
     };
     Ok(Some((Field { id, name, value: Span::new(start, trimmed) }, end + 2)))
+}
+
+/// Where the name that begins at `at` ends, and whose it is: `None` inside for one with odd bytes. `None` when the
+/// colon has not arrived. A known name is right as it stands; any other is looked at byte by byte.
+#[inline]
+fn name_end(raw: &[u8], at: usize) -> Result<Option<(usize, Option<FieldName>)>, HeadError> {
+    let rest = &raw[at..];
+    let looked_up = chars::colon(rest).map(|length| (length, FieldName::of(&rest[..length])));
+    if let Some((length, id)) = looked_up.filter(|(_, id)| *id != FieldName::Other) {
+        return Ok(Some((at + length, Some(id))));
+    }
+    let mut classes = chars::PLAIN;
+    let mut length = 0;
+    for &byte in rest {
+        let class = chars::class(byte);
+        if class & chars::TCHAR == 0 {
+            break;
+        }
+        classes &= class;
+        length += 1;
+    }
+    let colon = at + length;
+    match raw.get(colon) {
+        None => Ok(None),
+        Some(b':') if colon > at => {
+            let of = || looked_up.map_or_else(|| FieldName::of(&rest[..length]), |(_, id)| id);
+            Ok(Some((colon, (classes != 0).then(of))))
+        }
+        Some(&byte) => Err(HeadError::Malformed(bad_name(byte, colon == at))),
+    }
 }
 
 /// Where the CR of the line's CRLF stands; `None` when the line is not whole.
