@@ -110,6 +110,33 @@ fn version_and_doctor_tell_the_same_about_a_filter() {
     }
 }
 
+/// What we ourselves could have says nothing of a process behind a filter.
+#[test]
+fn doctor_says_what_a_running_gateway_runs_on() {
+    let folder = Folder::new();
+    let refusing = || Filter::refusing(&RING_CALLS, libc::EPERM);
+    for (filter, verdict) in [(Some(refusing()), "advice"), (None, "ok")] {
+        let origin = Origin::saying("served");
+        let gateway = gateway(FORWARD).driver("auto").with("app", origin.address);
+        let gateway = match filter {
+            Some(filter) => gateway.filtered(filter).start(),
+            None => gateway.start(),
+        };
+        let pid = gateway.pid().to_string();
+        let doctor = Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .args(["doctor", "--json", "--pid", &pid])
+            .current_dir(folder.path())
+            .output()
+            .expect("the built binary");
+        let document: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+        let findings = document["findings"].as_array().unwrap();
+        for item in ["io_uring", "seccomp"] {
+            let finding = findings.iter().find(|finding| finding["item"] == item).unwrap();
+            assert_eq!(finding["verdict"], verdict, "{finding}");
+        }
+    }
+}
+
 /// As far as it can be shown without systemd itself: any system call beyond the unit's list ends the process.
 #[test]
 fn the_unit_of_systemd_leaves_the_gateway_all_that_it_needs() {

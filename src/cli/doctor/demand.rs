@@ -4,9 +4,12 @@
 
 use crate::base::address::Address;
 use crate::compile::{Compiled, Workers};
-use crate::config::defaults::CONNECTIONS_MAX;
+use crate::config::defaults::{CONNECTIONS_MAX, DRAIN_TIMEOUT};
 use crate::control::cpus::KEPT_BACK;
 use crate::upstream::Rules;
+
+/// The limit of open files of tuning/ringway.service and tuning/limits.conf, the kernel's own (fs.nr_open).
+pub const UNIT_LIMIT: u64 = 1_048_576;
 
 /// What is asked of a host.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub struct Demand {
     pub ports: Vec<u16>,
     /// Connections that one worker keeps to the busiest endpoint.
     pub kept_per_endpoint: u64,
+    /// How long requests in flight have at the end.
+    pub drain_seconds: u64,
     /// An upstream whose connections begin with a PROXY header, and so serve one client each.
     pub unshared: Option<String>,
 }
@@ -37,6 +42,7 @@ impl Demand {
             clients_are_written: false,
             ports: Vec::new(),
             kept_per_endpoint: Rules::default().pool_idle_max as u64,
+            drain_seconds: DRAIN_TIMEOUT.as_secs(),
             unshared: None,
         }
     }
@@ -70,6 +76,7 @@ impl Demand {
                 .map(|upstream| upstream.rules.pool_idle_max as u64)
                 .max()
                 .unwrap_or(0),
+            drain_seconds: compiled.process.drain_timeout.as_secs(),
             unshared: unshared.map(|upstream| upstream.name.to_string()),
         }
     }
@@ -86,5 +93,10 @@ impl Demand {
     /// Open files with which every client that is let in finds room: the inverse of `connections_of_one`.
     pub fn descriptors(&self) -> u64 {
         self.clients.saturating_mul(4) / 3 + KEPT_BACK + 4
+    }
+
+    /// The limit of open files to set: what the unit has, or more where more is asked.
+    pub fn limit(&self) -> u64 {
+        self.descriptors().next_power_of_two().max(UNIT_LIMIT)
     }
 }

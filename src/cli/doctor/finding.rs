@@ -126,6 +126,12 @@ impl Finding {
         self
     }
 
+    /// With another way to see for oneself.
+    pub fn seen_by(mut self, verify: impl Into<String>) -> Self {
+        self.verify = verify.into();
+        self
+    }
+
     /// With a change that `--fix` may make.
     pub fn fixable(mut self, change: Change) -> Self {
         self.change = Some(change);

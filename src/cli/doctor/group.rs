@@ -1,18 +1,18 @@
-//! Bounds of the control group, as containers and units of systemd have them (cgroup v2, the kernel's
-//! admin-guide/cgroup-v2.rst).
+//! Bounds of the control group, as containers and units of systemd have them, against what the gateway needs.
 //!
 //! It never takes a quota for a set of CPUs: a quota stops threads in the middle of their work.
 
+use crate::cli::doctor::command::drop_in;
 use crate::cli::doctor::demand::Demand;
 use crate::cli::doctor::finding::{Finding, Item};
 use crate::cli::doctor::host::{Host, bytes};
-use crate::cli::doctor::process::{counted, drop_in};
+use crate::cli::doctor::process::counted;
 
 const CPU: Item = Item {
     name: "cgroup_cpu",
     wanted: "no quota of CPU time, or as much as there are workers",
     why: "When the time of a period (100 ms) is used up, all threads stop until the next: with more workers than the quota has CPUs that comes early, and shows as a long tail of latencies.",
-    verify: "cat /sys/fs/cgroup/cpu.stat (nr_throttled grows)",
+    verify: "cat /sys/fs/cgroup/cgroup.controllers (there is one: v2)",
     risk: "Fewer workers use fewer CPUs at once.",
 };
 
@@ -20,7 +20,7 @@ const MEMORY: Item = Item {
     name: "cgroup_memory",
     wanted: "",
     why: "When it is used up the kernel ends the process. Idle clients take about 2 KiB each, a request in flight one to three buffers of 72 KiB, TLS some 10 KiB a connection more.",
-    verify: "cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory.events; process_resident_memory_bytes",
+    verify: "process_resident_memory_bytes in /metrics",
     risk: "What one group may have others may miss.",
 };
 
@@ -28,7 +28,7 @@ const PIDS: Item = Item {
     name: "cgroup_pids",
     wanted: "",
     why: "Each worker is a thread, and the control side has some of its own: signals, log, keys, the admin listener's connections.",
-    verify: "cat /sys/fs/cgroup/pids.current /sys/fs/cgroup/pids.max",
+    verify: "cat /proc/self/cgroup",
     risk: "None: threads are made at start, not for requests.",
 };
 
@@ -48,19 +48,12 @@ pub(super) fn judge(host: &Host, demand: &Demand, out: &mut Vec<Finding>) {
     out.push(pids(host, workers));
 }
 
-/// What is to be said where bounds cannot be read.
-fn unseen(item: &Item, host: &Host) -> Finding {
-    match host.group.is_v2 {
-        Some(_) => item.unknown("cgroup v1: its bounds are not read here"),
-        None => item.unknown("no control groups are seen"),
-    }
-}
+const UNSEEN: &str = "no control groups are seen";
 
 fn cpu(host: &Host, workers: u64) -> Finding {
-    if host.group.is_v2 != Some(true) {
-        return unseen(&CPU, host);
-    }
-    let Some(milli) = host.group.cpu_milli else { return CPU.ok("no quota") };
+    let Some(place) = &host.group.cpu else { return CPU.unknown(UNSEEN) };
+    let verify = format!("cat {place}/cpu.stat, twice (nr_throttled grows)");
+    let Some(milli) = host.group.cpu_milli else { return CPU.ok("no quota").seen_by(verify) };
     let stopped = match host.group.throttled {
         Some(times @ 1..) => format!("; stopped {times} times"),
         _ => String::new(),
@@ -72,10 +65,11 @@ fn cpu(host: &Host, workers: u64) -> Finding {
         counted(workers, "worker")
     );
     let fitting = milli.div_ceil(1000).max(1);
-    match workers > fitting {
+    let found = match workers > fitting {
         true => CPU.advice(value, format!("workers = {fitting}   # in the configuration")),
         false => CPU.ok(value),
-    }
+    };
+    found.seen_by(verify)
 }
 
 fn memory(host: &Host, demand: &Demand, workers: u64) -> Finding {
@@ -88,11 +82,25 @@ fn memory(host: &Host, demand: &Demand, workers: u64) -> Finding {
         bytes(base)
     );
     let all = host.memory_bytes;
-    let Some(most) = host.group.memory_bytes.into_iter().chain(all).min() else {
-        return unseen(&MEMORY, host).wanted(wanted);
+    let bound = host.group.memory_bytes;
+    let Some(most) = bound.into_iter().chain(all).min() else {
+        return MEMORY.unknown(UNSEEN).wanted(wanted);
     };
-    let whose = if Some(most) == all { "the whole host" } else { "memory.max" };
-    let killed = host.group.killed.unwrap_or(0);
+    let group = &host.group;
+    let (bound, peak, killed) = match group.is_old {
+        true => ("memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"),
+        false => ("memory.max", "memory.peak", "memory.events"),
+    };
+    let whose = match &group.memory {
+        None => "the whole host; no control groups are seen",
+        Some(_) if Some(most) == all => "the whole host",
+        Some(_) => bound,
+    };
+    let verify = match &group.memory {
+        Some(place) => format!("cd {place} && cat {peak} {killed}; {}", MEMORY.verify),
+        None => MEMORY.verify.to_owned(),
+    };
+    let killed = group.killed.unwrap_or(0);
     let value = match killed {
         0 => format!("{} ({whose})", bytes(most)),
         times => format!(
@@ -118,15 +126,13 @@ fn memory(host: &Host, demand: &Demand, workers: u64) -> Finding {
     } else {
         MEMORY.ok(value)
     };
-    found.wanted(wanted)
+    found.wanted(wanted).seen_by(verify)
 }
 
 fn pids(host: &Host, workers: u64) -> Finding {
     let needed = workers + THREADS_BESIDE;
     let wanted = format!("{needed} or more for {}", counted(workers, "worker"));
-    if host.group.is_v2 != Some(true) {
-        return unseen(&PIDS, host).wanted(wanted);
-    }
+    let Some(place) = &host.group.tasks else { return PIDS.unknown(UNSEEN).wanted(wanted) };
     let found = match host.group.pids {
         None => PIDS.ok("no bound"),
         Some(most) if most >= needed => PIDS.ok(most.to_string()),
@@ -138,5 +144,5 @@ fn pids(host: &Host, workers: u64) -> Finding {
             },
         ),
     };
-    found.wanted(wanted)
+    found.wanted(wanted).seen_by(format!("cat {place}/pids.current {place}/pids.max"))
 }

@@ -3,7 +3,7 @@
 //! It never touches a file: `read.rs` brings the texts, so that a test can make up any host. A reading that is not
 //! there is `None` and becomes "unknown", never a guess.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::runtime::probe::{Refusal, RingFlags};
 
@@ -28,6 +28,8 @@ pub struct Host {
     pub time_wait: Option<u64>,
     /// The clock of the kernel in use.
     pub clocksource: Option<String>,
+    /// Those that it has.
+    pub clocksources: Option<String>,
     /// Ways to choose the frequency of CPUs, each once.
     pub governors: Vec<String>,
     /// Huge pages for everybody: always, madvise or never.
@@ -46,6 +48,8 @@ pub struct Host {
     pub systemd: bool,
     /// The text of ringway.service, where there is one.
     pub unit: Option<String>,
+    /// Whether the limits for logins of `ringway` are as --fix writes them.
+    pub limits_are_written: bool,
 }
 
 /// What came of trying to set up a ring.
@@ -58,6 +62,12 @@ pub enum Ring {
     Made(RingFlags),
     /// No ring, and why.
     Refused(Refusal),
+    /// The process that is looked at has one.
+    Held,
+    /// It has none.
+    NotHeld,
+    /// It is somebody else's, and does not show.
+    Hidden,
 }
 
 /// A process and its bounds.
@@ -73,6 +83,8 @@ pub struct Process {
     pub seccomp: Option<u64>,
     /// CPUs it may use.
     pub cpus: Vec<usize>,
+    /// Whether it may do what kernel.io_uring_disabled = 1 refuses to others (CAP_SYS_ADMIN).
+    pub is_admin: bool,
 }
 
 /// A network card.
@@ -108,11 +120,17 @@ pub struct Node {
     pub cpus: Vec<usize>,
 }
 
-/// Bounds of the control group (cgroup v2), the narrowest on the way to the root.
+/// Bounds of the control group, the narrowest on the way to the root.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    /// Whether cgroup v2 is in use; `None` where there are no groups to see.
-    pub is_v2: Option<bool>,
+    /// Where the bounds of each kind are read, and counted what they cost; `None`: they cannot be seen.
+    pub cpu: Option<String>,
+    /// The same for memory.
+    pub memory: Option<String>,
+    /// The same for threads and processes.
+    pub tasks: Option<String>,
+    /// Whether they are those of cgroup v1.
+    pub is_old: bool,
     /// CPUs' worth of time, in thousandths; `None`: no bound.
     pub cpu_milli: Option<u64>,
     /// How often the group was stopped because its time was used up.
@@ -142,6 +160,7 @@ pub const SETTINGS: &[&str] = &[
     "net.ipv4.tcp_syncookies",
     "net.ipv4.tcp_tw_reuse",
     "net.ipv4.tcp_wmem",
+    "net.netfilter.nf_conntrack_buckets",
     "net.netfilter.nf_conntrack_count",
     "net.netfilter.nf_conntrack_max",
 ];
@@ -164,16 +183,23 @@ impl Host {
     }
 }
 
-/// "0-2,5" as 0, 1, 2, 5; what is no number is passed over, and ranges are bounded by the kernel's 8192 CPUs.
+/// "0-2,5" as 0, 1, 2, 5; what is no number is passed over, and numbers are bounded by the largest port: the kernel's
+/// 8192 CPUs are fewer.
 pub fn list(text: &str) -> Vec<usize> {
-    let mut all = Vec::new();
+    let mut all = BTreeSet::new();
     for item in text.trim().split(',') {
         let (first, last) = item.split_once('-').unwrap_or((item, item));
         if let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) {
-            all.extend(first..=last.min(8191));
+            all.extend(first..=last.min(usize::from(u16::MAX)));
         }
     }
-    all
+    all.into_iter().collect()
+}
+
+/// Whether a set of capabilities, as /proc/PID/status has it, holds CAP_SYS_ADMIN.
+pub fn is_admin(mask: &str) -> bool {
+    const SYS_ADMIN: u64 = 1 << 21;
+    u64::from_str_radix(mask, 16).is_ok_and(|mask| mask & SYS_ADMIN != 0)
 }
 
 /// Whether a mask of CPUs ("00000000,00000003") names any.
@@ -269,6 +295,8 @@ mod tests {
     fn the_kernels_texts_are_read_as_the_kernel_writes_them() {
         assert_eq!(list("0-2,5\n"), [0, 1, 2, 5]);
         assert_eq!(list("\n"), [0_usize; 0]);
+        assert_eq!(list("33010-33012,33011"), [33_010, 33_011, 33_012]);
+        assert!(is_admin("000001ffffffffff") && !is_admin("0000000000000400"));
         assert!(names_any("00000000,00000003\n") && !names_any("00000000,00000000\n"));
         let limits = "Limit   Soft  Hard  Units\nMax open files            1024                 524288               files\nMax locked memory         unlimited  unlimited bytes\n";
         assert_eq!(limit(limits, "Max open files"), Some((1024, 524_288)));
@@ -290,7 +318,7 @@ mod tests {
         assert_eq!(limit("Max open files", "Max open files"), None);
         assert_eq!(cpu_milli("5 0"), None);
         assert_eq!(list("9-1,x,-,18446744073709551616"), [0_usize; 0]);
-        assert!(list("0-99999999999").len() == 8192);
+        assert!(list("0-99999999999").len() == 65_536);
         assert_eq!(dropped("zz\n\n"), 0);
         assert!(counters("one line").is_empty() && interrupts("").is_empty());
     }

@@ -2,6 +2,7 @@
 //!
 //! It never spreads anything by itself: what suits one card spoils another, so each is shown as a command.
 
+use crate::cli::doctor::command::{quoted, set_for_all};
 use crate::cli::doctor::demand::Demand;
 use crate::cli::doctor::finding::{Finding, Item};
 use crate::cli::doctor::host::{Card, Host};
@@ -20,7 +21,7 @@ const NUMA: Item = Item {
     name: "numa",
     wanted: "one node, or workers on the node of the network card",
     why: "Memory and cards of another node are farther away. Each worker keeps its memory to itself, so it matters only which CPUs the workers and the card's interrupts are on.",
-    verify: "numastat -p $(pidof ringway); cat /sys/class/net/*/device/numa_node",
+    verify: "numastat -p $(pidof -s ringway); cat /sys/class/net/*/device/numa_node",
     risk: "Fewer CPUs serve: compare CPU time per request and the tail of latencies.",
 };
 
@@ -166,7 +167,7 @@ fn rps(host: &Host) -> Finding {
             if spread { ", RPS on" } else { "" }
         );
         let short = queues > 0 && queues * 2 < cpus.len() && !spread;
-        let name = &card.name;
+        let name = quoted(&card.name);
         let command = || {
             format!(
                 "ethtool -L {name} combined {}   # where the card has more queues; otherwise:\nfor q in /sys/class/net/{name}/queues/rx-*; do echo {} > $q/rps_cpus; done",
@@ -186,7 +187,7 @@ fn xps(host: &Host) -> Finding {
             _ if known.len() < 2 => counted(card.leaving.len() as u64, "queue"),
             bound => format!("{bound} of {} bound", counted(known.len() as u64, "queue")),
         };
-        let name = &card.name;
+        let name = quoted(&card.name);
         let command = || {
             format!(
                 "ethtool -L {name} combined {}   # drivers bind queues again when their number is set",
@@ -200,16 +201,31 @@ fn xps(host: &Host) -> Finding {
 }
 
 fn backlog(host: &Host) -> Finding {
-    let length = host.number("net.core.netdev_max_backlog").unwrap_or(1000);
+    const NAME: &str = "net.core.netdev_max_backlog";
+    let length = host.number(NAME).unwrap_or(1000);
+    let told = |count| format!("{count} lost; a queue of {length}");
     match host.packets_dropped {
         None => BACKLOG.unknown("/proc/net/softnet_stat cannot be read"),
         Some(0) => BACKLOG.ok(format!("none; a queue of {length}")),
+        // The count does not go back when the queue is longer: without an end to it, neither would the advice.
+        Some(count) if length >= BACKLOG_MOST => BACKLOG
+            .advice(
+                told(count),
+                "cat /proc/net/softnet_stat   # twice: does the second column grow?",
+            )
+            .because(CPU_BOUND),
         Some(count) => BACKLOG.advice(
-            format!("{count} lost; a queue of {length}"),
-            format!("sysctl -w net.core.netdev_max_backlog={}", length.saturating_mul(4)),
+            told(count),
+            set_for_all(host, NAME, length.saturating_mul(4).min(BACKLOG_MOST)),
         ),
     }
 }
+
+/// The longest queue of packets that is asked for: at a million packets a second a CPU takes 16 ms for them.
+const BACKLOG_MOST: u64 = 16_384;
+
+const CPU_BOUND: &str =
+    "With a queue this long it is the CPU that does not keep up: see `interrupts` and `rps`.";
 
 /// "0-2,5" for 0, 1, 2, 5.
 pub(super) fn ranges(cpus: &[usize]) -> String {

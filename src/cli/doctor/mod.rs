@@ -4,6 +4,8 @@
 //! Three steps that know nothing of each other: `read.rs` brings readings (`Host`), the files of items make findings
 //! of them, `show.rs` and `mend.rs` say and do. It never changes anything unless `--fix` or `--revert` tells it to.
 
+mod bounds;
+mod command;
 mod demand;
 mod files;
 mod finding;

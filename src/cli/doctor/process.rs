@@ -2,7 +2,8 @@
 //!
 //! The sums are those by which the gateway itself starts (`control/cpus.rs`), never a second version of them.
 
-use crate::cli::doctor::demand::Demand;
+use crate::cli::doctor::command::{drop_in, set_for_all};
+use crate::cli::doctor::demand::{Demand, UNIT_LIMIT};
 use crate::cli::doctor::files::{LIMITS_PATH, UNIT_PATH};
 use crate::cli::doctor::finding::{Change, Finding, Item};
 use crate::cli::doctor::host::Host;
@@ -21,7 +22,7 @@ const NOFILE: Item = Item {
     name: "nofile",
     wanted: "",
     why: "A connection is an open file. Ringway raises its soft limit to the hard one; of that, less 48, three quarters are for clients and the rest for origins.",
-    verify: "grep 'open files' /proc/$(pidof ringway)/limits; process_open_fds in /metrics",
+    verify: "grep 'open files' /proc/$(pidof -s ringway)/limits; process_open_fds in /metrics",
     risk: "None for others: only this process may have more.",
 };
 
@@ -89,6 +90,7 @@ fn nofile(host: &Host, demand: &Demand) -> Finding {
             None => (hard, "this shell; --pid looks at a running gateway".to_owned()),
         },
     };
+    let limit = demand.limit();
     let workers = demand.workers_on(&host.process.cpus);
     let clients = connections_of_one(hard, workers).saturating_mul(workers);
     let value = match hard {
@@ -99,17 +101,26 @@ fn nofile(host: &Host, demand: &Demand) -> Finding {
         return NOFILE.ok(value).wanted(wanted);
     }
     let command = match (host.container, host.systemd) {
-        (true, _) => "docker run --ulimit nofile=1048576 …".to_owned(),
-        (_, true) => drop_in("nofile", "LimitNOFILE=1048576"),
-        _ => format!("echo 'ringway hard nofile 1048576' > {LIMITS_PATH}"),
+        (true, _) => format!("docker run --ulimit nofile={limit} …"),
+        (_, true) => drop_in("nofile", &format!("LimitNOFILE={limit}")),
+        _ if host.limits_are_written && limit == UNIT_LIMIT => {
+            format!("su -l ringway   # {LIMITS_PATH} is there, and counts at its next login")
+        }
+        _ => format!("echo 'ringway hard nofile {limit}' > {LIMITS_PATH}"),
     };
     let found = match hard < NOFILE_LEAST || demand.clients_are_written {
         true => NOFILE.problem(value, command),
         false => NOFILE.advice(value, command),
     };
     let found = found.wanted(wanted).because(FULL);
-    // Under systemd the unit decides, in a container whoever starts it: there the file has no say.
-    if host.container || host.systemd { found } else { found.fixable(Change::Limits) }
+    // Under systemd the unit decides, in a container whoever starts it: there the file has no say. With a limit above
+    // the kernel's own a login would fail (pam_limits).
+    let is_granted = host.number("fs.nr_open").is_none_or(|most| most >= UNIT_LIMIT);
+    let is_enough = limit == UNIT_LIMIT && !host.limits_are_written;
+    match host.container || host.systemd || !is_granted || !is_enough {
+        true => found,
+        false => found.fixable(Change::Limits),
+    }
 }
 
 const FULL: &str =
@@ -132,9 +143,9 @@ fn files(host: &Host, demand: &Demand) -> Finding {
     match (all < needed.saturating_mul(2), one < needed) {
         (false, false) => FILES.ok(value),
         (true, _) => {
-            FILES.advice(value, format!("sysctl -w fs.file-max={}", needed.saturating_mul(4)))
+            FILES.advice(value, set_for_all(host, "fs.file-max", needed.saturating_mul(4)))
         }
-        _ => FILES.advice(value, format!("sysctl -w fs.nr_open={}", needed.next_power_of_two())),
+        _ => FILES.advice(value, set_for_all(host, "fs.nr_open", demand.limit())),
     }
 }
 
@@ -153,7 +164,7 @@ fn unit(host: &Host, demand: &Demand) -> Finding {
     if limit.is_none_or(|limit| limit < demand.descriptors()) {
         let found =
             limit.map_or("no LimitNOFILE=".to_owned(), |limit| format!("LimitNOFILE={limit}"));
-        return UNIT.advice(found, drop_in("nofile", "LimitNOFILE=1048576"));
+        return UNIT.advice(found, drop_in("nofile", &format!("LimitNOFILE={}", demand.limit())));
     }
     if text.contains("SystemCallFilter=") && !text.contains("io_uring_setup") {
         return UNIT.advice(
@@ -161,17 +172,58 @@ fn unit(host: &Host, demand: &Demand) -> Finding {
             drop_in("io_uring", "SystemCallFilter=io_uring_setup io_uring_enter io_uring_register"),
         );
     }
+    let drain = demand.drain_seconds;
+    if stop_seconds(text).is_some_and(|patience| patience <= drain) {
+        return UNIT
+            .advice(
+                format!("systemd ends it while it drains: drain_timeout is {drain} s"),
+                drop_in("stop", &format!("TimeoutStopSec={}", drain.saturating_add(10))),
+            )
+            .because("After TimeoutStopSec= whatever is in flight is cut off.");
+    }
     UNIT.ok("ringway.service")
 }
 
-/// The commands that add a line to the unit and restart the gateway.
-pub(super) fn drop_in(name: &str, line: &str) -> String {
-    format!(
-        "mkdir -p {UNIT_PATH}.d\nprintf '[Service]\\n{line}\\n' > {UNIT_PATH}.d/{name}.conf\nsystemctl daemon-reload && systemctl restart ringway"
-    )
+/// How long systemd waits for the end, in seconds; `None`: for ever, or it cannot be told.
+fn stop_seconds(text: &str) -> Option<u64> {
+    /// DefaultTimeoutStopSec= (systemd-system.conf(5)).
+    const USUAL: u64 = 90;
+    let lines = || text.lines().rev().map(str::trim);
+    let either =
+        |line: &&str| ["TimeoutStopSec=", "TimeoutSec="].iter().any(|name| line.starts_with(name));
+    let Some(line) = lines().find(either) else { return Some(USUAL) };
+    let seconds = |word: &str| {
+        let digits = word.trim_end_matches(|char: char| !char.is_ascii_digit());
+        let number: u64 = digits.parse().ok()?;
+        match &word[digits.len()..] {
+            "" | "s" | "sec" => Some(number),
+            "m" | "min" => number.checked_mul(60),
+            "h" | "hr" => number.checked_mul(3600),
+            _ => None,
+        }
+    };
+    let total =
+        line.split_once('=')?.1.split_ascii_whitespace().map(seconds).sum::<Option<u64>>()?;
+    // 0 is systemd's word for ever.
+    Some(total).filter(|total| *total > 0)
 }
 
 /// "1 CPU", "2 CPUs".
 pub(super) fn counted(count: u64, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_unit_says_of_its_end_is_read_as_systemd_reads_it() {
+        assert_eq!(stop_seconds("[Service]\nTimeoutStopSec=40\n"), Some(40));
+        assert_eq!(stop_seconds("TimeoutStopSec=40\nTimeoutStopSec=1min 30s\n"), Some(90));
+        assert_eq!(stop_seconds("TimeoutStopSec=infinity\n"), None);
+        assert_eq!(stop_seconds("TimeoutSec=0\n"), None);
+        assert_eq!(stop_seconds("TimeoutStopSec=5 parsecs\n"), None);
+        assert_eq!(stop_seconds("[Service]\n"), Some(90));
+    }
 }

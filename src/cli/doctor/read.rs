@@ -1,26 +1,38 @@
 //! Reads a host: /proc, /sys and /etc below a root, each file and folder bounded.
 //!
-//! It never writes, never waits (only regular files are opened) and never fails: what cannot be read is not there.
+//! It never writes, never waits (only regular files are read) and never fails: what cannot be read is not there. What
+//! steers a terminal is never let through, whoever wrote it there.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::limits::{DOCTOR_ENTRIES_MAX, DOCTOR_FILE_BYTES_MAX, DOCTOR_GROUP_DEPTH_MAX};
-use crate::cli::doctor::files::{UNIT_PATH, place};
+use crate::base::limits::{DOCTOR_ENTRIES_MAX, DOCTOR_FILE_BYTES_MAX};
+use crate::cli::doctor::bounds;
+use crate::cli::doctor::files::{LIMITS, LIMITS_PATH, UNIT_PATH, place};
 use crate::cli::doctor::host::{
-    Card, Group, Host, Interrupt, Node, Process, Ring, SETTINGS, chosen, counted, counters,
-    cpu_milli, dropped, field, interrupts, limit, list, names_any,
+    Card, Host, Interrupt, Node, Process, Ring, SETTINGS, chosen, counters, dropped, field,
+    interrupts, is_admin, limit, list, names_any,
 };
 use crate::runtime::probe::{Failure, RingFlags, refusal, ring_flags};
 
 /// Where ringway.service may stand, the one that counts first (systemd.unit(5)).
-const UNIT_PLACES: [&str; 4] = [
+const UNIT_PLACES: [&str; 5] = [
     UNIT_PATH,
     "/run/systemd/system/ringway.service",
+    "/usr/local/lib/systemd/system/ringway.service",
     "/usr/lib/systemd/system/ringway.service",
     "/lib/systemd/system/ringway.service",
 ];
+
+/// The kernel's clock.
+const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0";
+
+/// The first namespace of processes, which all hosts begin with (PROC_PID_INIT_INO of the kernel): in another one we
+/// are in a container, of whatever make.
+const HOSTS_PROCESSES: &str = "pid:[4026531836]";
 
 /// The files of a host below a root.
 pub struct Tree {
@@ -40,21 +52,36 @@ impl Tree {
         self.root.join(path.trim_start_matches('/'))
     }
 
+    /// Whether it is the host that we run on.
+    pub fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+
     /// The text of a file, unless it is too large or not to be read.
     pub fn text(&self, path: &str) -> Option<String> {
-        let path = self.path(path);
-        if !fs::metadata(&path).ok()?.is_file() {
+        // A pipe would make the opening wait.
+        let open = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(self.path(path));
+        let file: File = open.ok()?;
+        if !file.metadata().ok()?.is_file() {
             return None;
         }
         let mut bytes = Vec::new();
-        File::open(path).ok()?.take(DOCTOR_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
+        file.take(DOCTOR_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
+        let shown = |char: char| match char {
+            '\n' | '\t' => char,
+            steers if steers.is_control() => char::REPLACEMENT_CHARACTER,
+            plain => plain,
+        };
         (bytes.len() as u64 <= DOCTOR_FILE_BYTES_MAX)
-            .then(|| String::from_utf8_lossy(&bytes).into_owned())
+            .then(|| String::from_utf8_lossy(&bytes).chars().map(shown).collect())
     }
 
-    /// The text without what is white at its ends.
+    /// The text without what is white at its ends, in one line.
     fn word(&self, path: &str) -> Option<String> {
-        self.text(path).map(|text| text.trim().to_owned())
+        self.text(path).map(|text| text.trim().replace('\n', " "))
     }
 
     fn number<T: std::str::FromStr>(&self, path: &str) -> Option<T> {
@@ -62,18 +89,25 @@ impl Tree {
     }
 
     /// The names in a folder, sorted.
-    fn names(&self, path: &str) -> Vec<String> {
+    pub fn names(&self, path: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(path)) else { return Vec::new() };
         let entries = entries.take(DOCTOR_ENTRIES_MAX).flatten();
         let mut names: Vec<String> =
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.retain(|name| !name.contains(char::is_control));
         // rx-2 before rx-10.
         names.sort_by_key(|name| (name.len(), name.clone()));
         names
     }
 
-    fn exists(&self, path: &str) -> bool {
+    /// Whether something stands there.
+    pub fn exists(&self, path: &str) -> bool {
         self.path(path).exists()
+    }
+
+    /// Whether a link stands there, wherever it leads.
+    pub fn has_link(&self, path: &str) -> bool {
+        fs::read_link(self.path(path)).is_ok()
     }
 
     /// All readings; of the process `pid`, or of our own.
@@ -99,6 +133,7 @@ impl Tree {
                 nofile: limit(&limits, "Max open files"),
                 memlock: limit(&limits, "Max locked memory").map(|(soft, _)| soft),
                 seccomp: field(&status, "Seccomp").and_then(|mode| mode.parse().ok()),
+                is_admin: field(&status, "CapEff").is_some_and(is_admin),
                 cpus: field(&status, "Cpus_allowed_list").map(list).unwrap_or_default(),
             },
             counters: self
@@ -108,21 +143,25 @@ impl Tree {
             packets_dropped: self.text("/proc/net/softnet_stat").map(|text| dropped(&text)),
             time_wait: field(&sockets, "TCP")
                 .and_then(|line| line.split_once(" tw ")?.1.split(' ').next()?.parse().ok()),
-            clocksource: self
-                .word("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            clocksource: self.word(&format!("{CLOCK}/current_clocksource")),
+            clocksources: self.text(&format!("{CLOCK}/available_clocksource")),
             governors: self.governors(),
             huge_pages: self
                 .text("/sys/kernel/mm/transparent_hugepage/enabled")
                 .and_then(|text| chosen(&text).map(str::to_owned)),
             nodes: self.nodes(),
             cards: self.cards(),
-            group: self.group(&groups),
+            group: bounds::read(self, &groups),
             memory_bytes: kib.map(|kib| kib.saturating_mul(1024)),
             container: self.is_container(&groups),
             systemd: self.exists("/run/systemd/system"),
             unit: self.unit(),
+            limits_are_written: self.text(LIMITS_PATH).is_some_and(|text| text == LIMITS),
         };
-        host.ring = self.ring(&host);
+        host.ring = match pid.filter(|_| self.is_ours) {
+            Some(pid) => self.held(pid),
+            None => self.ring(&host),
+        };
         host
     }
 
@@ -161,6 +200,20 @@ impl Tree {
         let error = io::Error::from_raw_os_error(errno);
         let failure = Failure { call: "io_uring_setup", error };
         Ring::Refused(refusal(&failure, disabled, filtered))
+    }
+
+    /// Whether a process holds a ring: what it runs on, whatever we ourselves could have.
+    fn held(&self, pid: u32) -> Ring {
+        let folder = format!("/proc/{pid}/fd");
+        if fs::read_dir(self.path(&folder)).is_err() {
+            return Ring::Hidden;
+        }
+        let is_ring = |name: &String| {
+            let link = fs::read_link(self.path(&format!("{folder}/{name}")));
+            link.is_ok_and(|link| link.as_os_str() == "anon_inode:[io_uring]")
+        };
+        let is_held = self.names(&folder).iter().any(is_ring);
+        if is_held { Ring::Held } else { Ring::NotHeld }
     }
 
     fn governors(&self) -> Vec<String> {
@@ -228,54 +281,36 @@ impl Tree {
         Interrupt { number, cpus: cpus.map(|cpus| list(&cpus)).unwrap_or_default() }
     }
 
-    /// The narrowest bounds from the process' own group up to the root.
-    fn group(&self, groups: &str) -> Group {
-        const MOUNT: &str = "/sys/fs/cgroup";
-        if !self.exists(MOUNT) {
-            return Group::default();
-        }
-        if !self.exists(&format!("{MOUNT}/cgroup.controllers")) {
-            return Group { is_v2: Some(false), ..Group::default() };
-        }
-        let own = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-        // Seen from a namespace a group outside of it begins with "/..": then the namespace's root is all we have.
-        let own = if own.contains("..") { "/" } else { own };
-        let mut found = Group { is_v2: Some(true), ..Group::default() };
-        let mut path = Path::new(own);
-        // Nearest first, so that counters are those of the process' own group.
-        for _ in 0..DOCTOR_GROUP_DEPTH_MAX {
-            let at = format!("{MOUNT}{}", path.display());
-            let text = |file: &str| self.text(&format!("{at}/{file}"));
-            let narrower = |old: Option<u64>, new: Option<u64>| old.into_iter().chain(new).min();
-            let bound = |file: &str| text(file).and_then(|text| text.trim().parse().ok());
-            found.cpu_milli =
-                narrower(found.cpu_milli, text("cpu.max").and_then(|text| cpu_milli(&text)));
-            found.memory_bytes = narrower(found.memory_bytes, bound("memory.max"));
-            found.pids = narrower(found.pids, bound("pids.max"));
-            let count = |file: &str, name: &str| text(file).and_then(|text| counted(&text, name));
-            found.throttled = found.throttled.or_else(|| count("cpu.stat", "nr_throttled"));
-            found.killed = found.killed.or_else(|| count("memory.events", "oom_kill"));
-            match path.parent() {
-                Some(above) => path = above,
-                None => break,
-            }
-        }
-        found
-    }
-
     fn is_container(&self, groups: &str) -> bool {
         const WORDS: [&str; 5] = ["docker", "kubepods", "containerd", "libpod", "lxc"];
-        let marked = ["/.dockerenv", "/run/.containerenv"].iter().any(|path| self.exists(path));
-        marked || WORDS.iter().any(|word| groups.contains(word))
+        // Of Docker, of Podman, of LXC and systemd-nspawn, of Kubernetes.
+        const MARKS: [&str; 4] = [
+            "/.dockerenv",
+            "/run/.containerenv",
+            "/run/systemd/container",
+            "/run/secrets/kubernetes.io",
+        ];
+        let processes = fs::read_link(self.path("/proc/self/ns/pid"));
+        MARKS.iter().any(|path| self.exists(path))
+            || WORDS.iter().any(|word| groups.contains(word))
+            || processes.is_ok_and(|link| link.as_os_str() != HOSTS_PROCESSES)
     }
 
-    /// The unit and what is added to it, one after the other.
+    /// The unit and what is added to it, in systemd's order: by the names of files, whichever folder they are in, and
+    /// of one name the first (systemd.unit(5)).
     fn unit(&self) -> Option<String> {
         let mut text = UNIT_PLACES.iter().find_map(|path| self.text(path))?;
-        let folder = format!("{UNIT_PATH}.d");
-        for name in self.names(&folder).iter().filter(|name| name.ends_with(".conf")) {
+        let mut added: BTreeMap<String, String> = BTreeMap::new();
+        for folder in UNIT_PLACES.map(|place| format!("{place}.d")) {
+            let names = self.names(&folder).into_iter();
+            for name in names.filter(|name| name.ends_with(".conf")) {
+                let path = format!("{folder}/{name}");
+                added.entry(name).or_insert(path);
+            }
+        }
+        for path in added.values() {
             text.push('\n');
-            text.push_str(&self.text(&format!("{folder}/{name}")).unwrap_or_default());
+            text.push_str(&self.text(path).unwrap_or_default());
         }
         Some(text)
     }

@@ -2,10 +2,12 @@
 //!
 //! It never asks for more than a reason is known for: what the kernel tunes by itself is left alone.
 
+use crate::cli::doctor::command::{set, set_for_all};
 use crate::cli::doctor::demand::Demand;
 use crate::cli::doctor::files::setting;
 use crate::cli::doctor::finding::{Change, Finding, Item};
-use crate::cli::doctor::host::{Host, bytes};
+use crate::cli::doctor::host::{Host, bytes, list};
+use crate::cli::doctor::machine::ranges;
 use crate::cli::doctor::process::counted;
 use crate::net::listener::BACKLOG;
 
@@ -86,7 +88,7 @@ const CONNTRACK: Item = Item {
     wanted: "room for twice as many connections as clients, or no tracking",
     why: "Where a stateful firewall or NAT is on, each connection takes a place in a table, two with its origin's. A full table drops packets of everybody.",
     verify: "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max; dmesg | grep conntrack",
-    risk: "Kernel memory: about 400 bytes a place. Rules without tracking (notrack) for our ports cost nothing.",
+    risk: "Kernel memory: about 400 bytes a place that is taken, 8 for one that is not. Rules without tracking (notrack) for our ports cost nothing. The file for the next start counts only if nf_conntrack is loaded by then (modules-load.d).",
 };
 
 /// Ports without which hosts with many origins run short; the kernel's default range has 28,232.
@@ -107,15 +109,6 @@ pub(super) fn judge(host: &Host, demand: &Demand, out: &mut Vec<Finding>) {
     out.push(slow_start(host));
     out.push(congestion(host));
     out.push(conntrack(host, demand));
-}
-
-/// The command that sets a kernel setting; in a container it is whoever starts it that can.
-fn set(host: &Host, name: &str, value: impl std::fmt::Display) -> String {
-    if host.container {
-        return format!("docker run --sysctl '{name}={value}' …");
-    }
-    let quote = if value.to_string().contains(' ') { "'" } else { "" };
-    format!("sysctl -w {quote}{name}={value}{quote}")
 }
 
 /// Lets `--fix` make the change where it can.
@@ -211,27 +204,20 @@ fn reserved(host: &Host, demand: &Demand) -> Finding {
         return RESERVED.ok("no configuration, so no ports are known");
     }
     let Some((first, last)) = range(host) else { return unread(&RESERVED) };
-    let already = host.setting(NAME).unwrap_or_default();
-    let kept = crate::cli::doctor::host::list(already);
+    let mut kept = list(host.setting(NAME).unwrap_or_default());
     let exposed = |port: &&u16| {
         (first..=last).contains(&u64::from(**port)) && !kept.contains(&usize::from(**port))
     };
-    let exposed: Vec<String> = demand.ports.iter().filter(exposed).map(u16::to_string).collect();
+    let exposed: Vec<u16> = demand.ports.iter().filter(exposed).copied().collect();
     if exposed.is_empty() {
         return RESERVED.ok("none of ours");
     }
-    let mut all: Vec<&str> = already.split(',').filter(|item| !item.is_empty()).collect();
-    all.extend(exposed.iter().map(String::as_str));
+    kept.extend(exposed.iter().map(|port| usize::from(*port)));
+    kept.sort_unstable();
+    let shown: Vec<String> = exposed.iter().map(u16::to_string).collect();
     RESERVED.advice(
-        format!("{} may be taken by a connection", exposed.join(", ")),
-        match host.container {
-            true => set(host, NAME, all.join(",")),
-            false => format!(
-                "{}\necho '{NAME} = {}' > /etc/sysctl.d/62-ringway-ports.conf",
-                set(host, NAME, all.join(",")),
-                all.join(",")
-            ),
-        },
+        format!("{} may be taken by a connection", shown.join(", ")),
+        set(host, NAME, ranges(&kept)),
     )
 }
 
@@ -249,16 +235,24 @@ fn buffers(host: &Host) -> Finding {
         let mut numbers = host.setting(name)?.split(' ').map(|number| number.parse::<u64>().ok());
         Some([numbers.next()??, numbers.next()??, numbers.next()??])
     };
+    // Beginning and top as the kernel has them.
     let names =
-        [("net.ipv4.tcp_rmem", "4096 131072 6291456"), ("net.ipv4.tcp_wmem", "4096 16384 4194304")];
+        [("net.ipv4.tcp_rmem", 131_072, 6_291_456), ("net.ipv4.tcp_wmem", 16_384, 4_194_304)];
     let (Some(read), Some(write)) = (three(names[0].0), three(names[1].0)) else {
         return unread(&BUFFERS);
     };
     let told = |[_, first, top]: [u64; 3]| format!("{} to {}", bytes(first), bytes(top));
     let value = format!("reading {}, writing {}", told(read), told(write));
-    let is_odd = |[_, first, top]: [u64; 3]| first > BUFFER_FIRST_MOST || top < BUFFER_TOP_LEAST;
-    let odd = names.iter().zip([read, write]).filter(|(_, three)| is_odd(*three));
-    let commands: Vec<String> = odd.map(|((name, usual), _)| set(host, name, usual)).collect();
+    // On a small host the kernel itself stays below: a 128th of the memory that is free for it at the start.
+    let least = host.memory_bytes.map_or(BUFFER_TOP_LEAST, |all| (all / 256).min(BUFFER_TOP_LEAST));
+    let mut commands = Vec::new();
+    for ((name, usual, most), [smallest, first, top]) in names.into_iter().zip([read, write]) {
+        let wanted_first = if first > BUFFER_FIRST_MOST { usual } else { first };
+        let wanted_top = if top < least { most } else { top };
+        if (wanted_first, wanted_top) != (first, top) {
+            commands.push(set(host, name, format!("{smallest} {wanted_first} {wanted_top}")));
+        }
+    }
     if commands.is_empty() { BUFFERS.ok(value) } else { BUFFERS.advice(value, commands.join("\n")) }
 }
 
@@ -278,22 +272,30 @@ fn congestion(host: &Host) -> Finding {
     const NAME: &str = "net.ipv4.tcp_congestion_control";
     match host.setting(NAME) {
         None => unread(&CONGESTION),
-        Some("reno") => CONGESTION.advice("reno", set(host, NAME, "cubic")),
-        Some(name) => CONGESTION.ok(name),
+        Some(name) if name == "cubic" || name.starts_with("bbr") => CONGESTION.ok(name),
+        Some(name) => {
+            let found = CONGESTION.advice(name, set(host, NAME, "cubic"));
+            if name == "dctcp" { found.because(DCTCP) } else { found }
+        }
     }
 }
 
+const DCTCP: &str = "dctcp is for networks of one owner whose switches mark packets; towards the Internet it takes more than its share (RFC 8257, section 5).";
+
 fn conntrack(host: &Host, demand: &Demand) -> Finding {
     const NAME: &str = "net.netfilter.nf_conntrack_max";
+    const BUCKETS: &str = "net.netfilter.nf_conntrack_buckets";
     let Some(most) = host.number(NAME) else { return CONNTRACK.ok("not in use") };
     let count = host.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
     let needed = demand.clients.saturating_mul(2);
     let value = format!("{count} of {most} places taken");
     let wanted = format!("{needed} places for {} clients, or no tracking", demand.clients);
     let places = most.max(needed).saturating_mul(2).next_power_of_two();
-    // One table for all network namespaces: from a container it can only be read.
-    let place = if host.container { "   # on the machine that runs the container" } else { "" };
-    let command = format!("sysctl -w {NAME}={places}{place}");
+    // More places in the same number of lists are longer lists to search for each packet.
+    let mut command = set_for_all(host, NAME, places);
+    if host.number(BUCKETS).is_some_and(|buckets| buckets < places) {
+        command = format!("{command}\n{}", set_for_all(host, BUCKETS, places));
+    }
     let found = if count > most / 5 * 4 {
         CONNTRACK.problem(value, command)
     } else if most < needed {

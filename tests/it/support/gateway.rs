@@ -260,6 +260,11 @@ impl Gateway {
         fs::rename(beside, path).unwrap();
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends `HUP`, `TERM`, …
     pub fn signal(&self, name: &str) {
         let status = Command::new("sh")
