@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -80,6 +81,21 @@ impl MadeUp {
                         out.insert(path, text);
                     }
                 }
+            }
+        }
+        let mut all = BTreeMap::new();
+        below(&self.0, &mut all);
+        all
+    }
+
+    /// Everything that stands there: mode, owner and group.
+    fn modes(&self) -> BTreeMap<PathBuf, (u32, u32, u32)> {
+        fn below(at: &Path, out: &mut BTreeMap<PathBuf, (u32, u32, u32)>) {
+            let found = fs::symlink_metadata(at).expect("something");
+            out.insert(at.to_path_buf(), (found.mode(), found.uid(), found.gid()));
+            if found.is_dir() {
+                let entries = fs::read_dir(at).expect("a folder").flatten();
+                entries.for_each(|entry| below(&entry.path(), out));
             }
         }
         let mut all = BTreeMap::new();
@@ -247,11 +263,12 @@ fn revert_takes_nothing_back_that_somebody_changed_since() {
 fn a_fix_that_fails_in_the_middle_can_be_undone() {
     let host = MadeUp::named("untouched", "middle");
     let before = host.whole();
-    // A folder in the place of the file: it cannot be replaced.
-    let blocked = host.0.join("etc/security/limits.d/61-ringway-doctor.conf");
+    // A folder in the place where the file is written before it is put in its place.
+    let blocked = host.0.join("etc/security/limits.d/61-ringway-doctor.conf.new");
     fs::create_dir_all(&blocked).expect("a folder");
     let (code, said) = host.does(Deed::Fix);
     assert!(code == 1 && said.contains("error: /etc/security/limits.d"), "{said}");
+    assert!(said.contains("doctor --revert"), "{said}");
     assert_eq!(host.text("proc/sys/net/core/somaxconn"), "4096\n");
     let (code, said) = host.does(Deed::Revert);
     assert_eq!(code, 0, "{said}");
@@ -260,23 +277,238 @@ fn a_fix_that_fails_in_the_middle_can_be_undone() {
 }
 
 #[test]
-fn a_journal_that_names_other_files_is_refused() {
-    let host = MadeUp::named("untouched", "journal");
-    let journal = host.0.join("var/lib/ringway/doctor.json");
+fn what_could_not_be_put_back_is_never_replaced() {
+    const LIMITS: &str = "etc/security/limits.d/61-ringway-doctor.conf";
+    type Put = (&'static str, fn(&Path));
+    let puts: [Put; 5] = [
+        (LIMITS, |at| symlink("/etc/hostname", at).expect("a link")),
+        (LIMITS, |at| fs::create_dir(at).expect("a folder")),
+        (LIMITS, |at| fs::write(at, b"a\xff\n").expect("a file")),
+        ("etc/sysctl.d/61-ringway-doctor.conf", |at| symlink("/dev/null", at).expect("a link")),
+        ("proc/sys/net/core/somaxconn", |at| {
+            let elsewhere = at.with_extension("elsewhere");
+            fs::rename(at, &elsewhere).expect("a file");
+            symlink(elsewhere, at).expect("a link");
+        }),
+    ];
+    for (path, put) in puts {
+        let host = MadeUp::named("untouched", "way");
+        let at = host.0.join(path);
+        fs::create_dir_all(at.parent().expect("a folder")).expect("a folder");
+        put(&at);
+        let (modes, settings) = (host.modes(), host.text("proc/sys/net/core/somaxconn"));
+        let (code, said) = host.does(Deed::Fix);
+        assert!(code == 1 && said.contains(path) && said.contains("nothing was changed"), "{said}");
+        assert_eq!(host.modes(), modes, "{said}");
+        assert_eq!(host.text("proc/sys/net/core/somaxconn"), settings, "{said}");
+        assert!(host.does(Deed::Revert).1.starts_with("nothing to undo"));
+    }
+    // On the way to a file, where it would lead out of the folder.
+    let host = MadeUp::named("untouched", "lead");
+    symlink(std::env::temp_dir(), host.0.join("etc/sysctl.d")).expect("a link");
+    let (code, said) = host.does(Deed::Fix);
+    assert!(code == 1 && said.contains("/etc/sysctl.d is a link"), "{said}");
+    assert!(!std::env::temp_dir().join("61-ringway-doctor.conf").exists());
+}
+
+#[test]
+fn revert_gives_a_file_back_to_whom_it_was() {
+    let host = MadeUp::named("untouched", "modes");
+    let path = host.0.join("etc/sysctl.d/61-ringway-doctor.conf");
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(&path, "# a secret\n").expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("a mode");
+    // Only root can give a file away.
+    let _ = std::os::unix::fs::chown(&path, Some(4711), Some(4712));
+    let before = host.modes();
+    let (code, said) = host.does(Deed::Fix);
+    assert_eq!(code, 0, "{said}");
+    let modes = host.modes();
+    let mode = |path: &str| modes[&host.0.join(path)].0 & 0o777;
+    assert_eq!(mode("etc/sysctl.d/61-ringway-doctor.conf"), 0o644);
+    assert_eq!(mode("etc/security/limits.d"), 0o755);
+    // What stood in a file that others may not read is in it.
+    assert_eq!(mode("var/lib/ringway-doctor/journal.json"), 0o600);
+    assert_eq!(host.does(Deed::Revert).0, 0);
+    assert_eq!(host.modes(), before);
+}
+
+#[test]
+fn a_unit_in_use_is_not_taken_away() {
+    let host = MadeUp::named("systemd", "use");
+    assert_eq!(host.does(Deed::Fix).0, 0);
+    let link = host.0.join("etc/systemd/system/multi-user.target.wants/ringway.service");
+    fs::create_dir_all(link.parent().expect("a folder")).expect("a folder");
+    symlink("/etc/systemd/system/ringway.service", &link).expect("a link");
+    let (code, said) = host.does(Deed::Revert);
+    assert!(code == 1 && said.contains("systemctl disable --now ringway"), "{said}");
+    assert!(host.text("etc/systemd/system/ringway.service").contains("ExecStart="));
+    fs::remove_file(link).expect("the link");
+    let (code, said) = host.does(Deed::Revert);
+    assert!(code == 0 && said.contains("daemon-reload"), "{said}");
+    assert!(!host.0.join("etc/systemd/system/ringway.service").exists());
+}
+
+#[test]
+fn a_later_file_that_wins_at_the_next_start_is_named() {
+    let host = MadeUp::named("untouched", "later");
+    let put = |path: &str, text: &str| {
+        let at = host.0.join(path);
+        fs::create_dir_all(at.parent().expect("a folder")).expect("a folder");
+        fs::write(at, text).expect("a file");
+    };
+    put("etc/sysctl.d/10-first.conf", "net.ipv4.tcp_slow_start_after_idle = 1\n");
+    put("usr/lib/sysctl.d/99-late.conf", "net.core.somaxconn = 1024\n");
+    put("etc/sysctl.conf", "net/ipv4/tcp_syncookies=1\n");
+    let (code, said) = host.does(Deed::Fix);
+    assert_eq!(code, 0, "{said}");
+    let notes: Vec<&str> = said.lines().filter(|line| line.starts_with("note")).collect();
+    assert_eq!(
+        notes,
+        [
+            "note     /usr/lib/sysctl.d/99-late.conf sets net.core.somaxconn = 1024, and wins at the next start"
+        ]
+    );
+}
+
+#[test]
+fn a_host_with_hostile_texts_steers_neither_terminal_nor_shell() {
+    let host = MadeUp::named("cards", "hostile");
+    let put = |path: &str, text: &str| {
+        let at = host.0.join(path);
+        fs::create_dir_all(at.parent().expect("a folder")).expect("a folder");
+        fs::write(at, text).expect("a file");
+    };
+    put("proc/sys/kernel/osrelease", "5.0\x1b]0;owned\x07\r\n");
+    put("proc/sys/net/ipv4/tcp_congestion_control", "x\ntouch owned\n");
+    put("proc/sys/net/ipv4/ip_local_reserved_ports", "1;touch owned,`id`\n");
+    put("sys/class/net/e;$(id)/device/vendor", "1\n");
+    put("sys/class/net/e;$(id)/queues/rx-0/rps_cpus", "0\n");
+    put("proc/net/sockstat", "TCP: inuse 1 orphan 0 tw");
+    // Nobody writes into this pipe.
+    let pipe = host.0.join("proc/meminfo");
+    fs::remove_file(&pipe).expect("a file");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    for deed in [Deed::Tell, Deed::Json, Deed::Script] {
+        let (_, said) = host.does(deed);
+        assert!(!said.contains(|char: char| char.is_control() && char != '\n'), "{said}");
+        assert!(!said.contains("-L e;$(id)") && !said.contains("`id`"), "{said}");
+    }
+    let (_, script) = host.does(Deed::Script);
+    assert!(script.contains("ethtool -L 'e;$(id)' combined"), "{script}");
+    let comment = |line: &&str| line.contains("owned") && !line.starts_with('#');
+    assert_eq!(script.lines().find(comment), None, "{script}");
+}
+
+#[test]
+fn a_root_that_is_no_folder_is_a_mistake() {
+    let root = Some(PathBuf::from("/etc/hostname/nowhere"));
+    let said = doctor::with(&Wishes { root, ..Wishes::default() }, false);
+    assert_eq!((said.code, said.out.as_str()), (1, ""), "{}", said.err);
+    assert!(said.err.contains("/etc/hostname/nowhere"), "{}", said.err);
+}
+
+/// A journal in its place, with this text.
+fn journal(host: &MadeUp, text: &str) -> PathBuf {
+    let journal = host.0.join("var/lib/ringway-doctor/journal.json");
     fs::create_dir_all(journal.parent().expect("a folder")).expect("a folder");
+    fs::write(&journal, text).expect("a file");
+    for (path, mode) in [(journal.parent().expect("a folder"), 0o755), (&journal, 0o600)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+    journal
+}
+
+#[test]
+fn a_journal_that_names_anything_else_is_refused() {
+    let host = MadeUp::named("untouched", "journal");
     for text in [
         r#"{"settings":[],"files":[{"path":"/etc/passwd","before":null,"after":""}],"folders":[]}"#,
         r#"{"settings":[{"name":"kernel.panic","before":"0","after":"1"}],"files":[],"folders":[]}"#,
+        r#"{"settings":[{"name":"net.core.somaxconn","before":"1\nx","after":"128"}],"files":[],"folders":[]}"#,
+        r#"{"settings":[],"files":[],"folders":["/srv"]}"#,
+        r#"{"settings":[],"files":[],"folders":["/etc/sysctl.d/../../srv"]}"#,
+        r#"{"settings":[],"files":[],"folders":["/"]}"#,
         "nonsense",
     ] {
-        fs::write(&journal, text).expect("a file");
+        journal(&host, text);
+        fs::create_dir_all(host.0.join("srv")).expect("a folder");
         let before = host.whole();
         for deed in [Deed::Revert, Deed::Fix] {
             let (code, said) = host.does(deed);
-            assert!(code == 1 && said.contains("/var/lib/ringway/doctor.json"), "{said}");
+            assert!(code == 1 && said.contains("ringway-doctor/journal.json"), "{said}");
         }
         assert_eq!(host.whole(), before);
     }
+}
+
+#[test]
+fn a_journal_that_somebody_else_could_have_written_is_not_trusted() {
+    const UNIT: &str = "[Service]\nExecStart=/bin/evil\n";
+    let host = MadeUp::named("untouched", "trust");
+    let text = format!(
+        r#"{{"settings":[],"files":[{{"path":"/etc/systemd/system/ringway.service","before":{{"text":{UNIT:?},"mode":420,"owner":0,"group":0}},"after":""}}],"folders":[]}}"#
+    );
+    let unit = host.0.join("etc/systemd/system/ringway.service");
+    fs::create_dir_all(unit.parent().expect("a folder")).expect("a folder");
+    fs::write(&unit, "").expect("a file");
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    let refused = || {
+        for deed in [Deed::Revert, Deed::Fix] {
+            let (code, said) = host.does(deed);
+            let why = ["not trusted", "is a link"];
+            assert!(code == 1 && why.iter().any(|why| said.contains(why)), "{said}");
+        }
+        assert_eq!(host.text("etc/systemd/system/ringway.service"), "");
+    };
+    let path = journal(&host, &text);
+    mode(&path, 0o662);
+    refused();
+    mode(&path, 0o600);
+    let folder = path.parent().expect("a folder").to_path_buf();
+    mode(&folder, 0o775);
+    refused();
+    mode(&folder, 0o755);
+    let elsewhere = host.0.join("elsewhere");
+    fs::rename(&folder, &elsewhere).expect("a folder");
+    symlink(&elsewhere, &folder).expect("a link");
+    refused();
+    fs::remove_file(&folder).expect("a link");
+    fs::rename(&elsewhere, &folder).expect("a folder");
+    // Only root can give it away.
+    if std::os::unix::fs::chown(&path, Some(4711), None).is_ok() {
+        refused();
+        std::os::unix::fs::chown(&path, Some(0), None).expect("it is root's again");
+    }
+    // The folder of the gateway itself is none where a journal is looked for.
+    let gateways = host.0.join("var/lib/ringway");
+    fs::rename(&folder, &gateways).expect("a folder");
+    assert!(host.does(Deed::Revert).1.starts_with("nothing to undo"));
+    // And the same journal is good where nobody else could have written it.
+    fs::rename(&gateways, &folder).expect("a folder");
+    let owner = fs::metadata(&host.0).expect("a folder").uid();
+    if owner == 0 {
+        assert_eq!(host.does(Deed::Revert).0, 0);
+        assert_eq!(host.text("etc/systemd/system/ringway.service"), UNIT);
+    }
+}
+
+#[test]
+fn two_at_once_do_not_take_each_others_work_for_what_was_before() {
+    let host = MadeUp::named("untouched", "two");
+    assert_eq!(host.does(Deed::Fix).0, 0);
+    let other = fs::File::open(host.0.join("var/lib/ringway-doctor")).expect("a folder");
+    other.lock().expect("the lock");
+    fs::write(host.0.join("proc/sys/net/core/somaxconn"), "128\n").expect("a file");
+    for deed in [Deed::Fix, Deed::Revert] {
+        let (code, said) = host.does(deed);
+        assert!(code == 1 && said.contains("another `ringway doctor`"), "{said}");
+    }
+    assert_eq!(host.text("proc/sys/net/core/somaxconn"), "128\n");
+    drop(other);
+    assert_eq!(host.does(Deed::Revert).0, 0);
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub const SETTINGS_PATH: &str = "/etc/sysctl.d/61-ringway-doctor.conf";
 pub const LIMITS_PATH: &str = "/etc/security/limits.d/61-ringway-doctor.conf";
 /// Where the unit of systemd is written.
 pub const UNIT_PATH: &str = "/etc/systemd/system/ringway.service";
+/// The link that `systemctl enable` makes of it.
+pub const UNIT_WANTED_PATH: &str = "/etc/systemd/system/multi-user.target.wants/ringway.service";
 
 /// The limit of open files for logins (limits.conf(5)).
 pub const LIMITS: &str = include_str!("../../../tuning/limits.conf");
@@ -76,7 +78,7 @@ pub fn script(findings: &[Finding]) -> String {
          # What `ringway doctor --fix` would change on this host. Run it as root; $ROOT is put in front of each path.\n\
          # `--fix` also remembers the values before, for `--revert`. Nothing here was measured on this machine:\n\
          # loadtest/run before and after says what it brings.\n\
-         set -eu\nROOT=${ROOT:-}\n",
+         set -eu\numask 022\nROOT=${ROOT:-}\n",
     );
     let changes: Vec<Change> = findings.iter().filter_map(|finding| finding.change).collect();
     let is_wanted = |name: &str| changes.contains(&setting_change(name));

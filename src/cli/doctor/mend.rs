@@ -1,50 +1,24 @@
-//! `--fix` and `--revert`: changes that are safe, with what was there before kept in a file.
+//! `--fix` and `--revert`: changes that are safe, with what was there before kept in a file (`journal.rs`).
 //!
-//! What is to be undone is written down before anything is changed, so that a stop in the middle loses nothing. It
-//! never takes back what somebody else has changed since, and never follows a link where it writes.
+//! What is to be undone is written down before anything is changed, so that a stop in the middle loses nothing; what
+//! can be known to fail is known before. It never takes back what somebody else has changed since.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+use std::io;
 
 use crate::cli::doctor::files::{
-    LIMITS, LIMITS_PATH, SETTINGS_PATH, UNIT, UNIT_PATH, place, setting, settings,
+    LIMITS, LIMITS_PATH, SETTINGS_PATH, UNIT, UNIT_PATH, UNIT_WANTED_PATH, place, setting, settings,
 };
 use crate::cli::doctor::finding::{Change, Finding};
 use crate::cli::doctor::host::Host;
+use crate::cli::doctor::journal::{self, Changed, JOURNAL_PATH, Journal, Open, Written};
+use crate::cli::doctor::place::{
+    make_folders, may_set, missing_folders, ours, remove, replace, set, standing,
+};
 use crate::cli::doctor::read::Tree;
+use crate::cli::doctor::start::overruled;
 
-/// Where it is written what `--revert` needs.
-pub const JOURNAL_PATH: &str = "/var/lib/ringway/doctor.json";
-
-/// What was changed, and what was there before.
-#[derive(Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Journal {
-    settings: Vec<Changed>,
-    files: Vec<Written>,
-    /// Folders that were made, outermost first.
-    folders: Vec<String>,
-}
-
-/// A kernel setting that was changed.
-#[derive(Serialize, Deserialize)]
-struct Changed {
-    name: String,
-    before: String,
-    after: String,
-}
-
-/// A file that was written.
-#[derive(Serialize, Deserialize)]
-struct Written {
-    path: String,
-    /// `None`: there was no file.
-    before: Option<String>,
-    after: String,
-}
+/// Who may read a file that is written.
+const READABLE: u32 = 0o644;
 
 /// What was done, line by line, and whether all of it worked.
 #[derive(Default)]
@@ -56,17 +30,28 @@ pub struct Done {
 }
 
 impl Done {
-    /// Takes down what came of a step; whether all went well so far.
+    /// Takes down what came of a step; whether it went well.
     fn note(&mut self, did: &str, what: &str, result: io::Result<()>) -> bool {
         match result {
-            Ok(()) => self.lines.push(format!("{did:8} {what}")),
-            Err(error) => self.failures.push(format!("{what}: {}", reason(&error))),
+            Ok(()) => {
+                self.lines.push(format!("{did:8} {what}"));
+                true
+            }
+            Err(error) => {
+                self.failures.push(format!("{what}: {}", reason(&error)));
+                false
+            }
         }
-        self.failures.is_empty()
+    }
+
+    /// Nothing was done because of this.
+    fn failed(why: impl Into<Vec<String>>) -> Self {
+        Self { lines: Vec::new(), failures: why.into() }
     }
 }
 
-fn reason(error: &io::Error) -> String {
+/// An error in words, with what to do about it.
+pub fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "permission denied; it needs root".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => {
@@ -78,7 +63,6 @@ fn reason(error: &io::Error) -> String {
 
 /// Makes the changes that the findings name.
 pub fn fix(tree: &Tree, host: &Host, findings: &[Finding]) -> Done {
-    let mut done = Done::default();
     let changes: Vec<Change> = findings.iter().filter_map(|finding| finding.change).collect();
     if changes.is_empty() {
         let why = if host.container {
@@ -86,40 +70,50 @@ pub fn fix(tree: &Tree, host: &Host, findings: &[Finding]) -> Done {
         } else {
             "no finding has a fix that is safe by itself"
         };
-        done.lines.push(format!("nothing to change: {why}"));
-        return done;
+        return Done { lines: vec![format!("nothing to change: {why}")], failures: Vec::new() };
     }
-    let mut journal = match read(tree) {
-        Ok(journal) => journal.unwrap_or_default(),
-        Err(why) => {
-            done.failures.push(why);
-            return done;
-        }
+    let mut open = match journal::begin(tree) {
+        Ok(open) => open,
+        Err(why) => return Done::failed([why]),
     };
-    plan(tree, &changes, &mut journal);
-    if !done.note(
-        "wrote",
-        &format!("{JOURNAL_PATH} (what --revert needs)"),
-        keep(tree, &mut journal),
-    ) {
+    let troubles = plan(tree, &changes, &mut open.journal);
+    if !troubles.is_empty() {
+        open.drop_unwritten(tree);
+        let nothing = "nothing was changed".to_owned();
+        return Done::failed([troubles, vec![nothing]].concat());
+    }
+    let mut done = Done::default();
+    let kept = open.keep(tree);
+    if !done.note("wrote", &format!("{JOURNAL_PATH} (what --revert needs)"), kept) {
+        open.drop_unwritten(tree);
         return done;
     }
+    carry_out(tree, &changes, &open.journal, &mut done);
+    if done.failures.is_empty() {
+        let is_set = |name: &&'static str| changes.contains(&Change::Setting(name));
+        let names = open.journal.settings.iter().map(|changed| name_of(&changed.name));
+        done.lines.extend(overruled(tree, names.filter(is_set)));
+        done.lines.push(next(&changes));
+    } else {
+        done.failures.push("what was done is undone by `ringway doctor --revert`".to_owned());
+    }
+    done
+}
+
+/// Writes the files and sets the settings.
+fn carry_out(tree: &Tree, changes: &[Change], journal: &Journal, done: &mut Done) {
     // What was written before and is wanted no more may be somebody else's by now.
-    for written in journal.files.iter().filter(|written| wants(&changes, &written.path)) {
-        let folders = written.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let result = fs::create_dir_all(tree.path(folders))
-            .and_then(|()| replace(&tree.path(&written.path), &written.after));
-        done.note("wrote", &written.path, result);
+    for written in journal.files.iter().filter(|written| wants(changes, &written.path)) {
+        let Written { path, after, .. } = written;
+        let result =
+            make_folders(tree, path).and_then(|()| replace(tree, path, &ours(after, READABLE)));
+        done.note("wrote", path, result);
     }
     let is_now = |changed: &&Changed| changes.contains(&Change::Setting(name_of(&changed.name)));
     for changed in journal.settings.iter().filter(is_now) {
         let Changed { name, before, after } = changed;
         done.note("set", &format!("{name}: {before} -> {after}"), set(tree, name, after));
     }
-    if done.failures.is_empty() {
-        done.lines.push(next(&changes));
-    }
-    done
 }
 
 /// What a person does next.
@@ -129,7 +123,7 @@ fn next(changes: &[Change]) -> String {
         steps.push("restart the gateway: its listeners take the longer queue then");
     }
     if changes.contains(&Change::Limits) {
-        steps.push("log in again for the limit of open files");
+        steps.push("log in again as `ringway` for the limit of open files");
     }
     if changes.contains(&Change::Unit) {
         steps.push("systemctl daemon-reload && systemctl enable --now ringway");
@@ -154,11 +148,16 @@ fn name_of(name: &str) -> &'static str {
     setting(name).map_or("", |setting| setting.name)
 }
 
-/// Adds the changes to what the journal has already; what was there before the first change stays.
-fn plan(tree: &Tree, changes: &[Change], journal: &mut Journal) {
+/// Adds the changes to what the journal has already; what was there before the first change stays. What stands in
+/// the way comes back, in words.
+fn plan(tree: &Tree, changes: &[Change], journal: &mut Journal) -> Vec<String> {
+    let mut troubles = Vec::new();
     for change in changes {
         let Change::Setting(name) = change else { continue };
         let (Some(wanted), Some(before)) = (setting(name), tree.setting(name)) else { continue };
+        if let Err(error) = may_set(tree, name) {
+            troubles.push(format!("{}: {}", place(name), reason(&error)));
+        }
         match journal.settings.iter_mut().find(|changed| changed.name == *name) {
             // Changed by somebody since: what they set is what is to come back.
             Some(known) if known.after != before => known.before = before,
@@ -173,61 +172,59 @@ fn plan(tree: &Tree, changes: &[Change], journal: &mut Journal) {
     let text = settings(|name| known.iter().any(|changed| changed.name == name));
     let files = [(SETTINGS_PATH, text.as_str()), (LIMITS_PATH, LIMITS), (UNIT_PATH, UNIT)];
     for (path, after) in files.into_iter().filter(|(path, _)| wants(changes, path)) {
-        let before = tree.text(path);
-        match journal.files.iter_mut().find(|written| written.path == path) {
-            Some(known) => {
-                if before.as_ref() != Some(&known.after) {
-                    known.before = before;
-                }
-                known.after = after.to_owned();
+        match standing(tree, path) {
+            Ok(before) => {
+                let after = after.to_owned();
+                let written = Written { path: path.to_owned(), before, after };
+                remember(journal, written);
             }
-            None => journal.files.push(Written {
-                path: path.to_owned(),
-                before,
-                after: after.to_owned(),
-            }),
+            Err(error) => troubles.push(format!("{path}: {}", reason(&error))),
         }
-        missing_folders(tree, path, &mut journal.folders);
+        for folder in missing_folders(tree, path) {
+            if !journal.folders.contains(&folder) {
+                journal.folders.push(folder);
+            }
+        }
     }
+    troubles
 }
 
-/// Adds the folders above `path` that are not there, outermost first.
-fn missing_folders(tree: &Tree, path: &str, folders: &mut Vec<String>) {
-    let above: Vec<&Path> = Path::new(path).ancestors().skip(1).collect();
-    for folder in above.into_iter().rev() {
-        let name = folder.display().to_string();
-        if !tree.path(&name).exists() && !folders.contains(&name) {
-            folders.push(name);
+/// Takes down what stands in the place of a file, unless it is what we wrote there.
+fn remember(journal: &mut Journal, written: Written) {
+    match journal.files.iter_mut().find(|known| known.path == written.path) {
+        Some(known) => {
+            let now = written.before.as_ref().map(|plain| &plain.text);
+            if now != Some(&known.after) {
+                known.before = written.before;
+            }
+            known.after = written.after;
         }
+        None => journal.files.push(written),
     }
 }
 
 /// Undoes what the journal names.
 pub fn revert(tree: &Tree) -> Done {
     let mut done = Done::default();
-    let mut journal = match read(tree) {
-        Ok(Some(journal)) => journal,
+    let mut open: Open = match journal::resume(tree) {
+        Ok(Some(open)) => open,
         Ok(None) => {
             done.lines.push(format!("nothing to undo: there is no {JOURNAL_PATH}"));
             return done;
         }
-        Err(why) => {
-            done.failures.push(why);
-            return done;
-        }
+        Err(why) => return Done::failed([why]),
     };
-    journal.settings.retain(|changed| !undo_setting(tree, changed, &mut done));
-    journal.files.retain(|written| !undo_file(tree, written, &mut done));
+    open.journal.settings.retain(|changed| !undo_setting(tree, changed, &mut done));
+    open.journal.files.retain(|written| !undo_file(tree, written, &mut done));
     if !done.failures.is_empty() {
         // What could not be undone can be tried again.
-        let _ = keep(tree, &mut journal);
+        let _ = open.keep(tree);
         return done;
     }
-    let result = fs::remove_file(tree.path(JOURNAL_PATH));
+    let result = open.end(tree);
     done.note("removed", JOURNAL_PATH, result);
-    for folder in journal.folders.iter().rev() {
-        // One that somebody else uses by now is not empty, and stays.
-        let _ = fs::remove_dir(tree.path(folder));
+    if done.lines.iter().any(|line| line.ends_with(UNIT_PATH)) {
+        done.lines.push("next     systemctl daemon-reload".to_owned());
     }
     done
 }
@@ -238,9 +235,7 @@ fn undo_setting(tree: &Tree, changed: &Changed, done: &mut Done) -> bool {
     match tree.setting(name) {
         Some(now) if now == *after => {
             let result = set(tree, name, before);
-            let worked = result.is_ok();
-            done.note("set", &format!("{name}: {after} -> {before}"), result);
-            worked
+            done.note("set", &format!("{name}: {after} -> {before}"), result)
         }
         Some(now) if now == *before => true,
         Some(now) => {
@@ -257,77 +252,23 @@ fn undo_setting(tree: &Tree, changed: &Changed, done: &mut Done) -> bool {
 /// Whether the file is done with: as before, or somebody else's.
 fn undo_file(tree: &Tree, written: &Written, done: &mut Done) -> bool {
     let Written { path, before, after } = written;
-    let now = tree.text(path);
-    if now == *before {
+    let now = standing(tree, path);
+    if now.as_ref().is_ok_and(|now| now == before) {
         return true;
     }
-    if now.as_ref() != Some(after) {
+    // What cannot be looked at is not what we wrote.
+    if !matches!(&now, Ok(Some(now)) if now.text == *after) {
         done.lines.push(format!("left     {path}: somebody has changed it since"));
         return true;
     }
-    let (what, result) = match before {
-        Some(text) => ("restored", replace(&tree.path(path), text)),
-        None => ("removed", fs::remove_file(tree.path(path))),
-    };
-    let worked = result.is_ok();
-    done.note(what, path, result);
-    worked
-}
-
-/// The journal; `None`: there is none.
-fn read(tree: &Tree) -> Result<Option<Journal>, String> {
-    match fs::symlink_metadata(tree.path(JOURNAL_PATH)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{JOURNAL_PATH}: {}", reason(&error))),
-        Ok(_) => {}
+    if path == UNIT_PATH && before.is_none() && tree.has_link(UNIT_WANTED_PATH) {
+        done.failures.push(format!(
+            "{path}: it is in use; run `systemctl disable --now ringway`, then --revert again"
+        ));
+        return false;
     }
-    let text = tree.text(JOURNAL_PATH).ok_or(format!("{JOURNAL_PATH} cannot be read"))?;
-    let journal: Journal = serde_json::from_str(&text)
-        .map_err(|error| format!("{JOURNAL_PATH} is not what --fix wrote: {error}"))?;
-    let is_ours = |path: &String| [SETTINGS_PATH, LIMITS_PATH, UNIT_PATH].contains(&path.as_str());
-    let known = journal.settings.iter().all(|changed| setting(&changed.name).is_some())
-        && journal.files.iter().all(|written| is_ours(&written.path));
-    if known {
-        Ok(Some(journal))
-    } else {
-        Err(format!("{JOURNAL_PATH} names what --fix never changes"))
+    match before {
+        Some(plain) => done.note("restored", path, replace(tree, path, plain)),
+        None => done.note("removed", path, remove(tree, path)),
     }
-}
-
-/// Writes the journal; folders made for it are in it.
-fn keep(tree: &Tree, journal: &mut Journal) -> io::Result<()> {
-    missing_folders(tree, JOURNAL_PATH, &mut journal.folders);
-    let path = tree.path(JOURNAL_PATH);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let text = serde_json::to_string_pretty(journal).map_err(io::Error::other)?;
-    replace(&path, &(text + "\n"))
-}
-
-/// Sets a kernel setting.
-fn set(tree: &Tree, name: &str, value: &str) -> io::Result<()> {
-    let path = tree.path(&place(name));
-    fs::OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open(path)?
-        .write_all(format!("{value}\n").as_bytes())
-}
-
-/// Puts a file in the place of another at once, readable for all.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let beside = PathBuf::from(format!("{}.new", path.display()));
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file: File =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside)?;
-    // Whatever the umask says.
-    file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
 }

@@ -11,13 +11,16 @@ mod files;
 mod finding;
 mod group;
 mod host;
+mod journal;
 mod kernel;
 mod machine;
 mod mend;
+mod place;
 mod process;
 mod read;
 mod show;
 mod sockets;
+mod start;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -73,6 +76,10 @@ pub fn run(wishes: &Wishes) -> Said {
 /// The same, with or without colours.
 pub fn with(wishes: &Wishes, colours: bool) -> Said {
     let tree = Tree::new(wishes.root.as_deref());
+    if let Some(root) = wishes.root.as_deref().filter(|root| !root.is_dir()) {
+        let err = format!("error: {} is no folder that can be looked at\n", root.display());
+        return Said { out: String::new(), err, code: FAILED };
+    }
     if wishes.deed == Deed::Revert {
         return told(mend::revert(&tree));
     }
