@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use crate::base::block::Block;
 use crate::base::limits::{
     BUFFER_BYTES, BUFFERS_KEPT_MAX, BUFFERS_KEPT_MIN, BUFFERS_MAX, BULK_BUFFER_BYTES,
     BULK_BUFFERS_MAX,
@@ -19,7 +20,7 @@ pub struct BufferPool {
 }
 
 struct Blocks {
-    free: RefCell<Vec<Box<[u8]>>>,
+    free: RefCell<Vec<Block>>,
     /// The fewest that were free at once since the pool was last shrunk: so many were not needed.
     free_least: Cell<usize>,
     in_use: Cell<usize>,
@@ -51,21 +52,21 @@ impl BufferPool {
         Self { blocks: Rc::new(Blocks { free, free_least, in_use, in_use_max, bytes }) }
     }
 
-    /// An empty buffer, or `None` when the core's budget is spent.
+    /// An empty buffer, or `None` when the core's budget is spent or the kernel has no memory.
     pub fn take(&self) -> Option<Buf> {
         if self.blocks.in_use.get() >= self.blocks.in_use_max {
             return None;
         }
-        self.blocks.in_use.set(self.blocks.in_use.get() + 1);
         let mut free = self.blocks.free.borrow_mut();
         let block = free.pop();
         self.blocks.free_least.set(free.len().min(self.blocks.free_least.get()));
         drop(free);
-        let block = block.unwrap_or_else(|| vec![0; self.blocks.bytes].into_boxed_slice());
+        let block = block.or_else(|| Block::new(self.blocks.bytes))?;
+        self.blocks.in_use.set(self.blocks.in_use.get() + 1);
         Some(Buf { block, start: 0, end: 0, home: self.blocks.clone() })
     }
 
-    /// Gives half of the blocks that lay unused since the last call back to the allocator, down to
+    /// Gives half of the blocks that lay unused since the last call back to the kernel, down to
     /// `BUFFERS_KEPT_MIN`: what a burst needed is not kept for ever, and a lull does not empty the pool at
     /// once. Returns how many went.
     pub fn shrink(&self) -> usize {
@@ -91,7 +92,7 @@ impl BufferPool {
 
 /// A buffer: unread bytes in `data()`, room for more in `spare_mut()`.
 pub struct Buf {
-    block: Box<[u8]>,
+    block: Block,
     start: u32,
     end: u32,
     home: Rc<Blocks>,
@@ -172,7 +173,7 @@ impl Buf {
     /// Takes block and data out. What is left is empty, has no room, and belongs to no budget.
     #[must_use]
     pub fn take(&mut self) -> Buf {
-        let hollow = Buf { block: Box::default(), start: 0, end: 0, home: self.home.clone() };
+        let hollow = Buf { block: Block::EMPTY, start: 0, end: 0, home: self.home.clone() };
         std::mem::replace(self, hollow)
     }
 
@@ -238,7 +239,7 @@ impl bytes::Buf for Buf {
 
 impl Drop for Buf {
     fn drop(&mut self) {
-        let block = std::mem::take(&mut self.block);
+        let block = std::mem::replace(&mut self.block, Block::EMPTY);
         if block.is_empty() {
             return;
         }

@@ -582,7 +582,7 @@ pub const GIVE_UP_BATCH_MAX: usize = 32;
 /// Endpoints whose turns (set aside, used again) one core tells between two ticks; others are told at their next
 /// turn, or by another core.
 pub const ENDPOINT_TURNS_MAX: usize = 64;
-/// Connections of one core that keep the state of a walk (about 10 KiB) for a second after a request, which
+/// Connections of one core that keep the state of a walk (about 10 KiB) for a tenth of a second after a request, which
 /// saves its making for the next one: 5 MiB. Eight times as many as a core has busy clients in the load
 /// tests; in a flood of short visits the others become idle, and small, at once.
 pub const LINGERING_MAX: usize = 512;

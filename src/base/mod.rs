@@ -4,6 +4,7 @@
 //! values here, handed down by the runtime.
 
 pub mod address;
+mod block;
 pub mod buffer;
 pub mod crc32c;
 pub mod gcra;

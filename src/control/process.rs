@@ -37,7 +37,7 @@ use crate::observe::event::Event;
 use crate::observe::plan::LabelBook;
 use crate::observe::snapshot::Registry;
 use crate::runtime::probe::Driver;
-use crate::runtime::{clock, descriptors, pin};
+use crate::runtime::{clock, descriptors, memory, pin};
 use crate::worker::boot::{self, Birth, Ended, Thread};
 use crate::worker::mailbox::{NewListener, Order, Report, Voice};
 
@@ -147,6 +147,7 @@ impl Process {
         process.start_workers(&cpus, change).map_err(failed)?;
         // Only now somebody is there to answer challenges.
         process.acme.follow(process.compiled.acme.as_ref());
+        memory::forget_program();
         Ok(process)
     }
 
@@ -360,6 +361,7 @@ impl Process {
         self.keys = start_keys(&self.compiled, &self.tell);
         self.lists = start_lists(&self.compiled, &self.tell);
         self.install(change, begun);
+        memory::forget_program();
     }
 
     /// What of the process itself can change while it runs; the rest is said to wait.

@@ -49,7 +49,8 @@ pub struct Machine {
     held: Word,
     purges: Word,
     moments: Box<[Word]>,
-    seats: Box<[OnceLock<Seat>]>,
+    /// Made when the first core has a store: without a cache there is none.
+    seats: OnceLock<Box<[OnceLock<Seat>]>>,
     /// Who fetches what.
     pub claims: Claims,
     seed: SharedSeed,
@@ -155,7 +156,7 @@ impl Machine {
             held: Word::new(0),
             purges: Word::new(0),
             moments: (0..MOMENTS).map(|_| Word::new(0)).collect(),
-            seats: (0..SEATS).map(|_| OnceLock::new()).collect(),
+            seats: OnceLock::new(),
             claims: Claims::default(),
             seed: SharedSeed::from_u64(seed),
         }
@@ -219,9 +220,13 @@ impl Machine {
         self.held.take_away(weight as u64);
     }
 
+    fn seats(&self) -> &[OnceLock<Seat>] {
+        self.seats.get().map_or(&[], |seats| seats)
+    }
+
     /// Tells all cores but `own`.
     fn tell(&self, own: Option<usize>, news: impl Fn() -> News) {
-        for (index, seat) in self.seats.iter().enumerate() {
+        for (index, seat) in self.seats().iter().enumerate() {
             // Seats are taken from the first one on, and none is ever given up.
             let Some(seat) = seat.get() else { break };
             if own == Some(index) {
@@ -262,13 +267,14 @@ impl Store {
     /// An empty map for the core with this number.
     pub fn new(machine: Arc<Machine>, seat: usize) -> Self {
         // Whoever tells walks the seats from the first one on: all before one's own are taken with it.
-        for place in machine.seats.iter().take(seat + 1) {
+        let seats = machine.seats.get_or_init(|| (0..SEATS).map(|_| OnceLock::new()).collect());
+        for place in seats.iter().take(seat + 1) {
             let fresh = || Seat { news: ArrayQueue::new(CACHE_NEWS_MAX), overrun: Word::new(0) };
             place.get_or_init(fresh);
         }
         let store = Self { kin: S3Fifo::new(CACHE_KEYS_MAX), machine, seat, evicted: 0 };
         // What a core before on this seat did not hear is of no use.
-        if let Some(seat) = store.machine.seats.get(store.seat).and_then(OnceLock::get) {
+        if let Some(seat) = store.machine.seats().get(store.seat).and_then(OnceLock::get) {
             while seat.news.pop().is_some() {}
         }
         store
@@ -283,7 +289,7 @@ impl Store {
     pub fn listen(&mut self) {
         let machine = self.machine.clone_if_news(self.seat);
         let Some(machine) = machine else { return };
-        let Some(seat) = machine.seats.get(self.seat).and_then(OnceLock::get) else { return };
+        let Some(seat) = machine.seats().get(self.seat).and_then(OnceLock::get) else { return };
         if seat.overrun.load() != 0 {
             seat.overrun.store(0);
             while seat.news.pop().is_some() {}
@@ -466,7 +472,7 @@ impl Store {
 impl Machine {
     /// The machine, if there is something to hear: without news a look costs two loads.
     fn clone_if_news(self: &Arc<Self>, seat: usize) -> Option<Arc<Self>> {
-        let seat = self.seats.get(seat).and_then(OnceLock::get)?;
+        let seat = self.seats().get(seat).and_then(OnceLock::get)?;
         (!seat.news.is_empty() || seat.overrun.load() != 0).then(|| self.clone())
     }
 }
