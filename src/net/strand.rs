@@ -237,6 +237,13 @@ impl<S: Stream> Stream for Wire<S> {
         }
     }
 
+    fn has_unread(&self) -> bool {
+        match &self.way {
+            Way::Socket(socket) => socket.has_unread(),
+            Way::Strand(_) => !self.is_quiet(),
+        }
+    }
+
     fn is_broken(&self) -> bool {
         match &self.way {
             Way::Socket(socket) => socket.is_broken(),

@@ -245,6 +245,10 @@ impl<S: Stream> Stream for Secure<S> {
         tls.is_clean() && (self.socket.is_quiet() || (self.pull(tls) && tls.is_clean()))
     }
 
+    fn has_unread(&self) -> bool {
+        if self.is_secure() { !self.is_quiet() } else { self.socket.has_unread() }
+    }
+
     fn is_broken(&self) -> bool {
         self.socket.is_broken()
     }

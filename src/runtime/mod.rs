@@ -113,6 +113,11 @@ pub trait Stream: 'static {
     /// then. Does not wait.
     fn is_quiet(&self) -> bool;
 
+    /// Whether bytes that the peer sent wait to be read: closing would then be a reset. Does not wait.
+    fn has_unread(&self) -> bool {
+        !self.is_quiet()
+    }
+
     /// Whether the connection is over in both directions: what is written now reaches nobody. Does not wait.
     /// A stream that cannot tell says no; then the next write does.
     fn is_broken(&self) -> bool {

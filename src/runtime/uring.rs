@@ -4,15 +4,16 @@
 //! panic never ends its thread, nothing wakes a core from another thread, and no name is ever resolved
 //! here. The way out of monoio is this file.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, Canceller};
 use monoio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use socket2::SockRef;
 
 use crate::base::address::Address;
 use crate::base::buffer::Buf;
@@ -25,6 +26,12 @@ use crate::runtime::{Listener, Runtime, Stream};
 
 /// Entries of one core's submission queue; more operations in one turn are submitted in between.
 const RING_ENTRIES: u32 = 1024;
+
+/// Connections taken from one listener before others have their turn.
+const ACCEPT_AT_ONCE_MAX: u32 = 16;
+
+/// After a connection that came alone so many more are waited for before it is looked behind one again.
+const WAITS_ALONE: u32 = 7;
 
 /// The event loop of the calling thread.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +115,15 @@ enum Io {
 }
 
 impl Socket {
+    /// As recv(2) says it: 1 if there is something to read, 0 at the end of the stream, or an error.
+    #[expect(unsafe_code, reason = "a peek that does not wait")]
+    fn peek(&self) -> isize {
+        let mut byte = 0_u8;
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: the descriptor is open as long as `self`, and the buffer is valid for one byte.
+        unsafe { libc::recv(self.fd, (&raw mut byte).cast(), 1, flags) }
+    }
+
     fn new(io: Io, peer: Option<SocketAddr>) -> Self {
         let fd = match &io {
             Io::Tcp(stream) => stream.as_raw_fd(),
@@ -253,13 +269,12 @@ impl Stream for Socket {
         }
     }
 
-    #[expect(unsafe_code, reason = "a peek that does not wait")]
     fn is_quiet(&self) -> bool {
-        let mut byte = 0_u8;
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        // SAFETY: the descriptor is open as long as `self`, and the buffer is valid for one byte.
-        let got = unsafe { libc::recv(self.fd, (&raw mut byte).cast(), 1, flags) };
-        got < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+        self.peek() < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+    }
+
+    fn has_unread(&self) -> bool {
+        self.peek() > 0
     }
 
     #[expect(unsafe_code, reason = "poll(2) that does not wait, on a descriptor we own")]
@@ -303,8 +318,12 @@ impl Stream for Socket {
 pub struct Acceptor {
     io: AcceptIo,
     canceller: std::cell::RefCell<Canceller>,
-    stopped: std::cell::Cell<bool>,
+    stopped: Cell<bool>,
     turns: Turns,
+    /// How many of those that wait may be taken before the event loop has its turn.
+    at_once: Cell<u32>,
+    /// Waits to come before it is tried again whether one connection waits behind another.
+    alone: Cell<u32>,
 }
 
 enum AcceptIo {
@@ -318,25 +337,70 @@ impl Acceptor {
     /// # Errors
     /// When the event loop cannot register the descriptor.
     fn new(address: &Address, socket: OwnedFd) -> io::Result<Self> {
+        // An accept that is tried must not wait.
+        SockRef::from(&socket).set_nonblocking(true)?;
         let io = match address {
             Address::Tcp(_) => AcceptIo::Tcp(TcpListener::from_std(socket.into())?),
             Address::Unix(_) => AcceptIo::Unix(UnixListener::from_std(socket.into())?),
         };
         let canceller = std::cell::RefCell::new(Canceller::new());
-        let stopped = std::cell::Cell::new(false);
-        Ok(Self { io, canceller, stopped, turns: Turns::default() })
+        let (stopped, at_once, alone) = (Cell::new(false), Cell::new(0), Cell::new(0));
+        Ok(Self { io, canceller, stopped, turns: Turns::default(), at_once, alone })
+    }
+
+    /// Called behind an accept that was waited for: connections often come together, and each turn of the event
+    /// loop gives one. To try in vain makes a socket and drops it, so that after that the next few go without. With
+    /// epoll the accept itself does not wait while there is something to take.
+    fn look_behind(&self) {
+        match self.alone.get() {
+            _ if monoio::utils::is_legacy() => {}
+            0 => self.at_once.set(ACCEPT_AT_ONCE_MAX),
+            waits => self.alone.set(waits - 1),
+        }
+    }
+
+    /// One that waits already.
+    fn take_waiting(&self) -> Option<Socket> {
+        let left = self.at_once.get().checked_sub(1)?;
+        let taken = self.try_accept();
+        if taken.is_none() && left == ACCEPT_AT_ONCE_MAX - 1 {
+            self.alone.set(WAITS_ALONE);
+        }
+        self.at_once.set(if taken.is_some() { left } else { 0 });
+        taken
+    }
+
+    /// What fails here is said by the accept that waits.
+    #[expect(unsafe_code, reason = "the event loop lends descriptors as numbers only")]
+    fn try_accept(&self) -> Option<Socket> {
+        // SAFETY: the descriptor is open as long as `self`.
+        let listener = unsafe { BorrowedFd::borrow_raw(self.fd()) };
+        let (socket, peer) = SockRef::from(&listener).accept().ok()?;
+        match &self.io {
+            AcceptIo::Tcp(_) => {
+                let stream = TcpStream::from_std(socket.into()).ok()?;
+                Some(Socket::new(Io::Tcp(stream), peer.as_socket()))
+            }
+            AcceptIo::Unix(_) => {
+                let stream = UnixStream::from_std(socket.into()).ok()?;
+                Some(Socket::new(Io::Unix(stream), None))
+            }
+        }
+    }
+
+    fn fd(&self) -> RawFd {
+        match &self.io {
+            AcceptIo::Tcp(listener) => listener.as_raw_fd(),
+            AcceptIo::Unix(listener) => listener.as_raw_fd(),
+        }
     }
 
     /// The kernel stops to take connections at once; closing alone waits for this core's next turn, and one
     /// that ends has none.
     #[expect(unsafe_code, reason = "shutdown(2) on a descriptor we own")]
     fn refuse(&self) {
-        let fd = match &self.io {
-            AcceptIo::Tcp(listener) => listener.as_raw_fd(),
-            AcceptIo::Unix(listener) => listener.as_raw_fd(),
-        };
         // SAFETY: the descriptor is open as long as `self`.
-        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+        unsafe { libc::shutdown(self.fd(), libc::SHUT_RDWR) };
     }
 
     /// Ends the accept in flight.
@@ -355,6 +419,9 @@ impl Listener for Acceptor {
         if self.stopped.get() {
             return None;
         }
+        if let Some(waiting) = self.take_waiting() {
+            return Some(Ok(waiting));
+        }
         let handle = self.canceller.borrow().handle();
         let accepted = match &self.io {
             AcceptIo::Tcp(listener) => {
@@ -369,6 +436,7 @@ impl Listener for Acceptor {
         match accepted {
             Ok(socket) => {
                 close_on_exec(socket.fd);
+                self.look_behind();
                 Some(Ok(socket))
             }
             Err(_) if self.stopped.get() => None,

@@ -195,6 +195,9 @@ pub async fn serve<R: Runtime>(open: Open<R>) {
             Secured::Close => return,
         }
     }
+    if arrived.is_none() {
+        arrived = at_once(core, connection);
+    }
     loop {
         let idle = {
             let installed = core.installed();
@@ -226,6 +229,20 @@ pub async fn serve<R: Runtime>(open: Open<R>) {
                 }
             }
         }
+    }
+}
+
+/// What is here already of the first request: most clients ask as soon as they are connected, so that to wait for
+/// readiness first is in vain. The end of the stream, and what is wrong with it, is seen by that wait.
+fn at_once<R: Runtime>(core: &Core<R>, connection: &Downstream<R>) -> Option<Box<Arrived>> {
+    if connection.stream.is_secure() || connection.preface.is_due() {
+        return None;
+    }
+    let bytes = core.buffer().ok()?;
+    let room = bytes.spare();
+    match connection.stream.try_read(bytes, room) {
+        (Ok(1..), bytes) => Some(Box::new(Arrived::of(core, bytes))),
+        _ => None,
     }
 }
 

@@ -196,7 +196,7 @@ pub async fn serve_one<R: Runtime>(
         return Next::Request(behind);
     }
     // Closing while bytes lie unread resets the connection, and with it what the client has not read yet.
-    let unread = !whole || behind.is_some() || !stream.is_quiet();
+    let unread = !whole || behind.is_some() || stream.has_unread();
     if unread && x.fault.is_none_or(|fault| fault.kind != FaultKind::ClientGone) {
         return close(core, connection, stream, down).await;
     }

@@ -127,6 +127,11 @@ fn head_timeout<R: Runtime>(core: &Core<R>, connection: &Downstream<R>) -> Durat
 }
 
 impl Preface {
+    /// Whether a header may come before anything else.
+    pub fn is_due(&self) -> bool {
+        self.due.get() != ProxyProtocol::Off
+    }
+
     fn keep(&self, header: &Header) {
         self.due.set(ProxyProtocol::Off);
         if let Some(endpoints) = header.endpoints {
