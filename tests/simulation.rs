@@ -38,6 +38,8 @@ mod actions;
 mod client;
 #[path = "simulation/differential.rs"]
 mod differential;
+#[path = "simulation/expecting.rs"]
+mod expecting;
 #[path = "simulation/http2.rs"]
 mod http2;
 #[path = "simulation/model.rs"]
@@ -52,6 +54,7 @@ mod world;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use actions::{Dice, Plan};
 use world::{Summary, World};
@@ -165,6 +168,13 @@ fn an_origins_bytes_give_the_same_wherever_they_are_cut() {
         let (first, data) = data.split_first().expect("a mark whether the origin closes");
         differential::origin_bytes(data, first % 2 == 1, 1..data.len());
     }
+}
+
+#[test]
+fn a_version_that_is_expected_does_not_wait_for_a_tick() {
+    let [told, untold] = [true, false].map(expecting::longest_wait);
+    assert!(told <= Duration::from_millis(8), "{told:?}");
+    assert!(untold > Duration::from_millis(20), "the test shows nothing: {untold:?}");
 }
 
 #[test]

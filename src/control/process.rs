@@ -317,6 +317,7 @@ impl Process {
     /// Reads the configuration again; a good one is installed on every core, a bad one changes nothing.
     fn reload(&mut self) {
         let begun = clock::now();
+        self.order(|| Order::Expect);
         self.reopen_logs();
         let before = self.certificates.look();
         let Loaded { compiled, diagnostics, errors, first_error } = {

@@ -22,6 +22,8 @@ const ORDERS_MAX: usize = 64;
 
 /// What control tells a core.
 pub enum Order<B = OwnedFd> {
+    /// A version is being made: to look for it more often for a while.
+    Expect,
     /// Put the next version in place.
     Install {
         /// The version.

@@ -28,6 +28,11 @@ use crate::worker::mailbox::{Ear, NewListener, Order, Report};
 /// second cost an idle core less than 0.1 % of its time.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How often a core looks into its mailbox while a new version is being made, and for how long at most: a reload
+/// then does not wait for a tick. 200 wake-ups a second cost less than 1 % of a core's time.
+const TICK_EXPECTING: Duration = Duration::from_millis(5);
+const EXPECT_MAX: Duration = Duration::from_secs(2);
+
 /// What a burst needed is given back a part at a time, once in so many ticks: once a second.
 const TICKS_PER_SHRINK: u32 = 20;
 
@@ -45,6 +50,8 @@ pub struct Worker<R: Runtime> {
     /// leave sockets open on which nobody answers.
     accepting: Rc<Cell<usize>>,
     ticks: Cell<u32>,
+    /// Until when a new version is expected.
+    expecting: Cell<Instant>,
 }
 
 /// Whether the worker goes on.
@@ -62,7 +69,8 @@ impl<R: Runtime> Worker<R> {
         let connections_max = connections_max.min(CONNECTIONS_PER_CORE_MAX);
         let doors = RefCell::new(Vec::new());
         let (accepting, ticks) = (Rc::default(), Cell::new(0));
-        Self { core, ear, doors, connections_max, accepting, ticks }
+        let expecting = Cell::new(core.runtime.now());
+        Self { core, ear, doors, connections_max, accepting, ticks, expecting }
     }
 
     /// Works until told to stop, or until drained. A panic of its own ends it, too, but not before all that
@@ -80,11 +88,8 @@ impl<R: Runtime> Worker<R> {
         self.listen(listeners);
         self.ear.report(Report::Started { worker: core.id });
         loop {
-            core.runtime.sleep_until(core.runtime.now() + TICK).await;
-            while let Some(order) = self.ear.next() {
-                if self.obey(order) == Then::End {
-                    return self.cut().await;
-                }
+            if self.rest().await == Then::End {
+                return self.cut().await;
             }
             self.tick();
             let is_done = core.busy() == 0 && core.multiplexed.open() == 0;
@@ -94,10 +99,34 @@ impl<R: Runtime> Worker<R> {
         }
     }
 
+    /// Waits for the next tick and obeys what is found in the mailbox.
+    async fn rest(&self) -> Then {
+        let runtime = &self.core.runtime;
+        let tick = runtime.now() + TICK;
+        loop {
+            let now = runtime.now();
+            let next = if now < self.expecting.get() { now + TICK_EXPECTING } else { tick };
+            runtime.sleep_until(next.min(tick)).await;
+            while let Some(order) = self.ear.next() {
+                if self.obey(order) == Then::End {
+                    return Then::End;
+                }
+            }
+            if runtime.now() >= tick {
+                return Then::GoOn;
+            }
+        }
+    }
+
     fn obey(&self, order: Order<R::Bound>) -> Then {
         match order {
+            Order::Expect => {
+                self.expecting.set(self.core.runtime.now() + EXPECT_MAX);
+                Then::GoOn
+            }
             Order::Install { gateway, listeners, closed } => {
                 let version = gateway.version;
+                self.expecting.set(self.core.runtime.now());
                 self.core.install(gateway);
                 self.core.multiplexed.nudge(&self.core.deadlines);
                 self.close(&closed);
