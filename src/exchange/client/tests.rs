@@ -229,3 +229,14 @@ fn the_longest_address_fits_its_text() {
     assert!(!text.of(longest).is_empty());
     assert_eq!(AddressText::default().of("::1".parse().expect("an address")), b"::1");
 }
+
+#[test]
+fn every_octet_is_written_as_it_displays() {
+    let mut text = AddressText::default();
+    for octet in 0..=255u8 {
+        for octets in [[octet, 0, 9, 10], [99, octet, 100, octet], [255, 255, octet, octet]] {
+            let address = IpAddr::from(octets);
+            assert_eq!(text.of(address), address.to_string().as_bytes());
+        }
+    }
+}

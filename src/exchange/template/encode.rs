@@ -5,10 +5,12 @@
 //! a value has a meaning; JSON strings are RFC 8259 §7.
 
 use std::fmt::{self, Write};
+use std::net::IpAddr;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use crate::exchange::client::AddressText;
 use crate::exchange::template::{Position, RenderError, Sink, TemplateKind};
 
 /// The text of a value, before escaping.
@@ -32,6 +34,15 @@ impl<'a> Text<'a> {
         let mut small = Small { text: [0; Text::SMALL_BYTES], len: 0 };
         write!(small, "{value}").map_err(|_| RenderError::Unfit)?;
         Ok(Text::Small { text: small.text, len: small.len })
+    }
+
+    /// The text of an address. What formats anything takes longer than all else of a limit by address.
+    pub(super) fn address(address: IpAddr) -> Text<'a> {
+        let mut written = AddressText::default();
+        let bytes = written.of(address);
+        let mut text = [0; Text::SMALL_BYTES];
+        text[..bytes.len()].copy_from_slice(bytes);
+        Text::Small { text, len: bytes.len() }
     }
 
     /// The text of a JSON scalar: a string's characters, a number as it is spelt.
@@ -299,8 +310,14 @@ pub(super) fn field<S: Sink>(text: &Text<'_>, out: &mut S) -> Result<(), RenderE
 
 /// As it is.
 pub(super) fn plain<S: Sink>(text: &Text<'_>, out: &mut S) -> Result<(), RenderError> {
+    let bytes = text.bytes();
+    if !bytes.coded {
+        return put(bytes.raw, out);
+    }
     let mut chunk = Chunk::new(out);
-    text.bytes().try_for_each(|byte| chunk.put(&[byte]))?;
+    for byte in bytes {
+        chunk.put(&[byte])?;
+    }
     chunk.flush()
 }
 

@@ -3,8 +3,6 @@
 //! An error may leave a part of the text behind; that part is never sent. What escapes is `encode`, which no value
 //! passes by: there is one way from a value to the text (RFC 3986 §2.1, RFC 9110 §5.5, RFC 8259 §7).
 
-use std::net::IpAddr;
-
 use serde_json::Value;
 
 use crate::exchange::Exchange;
@@ -207,11 +205,11 @@ impl Source {
             }
             Self::Header(name) => from.request.field_named(name.as_bytes()).map(Text::Plain),
             Self::Request(part) => Some(Text::Plain(part.of(from))),
-            Self::ClientAddress => Some(match from.client.address {
-                IpAddr::V4(address) => Text::small(address)?,
-                IpAddr::V6(address) => Text::small(address)?,
-            }),
+            Self::ClientAddress => Some(Text::address(from.client.address)),
             Self::View { .. } => from.view.map(|name| Text::Plain(name.as_str().as_bytes())),
+            Self::ClientNetwork | Self::ClientPrefix(_) if from.client.address.is_ipv4() => {
+                Some(Text::address(from.client.address))
+            }
             Self::ClientNetwork => Some(Text::small(from.client.network())?),
             Self::KeyOwner => {
                 let owner = from.identity.and_then(Identity::key_owner);
