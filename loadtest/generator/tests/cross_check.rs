@@ -1,8 +1,9 @@
 //! The generator against others (wrk, h2load, oha) and against servers that do wrong: never a length of time asserted,
 //! only counts that must be exact and ratios with wide bounds.
 //!
-//! Needs Debian's wrk, nghttp2-client, nginx and openssl; a tool that is missing fails its test, except oha: it comes by
-//! `cargo install` only, takes minutes to build, and is compared where somebody has it.
+//! Needs Debian's wrk, nghttp2-client, nginx and openssl; a tool that is missing fails its test, except oha: neither Debian
+//! nor PyPI has it, and `cargo install oha` builds 479 packages, aws-lc and zstd in C among them, for far more than the two
+//! minutes that CI could spare. It is compared where somebody has it.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
