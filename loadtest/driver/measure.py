@@ -116,6 +116,7 @@ class Running:
         argv = self.arguments(secs, **more)
         done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=secs + 90,
                               preexec_fn=processes.descriptors)
+        self.must_run()
         if not done.stdout.startswith("{"):
             raise RuntimeError(f"the load generator: {done.stderr.strip()[-300:]}")
         return json.loads(done.stdout)
@@ -143,6 +144,13 @@ class Running:
             if not set(refused) <= {"401", "403"}:
                 raise RuntimeError(f"a forged token is answered {refused}")
 
+    def must_run(self):
+        """A figure of a program that died meanwhile is none."""
+        for process, which in ((self.process, "it"), (self.origin, "the origin")):
+            if process.poll() is not None:
+                code = process.returncode
+                raise RuntimeError(f"{which} " + (f"was ended by signal {-code}" if code < 0 else f"ended with code {code}") + " under load")
+
     def measured(self, secs, **more):
         """The generator's report with CPU time of program and origin for each answer."""
         before, origin_before = processes.cpu(self.process.pid), processes.cpu(self.origin.pid)
@@ -150,8 +158,6 @@ class Running:
         seen = self.load(secs, **more)
         elapsed = time.monotonic() - started
         after, origin_after = processes.cpu(self.process.pid), processes.cpu(self.origin.pid)
-        if self.process.poll() is not None:
-            raise RuntimeError(f"it ended with code {self.process.returncode} under load")
         answers = max(1, seen["answers"])
         seen["user_us"] = (after[0] - before[0]) / answers * 1e6
         seen["system_us"] = (after[1] - before[1]) / answers * 1e6
@@ -163,7 +169,7 @@ class Running:
 
     def last_words(self):
         try:
-            return (self.work / "program.log").read_text().strip()[-300:]
+            return "\n".join((self.work / "program.log").read_text().strip().splitlines()[-3:])[-500:]
         except OSError:
             return ""
 

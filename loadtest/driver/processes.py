@@ -1,5 +1,6 @@
 """Processes that are measured: started on given cores, their CPU time and memory read, and only they ended."""
 import contextlib
+import ctypes
 import os
 import re
 import resource
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
+# Found before anything forks. PR_SET_PDEATHSIG of prctl(2) is 1.
+PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 def descriptors():
@@ -17,10 +20,17 @@ def descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def dies_with_us():
+    """Told to end by the kernel when this program is gone, whatever ended it: a program left behind keeps its port and its core."""
+    if PRCTL:
+        PRCTL(1, signal.SIGTERM)
+
+
 def start(argv, cpus, log, env=None, cwd=None):
     def before():
         descriptors()
         os.setpgid(0, 0)
+        dies_with_us()
     with open(log, "w") as out:
         return subprocess.Popen(["taskset", "-c", cpus, *map(str, argv)], stdout=out, stderr=subprocess.STDOUT,
                                 stdin=subprocess.DEVNULL, preexec_fn=before, env={**os.environ, **(env or {})}, cwd=cwd)
@@ -41,8 +51,19 @@ def tree(pid):
     return out
 
 
+def group(leader):
+    """Who is in the process group of `leader`: a worker whose master was killed is nobody's child any more, but still there."""
+    out = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[2]) == leader:
+                    out.append(int(entry.name))
+    return out
+
+
 def stop(process):
-    pids = tree(process.pid)
+    pids = [process.pid, *({*tree(process.pid), *group(process.pid)} - {process.pid})]
     for sig in (signal.SIGTERM, signal.SIGKILL):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
