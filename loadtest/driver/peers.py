@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import ringway
+from . import ringway, scenarios
 
 FORWARDING = {"S1", "S2", "S3", "S4", "S13", "S14", "S15"}
 TLS = {"S5", "S5b"}
@@ -93,7 +93,7 @@ def nginx(c, modules="", http="", server=""):
         workers=c.workers, work=c.work, modules=modules, http=http, server=server, port=c.port,
         accept="multi_accept on;" if c.workers == 1 else "", log=f"{c.work}/access.log" if s.log else "off",
         listen=(" ssl" if s.tls else "") + (" http2" if s.http2 else ""), reuse=" reuseport" if c.workers > 1 else ""))
-    return ["nginx", "-p", c.work, "-c", c.work / "nginx.conf"], {}
+    return [c.tool("nginx"), "-p", c.work, "-c", c.work / "nginx.conf"], {}
 
 
 # Both merge what three subrequests answered. The first decodes and encodes it; the second trusts the origins and pastes.
@@ -180,7 +180,7 @@ def haproxy(c):
     text += section("frontend f", front + end) + section("backend up", back)
     text += section("backend none", ["http-request deny deny_status 404"]) if s.routes else ""
     (c.work / "haproxy.cfg").write_text(text)
-    return ["haproxy", "-db", "-f", c.work / "haproxy.cfg"], {}
+    return [c.tool("haproxy"), "-db", "-f", c.work / "haproxy.cfg"], {}
 
 
 # ---------------------------------------------------------------- Envoy
@@ -278,13 +278,13 @@ def h2o(c):
         f"listen:\n  host: 127.0.0.1\n  port: {c.port}\n{tls}"
         "hosts:\n  default:\n    paths:\n      /:\n"
         f"        proxy.reverse.url: http://127.0.0.1:{c.origins[0]}\n        proxy.timeout.keepalive: 300000\n")
-    return ["h2o", "-m", "worker", "-c", c.work / "h2o.conf"], {}
+    return [c.tool("h2o"), "-m", "worker", "-c", c.work / "h2o.conf"], {}
 
 
 def varnish(c):
     (c.work / "cache.vcl").write_text(
         f'vcl 4.1;\nbackend default {{ .host = "127.0.0.1"; .port = "{c.origins[0]}"; }}\n')
-    return ["varnishd", "-F", "-n", c.work / "varnish", "-f", c.work / "cache.vcl", "-a", f"127.0.0.1:{c.port}", "-T",
+    return [c.tool("varnishd"), "-F", "-n", c.work / "varnish", "-f", c.work / "cache.vcl", "-a", f"127.0.0.1:{c.port}", "-T",
             "none", "-s", "malloc,64m", "-j", "none", "-p", "thread_pools=1", "-p", "thread_pool_min=100", "-p",
             "thread_pool_max=2000"], {}
 
@@ -375,7 +375,7 @@ def chosen(text):
     names = ["direct", "ringway"]
     for word in [word for word in text.split(",") if word and word != "none"]:
         if word not in PEERS and word not in FAMILIES:
-            raise SystemExit(f"no peer {word}: {', '.join(PEERS)}, all, none")
+            raise scenarios.unknown("peer", word, [*PEERS, *FAMILIES, "none"])
         names += FAMILIES.get(word, [word])
     return [PEERS[name] for name in dict.fromkeys(names)]
 

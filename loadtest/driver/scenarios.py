@@ -3,6 +3,8 @@
 A scenario is one row here. Its flags say what every peer's configuration has to do (peers.py reads them); `target` is the
 share of a peer's CPU time that we may take, and whose.
 """
+import difflib
+import sys
 from dataclasses import dataclass, field
 
 
@@ -85,6 +87,15 @@ GROUPS = {
 }
 
 
+def unknown(what, word, known):
+    """Wrong usage: what was probably meant, and everything that there is."""
+    near = difflib.get_close_matches(word.lower(), [one.lower() for one in known], 1)
+    meant = [one for one in known if near and one.lower() == near[0]]
+    print(f"loadtest: no {what} {word}" + (f"; {meant[0]} is one. All: " if meant else ". There are: ") + ", ".join(dict.fromkeys(known)),
+          file=sys.stderr)
+    return SystemExit(2)
+
+
 def chosen(words):
     """Scenarios by the words of the command line, in the table's order; an unknown word is an error."""
     ids = []
@@ -94,5 +105,5 @@ def chosen(words):
         elif word in SCENARIOS:
             ids.append(word)
         else:
-            raise SystemExit(f"no scenario {word}: {', '.join([*SCENARIOS, *GROUPS])}, attack, reload, overload, scale")
+            raise unknown("scenario", word, [*SCENARIOS, *GROUPS, "attack", "reload", "overload", "scale"])
     return [s for key, s in SCENARIOS.items() if key in ids]

@@ -23,21 +23,29 @@ def cargo(*arguments, folder, target=None, is_gateway=True, **more):
     if not is_gateway:
         # What somebody sets for the gateway's build is not meant for the generator's, which would be built again.
         env = {name: value for name, value in env.items() if not name.startswith("CARGO_PROFILE_")}
-    subprocess.run(argv, cwd=folder, env=env, check=True)
+    if subprocess.run(argv, cwd=folder, env=env).returncode:
+        raise SystemExit(f"loadtest: cargo could not build {folder}: its words are above")
 
 
 def generator(built=None):
     """{name: path} of the load generator and the origin; `built` is a folder that has them already."""
     if built:
-        return {name: Path(built).resolve() / name for name in ("load", "origin")}
+        return {name: program(Path(built) / name, "--tools") for name in ("load", "origin")}
     target = WORK / "generator"
     cargo("--release", folder=ROOT / "loadtest/generator", target=target, is_gateway=False)
     return {name: target / "release" / name for name in ("load", "origin")}
 
 
+def program(path, option):
+    """A program that the command line names; found out here that it is none, and not by a scenario that never starts."""
+    if not Path(path).is_file() or not os.access(path, os.X_OK):
+        raise SystemExit(f"loadtest: {option}: {path} is no program that can be run here")
+    return Path(path).resolve()
+
+
 def gateway(binary=None, root=ROOT, target=TARGET):
     if binary:
-        return Path(binary).resolve()
+        return program(binary, "--binary")
     say("building the gateway (some minutes the first time: the release profile links everything at once)")
     cargo("--release", "--bin", "ringway", folder=root, target=target)
     return target / "release" / "ringway"
@@ -107,7 +115,7 @@ def crate(path, program, tools):
     say(f"building {path} (two or three minutes the first time)")
     try:
         cargo("--release", folder=ROOT / path, target=WORK / "peers", is_gateway=False, OPENSSL_NO_VENDOR="1")
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, SystemExit) as error:
         return f"{path} could not be built: {error}"
     tools[program] = WORK / "peers/release" / program
 
@@ -141,6 +149,7 @@ BRINGS = {"pypi": wheel, "cargo": crate, "npm": modules, "debian": debian}
 def needed():
     """Programs without which nothing works. Whoever ends this program ends what it started, too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     lacking = [name for name in ("taskset", "openssl", "cargo") if not shutil.which(name)]
     if lacking:
         raise SystemExit(f"loadtest: missing {', '.join(lacking)} (Debian: util-linux openssl; rustup for cargo)")
