@@ -19,8 +19,8 @@ h1 { font-size: 27px; line-height: 1.2; margin: 0 0 6px; } h2 { font-size: 20px;
 h3 { font-size: 14px; margin: 0 0 6px; } p { max-width: 75ch; } .soft { color: var(--soft); } a { color: var(--ours); }
 nav { margin: 14px 0; line-height: 2; } nav a { margin-right: 14px; text-decoration: none; white-space: nowrap; }
 .grid2 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 16px; }
-.column { display: flex; flex-direction: column; gap: 16px; } .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
-svg { width: 100%; height: auto; display: block; } svg text { fill: var(--ink); font-size: 12px; }
+.column { display: flex; flex-direction: column; gap: 16px; min-width: 0; } .card { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
+svg { width: 100%; min-width: 440px; height: auto; display: block; } svg text { fill: var(--ink); font-size: 12px; }
 svg .small { fill: var(--soft); font-size: 10.5px; } svg .ours { font-weight: 700; } svg .value { font-variant-numeric: tabular-nums; }
 .grid { stroke: var(--line); } .range { stroke: var(--ink); fill: none; opacity: .75; }
 .bar.theirs.part0 { fill: var(--theirs); } .bar.theirs.part1 { fill: var(--theirs2); }
@@ -75,7 +75,8 @@ def overview(entries):
         t, ours = one["target"], one["peers"].get("ringway")
         if not ours or one["workers"] > 1:
             continue
-        rivals = [(name, p) for name, p in one["peers"].items() if kind(name) == "theirs"]
+        # A floor is no proxy and another build of ours no peer: neither is what somebody could run instead.
+        rivals = [(name, p) for name, p in one["peers"].items() if kind(name) == "theirs" and not name.startswith(("floor-", "ringway-"))]
         best = min(rivals, key=lambda item: item[1]["cpu_us"][0], default=None)
         ratio, theirs = "", ""
         if best:
@@ -135,7 +136,8 @@ def section(one, sweep):
                           "a straight line answers whatever it is asked"))
         right.append(card("p99 against offered load", charts.offered_p99(series, "p99 against asked"),
                           "from the intended start: what could not even be sent waits, and counts"))
-    columns = "".join(f'<div class="column">{"".join(part)}</div>' for part in (left, right))
+    # Without open loops nothing stands at the right: then the first three share the width.
+    columns = "".join(f'<div class="column">{"".join(part)}</div>' for part in (left, right)) if any(right) else "".join(left)
     rows = []
     for name, p in ordered(one["peers"]):
         quantiles = dict(map(tuple, p["open"]["quantiles_us"])) if p["open"] else {}
@@ -235,11 +237,11 @@ def extra_tables(report):
 
 def page(report):
     entries = report["results"]
-    links = "".join(f'<a href="#{e["scenario"]}-{e["workers"]}">{e["scenario"]}{" ×" + str(e["workers"]) if e["workers"] > 1 else ""}</a>'
+    links = " ".join(f'<a href="#{e["scenario"]}-{e["workers"]}">{e["scenario"]}{" ×" + str(e["workers"]) if e["workers"] > 1 else ""}</a>'
                     for e in entries)
     for key, word in (("attacks", "attacks"), ("reload", "reload"), ("overload", "overload"), ("scale", "scale"), ("left_out", "left-out")):
-        links += f'<a href="#{word}">{word.replace("-", " ")}</a>' if report.get(key) else ""
-    links += '<a href="#method">how it is measured</a>'
+        links += f' <a href="#{word}">{word.replace("-", " ")}</a>' if report.get(key) else ""
+    links += ' <a href="#method">how it is measured</a>'
     sections = "".join(section(e, report["sweeps"].get(f"{e['scenario']}/{e['workers']}")) for e in entries)
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
             f"<title>Ringway under load, {escape(report['date'])}</title><style>{STYLE}</style></head><body><main>"

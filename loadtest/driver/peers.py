@@ -91,7 +91,7 @@ def nginx(c, modules="", http="", server=""):
     # Debian's nginx.conf runs as www-data, which cannot read a work folder of root's.
     (c.work / "nginx.conf").write_text("user root;\n" + NGINX.format(
         workers=c.workers, work=c.work, modules=modules, http=http, server=server, port=c.port,
-        accept="multi_accept on;" if c.workers == 1 else "", log=f"{c.work}/access.log" if s.log else "off",
+        accept="multi_accept on;" if c.workers == 1 else "", log=f"{c.work}/access.log combined buffer=64k flush=1s" if s.log else "off",
         listen=(" ssl" if s.tls else "") + (" http2" if s.http2 else ""), reuse=" reuseport" if c.workers > 1 else ""))
     return [c.tool("nginx"), "-p", c.work, "-c", c.work / "nginx.conf"], {}
 
