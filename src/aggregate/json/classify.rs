@@ -1,17 +1,23 @@
-//! From 64 bytes to bitmaps: the only part of the JSON check that depends on the processor.
+//! From 64 bytes to bitmaps: with `json/wide.rs` the only part of the JSON check (RFC 8259) that depends on the processor.
 //!
-//! Three ways that never differ in their answer: AVX2 where the processor has it (asked once, by the
-//! standard library's cache), SSE2 on every other x86-64, and plain Rust elsewhere, which compilers turn
-//! into vector code as far as they can. NEON has no way of its own yet.
+//! Four ways that never differ in their answer: AVX-512 for all but short texts and AVX2 where the processor has them
+//! (asked once, by the standard library's cache), SSE2 on every other x86-64, and plain Rust elsewhere, which
+//! compilers turn into vector code as far as they can. NEON has no way of its own yet.
 
 use crate::aggregate::json::JsonFault;
 use crate::aggregate::json::index::{Open, Tokens};
 use crate::aggregate::json::scan::{BLOCK_BYTES, Classes, scan};
+#[cfg(target_arch = "x86_64")]
+use crate::aggregate::json::wide;
 
 /// Reads all of `input` in the fastest way that this processor knows.
 pub(super) fn check(input: &[u8]) -> Result<(), JsonFault> {
     #[cfg(target_arch = "x86_64")]
     {
+        // SAFETY: the features were detected.
+        if wide::fits(input.len()) && unsafe { wide::check(input) } {
+            return Ok(());
+        }
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("pclmulqdq")
             && is_x86_feature_detected!("bmi1")
@@ -30,6 +36,11 @@ pub(super) fn check(input: &[u8]) -> Result<(), JsonFault> {
 pub(super) fn index(input: &[u8], room: &mut Tokens) -> Result<(), JsonFault> {
     #[cfg(target_arch = "x86_64")]
     {
+        // SAFETY: the features were detected.
+        if wide::fits(input.len()) && unsafe { wide::index(input, room) } {
+            return Ok(());
+        }
+        room.clear();
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("pclmulqdq")
             && is_x86_feature_detected!("bmi1")
@@ -70,7 +81,7 @@ fn prefix_xor(mut bits: u64) -> u64 {
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
-fn portable(block: &[u8; BLOCK_BYTES]) -> Classes {
+fn portable(block: &[u8; BLOCK_BYTES]) -> Classes<u64> {
     let bits = |is: fn(u8) -> bool| {
         block.iter().rev().fold(0u64, |bits, byte| bits << 1 | u64::from(is(*byte)))
     };
@@ -87,14 +98,12 @@ fn portable(block: &[u8; BLOCK_BYTES]) -> Classes {
         digit: bits(|byte| byte.is_ascii_digit()),
         zero: bits(|byte| byte == b'0'),
         dot: bits(|byte| byte == b'.'),
-        exponent: bits(|byte| byte | 0x20 == b'e'),
-        plus: bits(|byte| byte == b'+'),
         minus: bits(|byte| byte == b'-'),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use std::arch::x86_64::*;
 
     use super::{BLOCK_BYTES, Classes, JsonFault, Open, Tokens, prefix_xor, scan};
@@ -140,14 +149,14 @@ mod x86 {
     /// A carry-less product with all ones is the prefix XOR.
     #[inline]
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,popcnt")]
-    fn prefix_xor_carryless(bits: u64) -> u64 {
+    pub(in crate::aggregate::json) fn prefix_xor_carryless(bits: u64) -> u64 {
         let product = _mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits as i64), _mm_set1_epi8(-1));
         _mm_cvtsi128_si64(product) as u64
     }
 
     #[inline]
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,popcnt")]
-    fn classify_avx2(block: &[u8; BLOCK_BYTES]) -> Classes {
+    pub(in crate::aggregate::json) fn classify_avx2(block: &[u8; BLOCK_BYTES]) -> Classes<u64> {
         let (halves, _) = block.as_chunks::<32>();
         // SAFETY: both chunks are 32 readable bytes, and the loads ask for no alignment.
         let [low, high] = unsafe {
@@ -202,15 +211,13 @@ mod x86 {
             digit: at_most(zero_low, zero_high, 9),
             zero: equal(b'0'),
             dot: equal(b'.'),
-            exponent: folded(b'e'),
-            plus: equal(b'+'),
             minus: equal(b'-'),
         }
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn classify_sse2(block: &[u8; BLOCK_BYTES]) -> Classes {
+    fn classify_sse2(block: &[u8; BLOCK_BYTES]) -> Classes<u64> {
         let (quarters, _) = block.as_chunks::<16>();
         let mut classes = Classes::default();
         for (index, quarter) in quarters.iter().enumerate() {
@@ -235,8 +242,6 @@ mod x86 {
             classes.digit |= at_most(_mm_sub_epi8(bytes, _mm_set1_epi8(b'0' as i8)), 9);
             classes.zero |= equal(b'0');
             classes.dot |= equal(b'.');
-            classes.exponent |= bits(same(folded, b'e'));
-            classes.plus |= equal(b'+');
             classes.minus |= equal(b'-');
         }
         classes

@@ -71,6 +71,12 @@ impl Tokens {
         }
     }
 
+    /// Forgets all places.
+    pub(super) fn clear(&mut self) {
+        self.starts.clear();
+        self.ends.clear();
+    }
+
     /// Gives back what one large text made it grow by.
     pub fn trim(&mut self) {
         if self.starts.capacity() > JSON_TOKENS_KEPT_MAX {
@@ -98,8 +104,7 @@ pub struct Document<'a> {
 /// # Errors
 /// It is not one JSON value that we pass on.
 pub fn index<'a>(text: &'a [u8], room: &'a mut Tokens) -> Result<Document<'a>, JsonFault> {
-    room.starts.clear();
-    room.ends.clear();
+    room.clear();
     classify::index(text, room)?;
     match simdutf8::basic::from_utf8(text) {
         Ok(_) => {

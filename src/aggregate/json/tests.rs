@@ -52,8 +52,40 @@ fn check_every_way(text: &[u8]) -> Result<Span, JsonFault> {
         let mut sse2 = Tokens::default();
         assert_eq!(classify::index_sse2(text, &mut sse2), shape);
         assert_eq!(starts, sse2, "{:?}", String::from_utf8_lossy(text));
+        check_avx2_and_wide(text, shape, &starts);
     }
     verdict
+}
+
+/// Both by themselves, whatever `classify` would choose. The wide one leaves it to another to say what is wrong.
+#[cfg(target_arch = "x86_64")]
+fn check_avx2_and_wide(text: &[u8], shape: Result<(), JsonFault>, starts: &Tokens) {
+    let lossy = || String::from_utf8_lossy(text);
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq") {
+        // SAFETY: the features were detected; bmi1 and popcnt came before AVX2.
+        assert_eq!(unsafe { classify::x86::check_avx2(text) }, shape, "{:?}", lossy());
+    }
+    if wide::is_here() {
+        check_wide(text, shape, starts);
+        // The same where eight words end, and with them a block.
+        let sum =
+            text.iter().fold(text.len(), |sum, byte| sum.wrapping_mul(31) + usize::from(*byte));
+        let mut moved = vec![b' '; 352 + sum % 160];
+        moved.extend_from_slice(text);
+        let mut portable = Tokens::default();
+        assert_eq!(classify::index_portable(&moved, &mut portable), shape, "{:?}", lossy());
+        check_wide(&moved, shape, &portable);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn check_wide(text: &[u8], shape: Result<(), JsonFault>, starts: &Tokens) {
+    let mut found = Tokens::default();
+    // SAFETY: the features were detected.
+    let (fine, indexed) = unsafe { (wide::check(text), wide::index(text, &mut found)) };
+    let lossy = || String::from_utf8_lossy(text);
+    assert_eq!((fine, indexed), (shape.is_ok(), shape.is_ok()), "{:?}", lossy());
+    assert!(!fine || found == *starts, "{:?}", lossy());
 }
 
 /// What serde_json says, without its limits on numbers.
