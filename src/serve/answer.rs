@@ -169,19 +169,48 @@ pub async fn send_pieces<'p, R: Runtime>(
     body_bytes: usize,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
+    let out = begin_pieces(core, x, local, body_bytes, outgoing)?;
+    send_behind(core, local.status, out, pieces, outgoing).await
+}
+
+/// The head of a local response whose body of so many bytes follows in pieces. From here on it is the answer.
+///
+/// # Errors
+/// The core's budget of buffers is spent.
+pub fn begin_pieces<R: Runtime>(
+    core: &Core<R>,
+    x: &mut Exchange,
+    local: &Local<'_>,
+    body_bytes: usize,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<Buf, Fault> {
     let mut out = core.buffer()?;
     let body = BodyLength::Exact(body_bytes as u64);
     let body = compressing::choose_local(core, x, said(local), body, outgoing);
     let framing = outgoing.frame(local.status, body);
     let secs = core.runtime.wall().as_secs();
     head(&mut out, x, local, framing, outgoing.version, outgoing.keep_alive, secs);
-    let mut out = answering::finish_head(core, outgoing, x, out)?;
+    let out = answering::finish_head(core, outgoing, x, out)?;
     x.status = Some(local.status);
     outgoing.begun = true;
+    Ok(out)
+}
+
+/// Sends the head that `begin_pieces` wrote, and the pieces behind it.
+///
+/// # Errors
+/// The client is gone.
+pub async fn send_behind<'p, R: Runtime>(
+    core: &Core<R>,
+    status: Status,
+    mut out: Buf,
+    pieces: impl Iterator<Item = &'p [u8]>,
+    outgoing: &mut Outgoing<'_, R>,
+) -> Result<(), Fault> {
     if outgoing.encoding.is_some() {
         return Box::pin(send_coded(core, out, pieces, outgoing)).await;
     }
-    if !outgoing.head_only && !matches!(local.status.0, 204 | 304) {
+    if outgoing.has_body(status) {
         for piece in pieces {
             let mut piece = piece;
             while !piece.is_empty() {

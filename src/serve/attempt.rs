@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::base::buffer::Buf;
 use crate::base::ids::{EndpointId, UpstreamId};
-use crate::base::limits::{CONNECT_PROVES_AFTER, INTERIM_RESPONSES_MAX, SEAT_RETRY_AFTER_SECS};
+use crate::base::limits::{
+    BUFFER_BYTES, CONNECT_PROVES_AFTER, INTERIM_RESPONSES_MAX, SEAT_RETRY_AFTER_SECS,
+};
 use crate::base::name::Name;
 use crate::base::seats::Seat;
 use crate::base::time::Instant;
@@ -22,6 +24,7 @@ use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::marks::LimitMarks;
 use crate::gateway::Throttle;
 use crate::http::Method;
+use crate::http::framing::BodyLength;
 use crate::http::h1::chunked;
 use crate::http::h1::parse::{self, HeadError, HeadLimits, Parsed};
 use crate::http::head::ResponseHead;
@@ -65,6 +68,23 @@ impl<R: Runtime> Lease<R> {
     pub fn stream(&self) -> &Wire<R::Stream> {
         let connection = self.connection.as_ref();
         &connection.expect("taken out by `give_back` only, which consumes the lease").stream
+    }
+
+    /// Makes `buf` ready to read an answer to a part into: a larger one where the last answer needed that.
+    pub fn room_for_answer(&self, core: &Core<R>, buf: &mut Buf) {
+        let is_bulky = self.connection.as_ref().is_some_and(|one| one.is_bulky.get());
+        if let Some(bulk) = is_bulky.then(|| core.bulk.take()).flatten() {
+            *buf = bulk;
+        }
+        ready_for_response(buf);
+    }
+
+    /// Takes note of how long an answer is.
+    pub fn note_length(&self, length: BodyLength) {
+        if let Some(connection) = &self.connection {
+            let bulky = matches!(length, BodyLength::Exact(bytes) if bytes >= BUFFER_BYTES as u64);
+            connection.is_bulky.set(bulky);
+        }
     }
 
     /// Returns the connection to its pool: the exchange ended exactly and both sides want it kept.
@@ -276,7 +296,8 @@ pub async fn connect<R: Runtime>(
     let now = core.runtime.now();
     record.connected = Some(now);
     let client = client.map(|client| Box::new(*client));
-    lease.connection = Some(Box::new(Connection { stream, made_at: now, client }));
+    lease.connection =
+        Some(Box::new(Connection { stream, made_at: now, client, is_bulky: Cell::new(false) }));
     Ok(lease)
 }
 

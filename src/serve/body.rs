@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::base::buffer::Buf;
-use crate::base::limits::BUFFER_BYTES;
+use crate::base::limits::{BUFFER_BYTES, BULK_BUFFER_BYTES};
 use crate::base::time::Instant;
 use crate::exchange::fault::{Again, Fault, FaultKind, Side};
 use crate::exchange::grpc::Silence;
@@ -20,8 +20,12 @@ use crate::runtime::deadline::Slot;
 use crate::runtime::{Runtime, Stream};
 use crate::serve::Core;
 use crate::serve::attempt::FRAME_END_BYTES;
+use crate::serve::budget::Budget;
 use crate::serve::mirror::Tap;
 use crate::serve::pace::Pace;
+
+/// Room left in front of what is collected of a part. Unit: bytes.
+const PART_HEADROOM: usize = 1024;
 
 /// The reader of one body.
 pub struct BodyReader<'a, R: Runtime> {
@@ -236,6 +240,56 @@ impl<'a, R: Runtime> BodyReader<'a, R> {
                 }
             }
         }
+    }
+
+    /// A buffer with what is in `first` and room for the rest of the body, to be read by `extend`; `first` itself
+    /// where there is none, or the length is not known. Only for an origin's body: a client is timed by its pieces.
+    pub fn with_room(&self, first: Buf) -> Result<Buf, Buf> {
+        let left = match self.left {
+            Left::Nothing => return Ok(first),
+            Left::Exact(left) if self.side == Side::Upstream => left,
+            _ => return Err(first),
+        };
+        let wanted = left + FRAME_END_BYTES as u64;
+        if first.spare() as u64 >= wanted {
+            return Ok(first);
+        }
+        if (PART_HEADROOM + first.len()) as u64 + wanted > BULK_BUFFER_BYTES as u64 {
+            return Err(first);
+        }
+        let Some(mut bulk) = self.core.bulk.take() else { return Err(first) };
+        // With the room in front that `first` has, in which what is sent before a part may stand.
+        bulk.clear_with_headroom(PART_HEADROOM);
+        let fits = bulk.put(first.data());
+        debug_assert!(fits, "compared with the bound before");
+        Ok(bulk)
+    }
+
+    /// Reads the rest of the body behind what is in `all`, which `with_room` gave, by `deadline` at the latest.
+    ///
+    /// # Errors
+    /// As [`BodyReader::next`], and that `budget` is spent.
+    pub async fn fill(
+        &mut self,
+        mut all: Buf,
+        deadline: Instant,
+        budget: &Budget,
+    ) -> Result<Buf, Fault> {
+        while let Left::Exact(left) = self.left {
+            let until = deadline.min(self.patient_until(self.core.runtime.now()));
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX);
+            let read = self.slot.within(until, self.stream.read(all, wanted)).await;
+            let (result, buf) = read.map_err(|_| self.fault_of_pause())?;
+            let read = result.ok().filter(|bytes| *bytes > 0);
+            let bytes = read.ok_or_else(|| self.fault_of_close())?;
+            budget.take(bytes)?;
+            let left = left.saturating_sub(bytes as u64);
+            self.left = if left == 0 { Left::Nothing } else { Left::Exact(left) };
+            self.wire_bytes += bytes as u64;
+            self.bytes += bytes as u64;
+            all = buf;
+        }
+        Ok(all)
     }
 
     /// Until when this side may pause.

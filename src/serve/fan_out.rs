@@ -21,6 +21,7 @@ use crate::http::names::FieldName;
 use crate::http::{Method, Status};
 use crate::runtime::Runtime;
 use crate::serve::answer::{self, Local};
+use crate::serve::around::Around;
 use crate::serve::join::{self, Then};
 use crate::serve::merge_stream::{Ends, Streamed};
 use crate::serve::outgoing::Outgoing;
@@ -100,7 +101,14 @@ pub async fn run<R: Runtime>(
     // A 304 says nothing of a content that it does not have (RFC 9110 §15.4.5).
     let kind = if known { "" } else { "application/json" };
     let local = Local { status, fields: &fields, kind, body: &[] };
-    answer::send_pieces(core, x, &local, document.pieces(), document.len(), outgoing).await
+    let mut head = answer::begin_pieces(core, x, &local, document.len(), outgoing)?;
+    let around = Around::of(&ends, document.pieces());
+    if let Some(around) = around.filter(|_| outgoing.has_body(status) && outgoing.is_plain())
+        && let Some(behind) = around.gather(core, &mut head, document.pieces())
+    {
+        return around.send(&mut ends, head, behind, outgoing).await;
+    }
+    answer::send_behind(core, status, head, document.pieces(), outgoing).await
 }
 
 /// Appends what the parts took, if anybody wants to know.

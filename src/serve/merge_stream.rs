@@ -16,6 +16,7 @@ use crate::aggregate::reference::PartSet;
 use crate::aggregate::stream::{self, Form};
 use crate::aggregate::{Members, PartFault, PartOutcome, Plan, View, merge, partial, view};
 use crate::base::buffer::Buf;
+use crate::base::span::Span;
 use crate::exchange::Exchange;
 use crate::exchange::attempt::Ledger;
 use crate::exchange::fault::Fault;
@@ -28,7 +29,7 @@ use crate::serve::attempt::FRAME_END_BYTES;
 use crate::serve::fan_out::{check_fields, outcome, referred};
 use crate::serve::outgoing::Outgoing;
 use crate::serve::part::Merging;
-use crate::serve::part_answer::{End, Failure};
+use crate::serve::part_answer::{Answer, Body, End, Failure};
 use crate::serve::watch::Watch;
 
 /// How the parts of one exchange have ended so far: each is written once, and may be read from then on.
@@ -162,6 +163,28 @@ impl Ends {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut End)> {
         let ends = self.ends.iter_mut().enumerate();
         ends.filter_map(|(index, end)| Some((index, end.get_mut()?)))
+    }
+
+    /// The part whose body lies in a buffer of its own with `text` in it, and where there.
+    pub fn buffer_with(&self, text: &[u8]) -> Option<(usize, Span)> {
+        let found = |end: &OnceCell<End>| match &end.get()?.result {
+            Ok(Answer { body: Body::Buffer(buf), .. }) => {
+                let start = text.as_ptr().addr().checked_sub(buf.data().as_ptr().addr())?;
+                let is_there = start + text.len() <= buf.len();
+                is_there.then(|| Span::new(start, start + text.len()))
+            }
+            _ => None,
+        };
+        self.ends.iter().enumerate().find_map(|(part, end)| Some((part, found(end)?)))
+    }
+
+    /// Takes the buffer that a part's body lies in.
+    pub fn take_buffer(&mut self, part: usize) -> Option<Buf> {
+        let Ok(answer) = &mut self.ends[part].get_mut()?.result else { return None };
+        match std::mem::replace(&mut answer.body, Body::Empty) {
+            Body::Buffer(buf) => Some(buf),
+            _ => None,
+        }
     }
 
     /// How all ended, for the pure rooms.

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod answering;
+mod around;
 pub mod arriving;
 pub mod attempt;
 pub mod auth_request;

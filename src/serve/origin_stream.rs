@@ -5,6 +5,7 @@
 //! shares its fate. Nothing of a request is sent before the origin has said what it allows, so that all that fails here
 //! may be tried again.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 
@@ -115,7 +116,12 @@ impl<R: Runtime> Dial<'_, R> {
         }
         let taken = Taken::new(link.clone(), self.core.runtime.clone());
         let stream = Wire::strand(Rc::new(ClientStrand::new(taken)));
-        let connection = Connection { stream, made_at: link.made_at(), client: None };
+        let connection = Connection {
+            stream,
+            made_at: link.made_at(),
+            client: None,
+            is_bulky: Cell::new(false),
+        };
         Way::Stream { connection, reused }
     }
 

@@ -162,7 +162,7 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
     /// How a body of `length` with `status` is delimited towards this client (RFC 9112 §6.3), and
     /// whether the connection survives it. To be called before the head is written.
     pub fn frame(&mut self, status: Status, length: BodyLength) -> BodyLength {
-        let bodiless = self.head_only || matches!(status.0, 204 | 304);
+        let bodiless = !self.has_body(status);
         let framing = match length {
             BodyLength::Chunked | BodyLength::UntilClose if self.version == Version::Http10 => {
                 BodyLength::UntilClose
@@ -176,6 +176,16 @@ impl<'a, R: Runtime> Outgoing<'a, R> {
         }
         self.framing = if bodiless { BodyLength::None } else { framing };
         framing
+    }
+
+    /// Whether an answer with this status has a body (RFC 9110 §6.4.1).
+    pub fn has_body(&self, status: Status) -> bool {
+        !self.head_only && !matches!(status.0, 204 | 304)
+    }
+
+    /// Whether a body may leave in one piece, as it is: nothing codes it and nothing holds it back.
+    pub fn is_plain(&self) -> bool {
+        self.encoding.is_none() && self.held.is_none()
     }
 
     /// Whether a body has begun behind which trailers may still be sent.

@@ -333,7 +333,7 @@ async fn once<R: Runtime>(
     }
     let written = send_with(&lease, &one.slot, asked.deadline, buf, body).await;
     let mut buf = written.map_err(|fault| one.failed(fault))?;
-    attempt::ready_for_response(&mut buf);
+    lease.room_for_answer(core, &mut buf);
     let first_byte = core.runtime.now() + upstream.rules.first_byte_timeout;
     let until = Cell::new(asked.deadline.min(first_byte));
     let head = read_final_head(&lease, &one.slot, &until, part.method, buf, scratch).await;
@@ -455,6 +455,7 @@ async fn collect<R: Runtime>(
     let problem = part.problem_passed && is_problem(response);
     let bytes_max = if problem { PROBLEM_BYTES_MAX as u64 } else { bytes_max };
     let lines = kept_lines(&part.reply_headers, response);
+    lease.note_length(head.body);
     buf.consume(head.bytes as usize);
     let now = core.runtime.now();
     let rules = BodyRules { side: Side::Upstream, pause_max: deadline.since(now), bytes_max };
@@ -569,7 +570,7 @@ fn kept_lines(names: &[Box<str>], response: Response<'_>) -> Vec<u8> {
     lines
 }
 
-/// The whole body: where it was received if it came in one piece, else put together.
+/// The whole body: where it was received if one buffer has room for it, else put together.
 async fn whole<R: Runtime>(
     reader: &mut BodyReader<'_, R>,
     deadline: Instant,
@@ -579,9 +580,10 @@ async fn whole<R: Runtime>(
     let first = reader.next_by(deadline).await?;
     let Some(first) = first else { return Ok(Body::Empty) };
     budget.take(first.len())?;
-    if reader.is_done() {
-        return Ok(Body::Buffer(first));
-    }
+    let first = match reader.with_room(first) {
+        Ok(all) => return reader.fill(all, deadline, budget).await.map(Body::Buffer),
+        Err(first) => first,
+    };
     let capacity = match length {
         // Bounded by the part's `bytes_max`, which the length was compared with before.
         BodyLength::Exact(bytes) => usize::try_from(bytes).unwrap_or(0),

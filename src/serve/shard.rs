@@ -2,7 +2,7 @@
 //!
 //! It is borrowed in `Core::shard` only, and never across an await.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,6 +80,8 @@ pub struct Connection<R: Runtime> {
     pub made_at: Instant,
     /// The only client it may serve, if it began with a PROXY header.
     pub client: Option<Box<Endpoints>>,
+    /// Whether the last answer to a part was larger than a buffer, so that the next one may be, too.
+    pub is_bulky: Cell<bool>,
 }
 
 fn lines(upstream: &Upstream) -> Box<[Rc<Line>]> {

@@ -67,8 +67,14 @@ pub(super) fn index(input: &[u8], room: &mut Tokens) -> bool {
 fn read(input: &[u8], mut note: impl FnMut(usize, [u64; 3])) -> bool {
     let mut state = State::default();
     let (blocks, tail) = input.as_chunks::<WIDE_BYTES>();
+    let mut last = [b' '; WIDE_BYTES];
+    let is_filled_up = tail.len() >= TAIL_BYTES_MIN;
+    if is_filled_up {
+        last[..tail.len()].copy_from_slice(tail);
+    }
     let mut base = 0;
-    for block in blocks {
+    // In one place, so that it is compiled into it.
+    for block in blocks.iter().chain(is_filled_up.then_some(&last)) {
         let classes = classify(block);
         state.block(&classes, input, base, |quotes, open| inside(quotes, open), &mut note);
         if !state.is_fine() {
@@ -76,16 +82,12 @@ fn read(input: &[u8], mut note: impl FnMut(usize, [u64; 3])) -> bool {
         }
         base += WIDE_BYTES;
     }
-    if tail.len() < TAIL_BYTES_MIN {
-        let prefix_xor = |bits| prefix_xor_carryless(bits);
-        let classify = |block: &_| classify_avx2(block);
-        return scan_from(input, base, &mut state, classify, prefix_xor, &mut note).is_ok();
+    if is_filled_up {
+        return state.end().is_ok();
     }
-    let mut last = [b' '; WIDE_BYTES];
-    last[..tail.len()].copy_from_slice(tail);
-    let classes = classify(&last);
-    state.block(&classes, input, base, |quotes, open| inside(quotes, open), &mut note);
-    state.end().is_ok()
+    let prefix_xor = |bits| prefix_xor_carryless(bits);
+    let classify = |block: &_| classify_avx2(block);
+    scan_from(input, base, &mut state, classify, prefix_xor, &mut note).is_ok()
 }
 
 /// Eight words. Only made where AVX-512 was detected.
@@ -294,13 +296,14 @@ pub(super) fn classify(block: &[u8; WIDE_BYTES]) -> Classes<Wide> {
         let turned = _mm512_gf2p8affine_epi64_epi8::<0>(units, kinds);
         *row = _mm512_permutexvar_epi8(gather, turned);
     }
-    let [quote, backslash, control, white, mark, number, one, two] = transposed(rows).map(Wide);
+    let [quote, backslash, control, white, mark, number, one, two] = transposed(rows);
+    let [mark, number, one, two] = [Wide(mark), Wide(number), Wide(one), Wide(two)];
     let figure = number & !mark;
     Classes {
-        quote,
-        backslash,
-        control,
-        white,
+        quote: Wide(quote),
+        backslash: Wide(backslash),
+        control: Wide(control),
+        white: Wide(white),
         comma: mark & !one & !two,
         colon: mark & one & !two,
         open: mark & !one & two,
