@@ -354,8 +354,8 @@ fn terms_of<R: Runtime>(one: &Try<'_, R>, response: Response<'_>, sent: Instant)
         sharing.inspect(|sharing| sharing.forbid());
         return Terms::default();
     };
-    let runtime = &one.call.core.runtime;
-    let times = Times { sent, received: runtime.now(), wall: runtime.wall() };
+    let received = one.record.answered.unwrap_or(sent);
+    let times = Times { sent, received, wall: one.call.core.wall(received) };
     sharing.inspect(|sharing| sharing.note_answer(key.has_authorization(), response, &times));
     let shareable = cache::is_shareable(response);
     let freshness = one
@@ -457,7 +457,7 @@ async fn collect<R: Runtime>(
     let lines = kept_lines(&part.reply_headers, response);
     lease.note_length(head.body);
     buf.consume(head.bytes as usize);
-    let now = core.runtime.now();
+    let now = record.answered.unwrap_or(Instant::ORIGIN);
     let rules = BodyRules { side: Side::Upstream, pause_max: deadline.since(now), bytes_max };
     let mut reader =
         BodyReader::new(core, lease.stream(), slot, chunks, head.body, Some(buf), rules);
