@@ -42,7 +42,7 @@ pub async fn run<R: Runtime>(
     watch: &Watch<'_, R>,
     outgoing: &mut Outgoing<'_, R>,
 ) -> Result<(), Fault> {
-    let Merging { plan, view, vary, .. } = merging;
+    let Merging { plan, view, .. } = merging;
     rehearse(merging, x)?;
     let mut ends = Ends::new(plan);
     let form = Form::of(plan, x.request());
@@ -77,19 +77,8 @@ pub async fn run<R: Runtime>(
         }
         return Ok(());
     }
-    let mut fields = vary.to_vec();
     let is_partial = partial::is_partial(&outcomes);
-    if is_partial {
-        fields.extend_from_slice(b"gateway-partial: ");
-        let fits = partial::write(plan, &outcomes, &mut fields);
-        debug_assert!(fits, "a vector grows");
-        fields.extend_from_slice(b"\r\ncache-control: no-store\r\n");
-    }
-    for end in view.shown().iter().filter_map(|part| ends.get(part)) {
-        fields.extend_from_slice(end.result.as_ref().map_or(&[], |answer| answer.lines.bytes()));
-    }
-    check_fields(&fields)?;
-    put_timing(&timing, &mut fields);
+    let mut fields = fields_of(merging, &ends, &outcomes, &timing)?;
     ends.show(view, &mut outcomes);
     let members = core.shard(|shard| Members::of(plan, &outcomes, &mut shard.tokens));
     let document = merge(plan, &outcomes, &members);
@@ -109,6 +98,32 @@ pub async fn run<R: Runtime>(
         return around.send(&mut ends, head, behind, outgoing).await;
     }
     answer::send_behind(core, status, head, document.pieces(), outgoing).await
+}
+
+/// The fields that the parts and their plan give a merged answer.
+///
+/// # Errors
+/// As `check_fields`.
+fn fields_of(
+    merging: Merging<'_>,
+    ends: &Ends,
+    outcomes: &[PartOutcome<'_>],
+    timing: &[u8],
+) -> Result<Vec<u8>, Fault> {
+    let Merging { plan, view, vary, .. } = merging;
+    let mut fields = vary.to_vec();
+    if partial::is_partial(outcomes) {
+        fields.extend_from_slice(b"gateway-partial: ");
+        let fits = partial::write(plan, outcomes, &mut fields);
+        debug_assert!(fits, "a vector grows");
+        fields.extend_from_slice(b"\r\ncache-control: no-store\r\n");
+    }
+    for end in view.shown().iter().filter_map(|part| ends.get(part)) {
+        fields.extend_from_slice(end.result.as_ref().map_or(&[], |answer| answer.lines.bytes()));
+    }
+    check_fields(&fields)?;
+    put_timing(timing, &mut fields);
+    Ok(fields)
 }
 
 /// Appends what the parts took, if anybody wants to know.
