@@ -5,6 +5,7 @@ the scenario has one, as many workers as the run says. A peer that cannot do a s
 made up for it. `build` writes files into `c.work` and returns argv and environment.
 """
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,10 +272,12 @@ def caddy(c):
 
 def h2o(c):
     s = c.scenario
+    # Started by root it would become nobody, who cannot read the work folder; anybody else may not name a user.
+    user = "" if os.geteuid() else "user: root\n"
     tls = (f"  ssl:\n    certificate-file: {c.keys.cert}\n    key-file: {c.keys.key}\n    minimum-version: TLSv1.3\n"
            if s.tls else "")
     (c.work / "h2o.conf").write_text(
-        f"num-threads: {c.workers}\nmax-connections: 15000\nuser: root\nhttp1-request-timeout: 300\n"
+        f"num-threads: {c.workers}\nmax-connections: 15000\n{user}http1-request-timeout: 300\n"
         f"listen:\n  host: 127.0.0.1\n  port: {c.port}\n{tls}"
         "hosts:\n  default:\n    paths:\n      /:\n"
         f"        proxy.reverse.url: http://127.0.0.1:{c.origins[0]}\n        proxy.timeout.keepalive: 300000\n")

@@ -18,6 +18,8 @@ def say(text):
 
 
 def cargo(*arguments, folder, target=None, is_gateway=True, **more):
+    if not shutil.which("cargo"):
+        raise SystemExit(f"loadtest: cargo is missing (https://rustup.rs), and {folder} is not built; --binary and --tools name what is built already")
     argv = ["cargo", "build", "--quiet", "--locked", *arguments]
     env = {**os.environ, **more, **({"CARGO_TARGET_DIR": str(target)} if target else {})}
     if not is_gateway:
@@ -150,9 +152,9 @@ def needed():
     """Programs without which nothing works. Whoever ends this program ends what it started, too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
-    lacking = [name for name in ("taskset", "openssl", "cargo") if not shutil.which(name)]
+    lacking = [name for name in ("taskset", "openssl") if not shutil.which(name)]
     if lacking:
-        raise SystemExit(f"loadtest: missing {', '.join(lacking)} (Debian: util-linux openssl; rustup for cargo)")
+        raise SystemExit(f"loadtest: missing {', '.join(lacking)} (Debian: util-linux openssl)")
 
 
 def commit(root=ROOT):
