@@ -58,6 +58,8 @@ impl Drop for Block {
     #[expect(unsafe_code, reason = "munmap(2) has no wrapper in std")]
     fn drop(&mut self) {
         if self.bytes > 0 {
+            // A kernel that has no room for one more hole between mappings (vm.max_map_count) keeps it: then no new one
+            // is to be had either, and whoever asks for a buffer is refused.
             // SAFETY: the whole mapping, which nobody has a slice of any more.
             unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
         }

@@ -362,7 +362,6 @@ impl Process {
         self.keys = start_keys(&self.compiled, &self.tell);
         self.lists = start_lists(&self.compiled, &self.tell);
         self.install(change, begun);
-        memory::forget_program();
     }
 
     /// What of the process itself can change while it runs; the rest is said to wait.

@@ -15,7 +15,8 @@ pub fn use_small_pages() {
 
 /// Lets go of the pages of the program itself that are mapped: what is used again comes back from the page cache one
 /// after the other, a few microseconds in all; what only reading a configuration needs (its parser, the command
-/// line, the making of certificates' stores) does not. They are never written, so that nothing can be lost.
+/// line, the making of certificates' stores) does not. They are never written, so that nothing can be lost. For the start: while
+/// requests are served, they would wait for what they need.
 #[expect(unsafe_code, reason = "dl_iterate_phdr(3) has no wrapper in std")]
 pub fn forget_program() {
     // SAFETY: the callback keeps the contract of dl_iterate_phdr(3), and is handed nothing.
