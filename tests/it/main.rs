@@ -9,6 +9,7 @@ mod support;
 mod access_log;
 mod acme;
 mod aggregate;
+mod aggregate_large;
 mod allow;
 mod api_key;
 mod attacks;
